@@ -1,0 +1,81 @@
+# Made by tools/dataset_converters/make_occluded_shapes.py
+dataset_type = 'refinevis_mm.VISDataset'
+data_root = 'data/occluded_shapes/'
+backend_args = None
+
+image_size = (192, 128)  # (width, height), the size of the frames
+
+# Metas the model and the metric read. mmdet's default adds `instances`, the
+# whole annotation, which would be sent from worker to trainer for nothing.
+meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
+             'flip', 'flip_direction', 'frame_id', 'video_id', 'video_length',
+             'ori_video_length')
+
+train_pipeline = [
+    dict(
+        type='refinevis_mm.KeyFirstFrameSample',
+        num_ref_imgs=1,
+        frame_range=10),
+    dict(
+        type='TransformBroadcaster',
+        share_random_params=True,
+        transforms=[
+            dict(type='refinevis_mm.LoadFrame', backend_args=backend_args),
+            dict(type='LoadTrackAnnotations', with_mask=True),
+            dict(type='RandomFlip', prob=0.5),
+            dict(
+                type='RandomResize',
+                scale=image_size,
+                ratio_range=(0.85, 1.25),
+                keep_ratio=True),
+            dict(
+                type='RandomCrop',
+                crop_size=image_size,
+                crop_type='absolute',
+                allow_negative_crop=True,
+                recompute_bbox=True),
+            dict(type='refinevis_mm.FilterTrackAnnotations'),
+            dict(type='Pad', size=image_size, pad_val=dict(img=114, masks=0)),
+        ]),
+    dict(type='PackTrackInputs', default_meta_keys=meta_keys)
+]
+test_pipeline = [
+    dict(
+        type='TransformBroadcaster',
+        transforms=[
+            dict(type='refinevis_mm.LoadFrame', backend_args=backend_args),
+            dict(type='Resize', scale=image_size, keep_ratio=True),
+        ]),
+    dict(type='PackTrackInputs', default_meta_keys=meta_keys)
+]
+
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        ann_file='train.json',
+        data_prefix=dict(img_path='train/JPEGImages/'),
+        backend_args=backend_args,
+        pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='TrackImgSampler'),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        ann_file='valid.json',
+        data_prefix=dict(img_path='valid/JPEGImages/'),
+        backend_args=backend_args,
+        test_mode=True,
+        pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+val_evaluator = dict(
+    type='refinevis_mm.VISMetric', ann_file=data_root + 'valid.json')
+test_evaluator = val_evaluator

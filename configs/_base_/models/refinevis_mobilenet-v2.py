@@ -1,0 +1,50 @@
+# Small RefineVIS for one or two CPU cores: MobileNetV2, width 128, frames of
+# about 128 x 192.
+_base_ = ['./refinevis_r50.py']
+
+num_classes = 7
+embed_dims = 128
+num_levels = 3
+num_points = 1536  # the stride-4 map of a 128 x 192 frame has 1536 cells
+loss_mask = dict(num_points=num_points, mask_weight=5.0, dice_weight=5.0)
+
+model = dict(
+    frame_loss_on='all',  # there is no image-level phase before
+    frame_model=dict(
+        num_queries=50,
+        backbone=dict(
+            _delete_=True,
+            type='MobileNetV2',
+            out_indices=(1, 2, 4, 7),  # strides 4, 8, 16, 32
+            norm_cfg=dict(type='BN'),
+            norm_eval=True),
+        pixel_decoder=dict(
+            in_channels=[24, 32, 96, 1280],
+            num_extra_levels=0,
+            embed_dims=embed_dims,
+            mask_dims=embed_dims,
+            num_layers=3,
+            feedforward_channels=512),
+        decoder=dict(
+            num_layers=3,
+            embed_dims=embed_dims,
+            num_levels=num_levels,
+            feedforward_channels=512),
+        cdn=dict(
+            num_classes=num_classes, embed_dims=embed_dims, num_dn_pairs=30),
+        head=dict(
+            num_classes=num_classes,
+            embed_dims=embed_dims,
+            mask_dims=embed_dims,
+            num_match_points=num_points,
+            loss_mask=loss_mask)),
+    association_head=dict(
+        in_channels=embed_dims,
+        feat_channels=embed_dims,
+        embed_dims=embed_dims),
+    tracklet_cfg=dict(num_background=10),
+    tar_head=dict(
+        embed_dims=embed_dims,
+        feedforward_channels=512,
+        drop_prob=0.2,
+        loss_mask=loss_mask))

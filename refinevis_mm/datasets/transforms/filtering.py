@@ -1,0 +1,67 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Filtering of annotations that keeps ids aligned."""
+from typing import Optional
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.structures.bbox import get_box_tensor
+
+from refinevis_mm.registry import TRANSFORMS
+
+_KEYS = ('gt_bboxes', 'gt_bboxes_labels', 'gt_masks', 'gt_instances_ids',
+         'gt_ignore_flags')
+
+
+@TRANSFORMS.register_module()
+class FilterTrackAnnotations(BaseTransform):
+    """Drop instances without pixels or with a tiny box from a frame.
+
+    Boxes, labels, masks, ids and ignore flags are filtered alike, so they
+    stay aligned; mmdet's ``FilterAnnotations`` leaves the ids unfiltered. An
+    instance dropped here is absent in this frame; the other frames of the
+    clip keep it under its id.
+
+    Required Keys:
+
+    - gt_bboxes
+    - gt_masks
+    - gt_bboxes_labels, gt_instances_ids, gt_ignore_flags (optional)
+
+    Modified Keys: the same.
+
+    Args:
+        min_box_size (float): Smallest width and height of a box in pixels.
+            Defaults to 1.0.
+        min_mask_area (int): Fewest mask pixels. Defaults to 1.
+    """
+
+    def __init__(self,
+                 min_box_size: float = 1.0,
+                 min_mask_area: int = 1) -> None:
+        self.min_box_size = min_box_size
+        self.min_mask_area = min_mask_area
+
+    def transform(self, results: dict) -> Optional[dict]:
+        """Filter the annotations of a frame.
+
+        Args:
+            results (dict): Frame with annotations of n instances.
+
+        Returns:
+            dict: The frame with the instances kept.
+        """
+        boxes = np.asarray(get_box_tensor(results['gt_bboxes']))
+        sizes = boxes[:, 2:] - boxes[:, :2]
+        keep = (sizes >= self.min_box_size).all(axis=1)
+        keep &= results['gt_masks'].areas >= self.min_mask_area
+        inds = np.flatnonzero(keep)
+        if len(inds) < len(keep):
+            for key in _KEYS:
+                if key in results:
+                    results[key] = results[key][inds]
+        return results
+
+    def __repr__(self) -> str:
+        return (f'{self.__class__.__name__}('
+                f'min_box_size={self.min_box_size}, '
+                f'min_mask_area={self.min_mask_area})')

@@ -1,0 +1,6 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""The official video instance segmentation metric."""
+from .vis_eval import check_results, evaluate_vis, load_json
+from .vis_metric import VISMetric
+
+__all__ = ['VISMetric', 'check_results', 'evaluate_vis', 'load_json']

@@ -1,0 +1,222 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""VISMetric: the YouTube-VIS protocol inside the Runner."""
+import json
+import logging
+import os
+import os.path as osp
+import sys
+import zipfile
+from typing import Callable, Dict, List, Optional, Sequence, Union
+
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from mmengine.structures import BaseDataElement
+
+from refinevis_mm.registry import METRICS
+from refinevis_mm.structures.video_result import to_results_json
+from .vis_eval import (check_ground_truth, check_results, evaluate_vis,
+                       load_json)
+
+
+@METRICS.register_module()
+class VISMetric(BaseMetric):
+    """Video instance segmentation AP and AR, and the submission file.
+
+    Reads the official YouTube-VIS / OVIS JSON as it is. A model hands over
+    each video once, with its last frame, as ``pred_tracklets`` in the
+    metainfo of the ``TrackDataSample``; samples without that key (earlier
+    frames) are skipped, so only RLE rows are held. Every (instance, class)
+    pair is one result. The numbers are fractions in [0, 1], unrounded, -1
+    where no object counts.
+
+    Distributed: each rank keeps its own videos and rank 0 evaluates. A video
+    that comes more than once (a padding sampler) counts once, with the first
+    copy. Every video of ``ann_file`` must come, even with an empty
+    ``pred_tracklets``, because a video left out would count as one in which
+    nothing was found.
+
+    Args:
+        ann_file (str): Annotation file in YouTube-VIS format, ``.json`` or
+            ``.json.gz``. With ``format_only`` it needs no annotations.
+        format_only (bool): Whether to only write the submission file.
+            Defaults to False.
+        outfile_prefix (str, optional): Write the results to
+            ``{outfile_prefix}.json`` and, as ``results.json`` in a flat zip,
+            to ``{outfile_prefix}.zip``. Needed with ``format_only``.
+            Defaults to None, which writes nothing.
+        allow_missing (bool): Accept that videos of ``ann_file`` have no
+            results and count them as such, as the official evaluator does.
+            Defaults to False, which refuses.
+        collect_device (str): 'cpu' or 'gpu', where ranks exchange results.
+            Defaults to 'cpu'.
+        prefix (str, optional): Prefix of the names of the numbers. Defaults
+            to None, which gives 'vis'.
+        collect_dir (str, optional): Folder shared by the ranks, for
+            ``collect_device='cpu'``. Defaults to None.
+
+    Raises:
+        ValueError: If ``format_only`` comes without ``outfile_prefix``.
+        FileNotFoundError: If ``ann_file`` does not exist.
+    """
+    default_prefix = 'vis'
+
+    def __init__(self,
+                 ann_file: str,
+                 format_only: bool = False,
+                 outfile_prefix: Optional[str] = None,
+                 allow_missing: bool = False,
+                 collect_device: str = 'cpu',
+                 prefix: Optional[str] = None,
+                 collect_dir: Optional[str] = None) -> None:
+        super().__init__(
+            collect_device=collect_device,
+            prefix=prefix,
+            collect_dir=collect_dir)
+        if format_only and outfile_prefix is None:
+            raise ValueError('format_only needs an outfile_prefix, got None')
+        if not osp.isfile(ann_file):
+            raise FileNotFoundError(f'ann_file does not exist: {ann_file}')
+        self.ann_file = ann_file
+        self.format_only = format_only
+        self.outfile_prefix = outfile_prefix
+        self.allow_missing = allow_missing
+        self._ground_truth: Optional[dict] = None
+
+    def process(self, data_batch: Optional[dict],
+                data_samples: Sequence[Union[dict, BaseDataElement]]) -> None:
+        """Keep the tracklets of the videos that end with this batch.
+
+        Args:
+            data_batch (dict, optional): Not used.
+            data_samples (Sequence[dict | TrackDataSample]): Outputs of the
+                model. Those of a video's last frame carry ``video_id`` and
+                ``pred_tracklets``, see :class:`VideoResult`.
+        """
+        for data_sample in data_samples:
+            tracklets = data_sample.get('pred_tracklets')
+            if tracklets is not None:
+                self.results.append((data_sample.get('video_id'), tracklets))
+
+    def evaluate(self, size: int = sys.maxsize) -> Dict[str, float]:
+        """Gather the videos of all ranks and compute the numbers.
+
+        Args:
+            size (int): Length of the data set. Not used: it counts frames or
+                videos, depending on the sampler, and duplicates are found by
+                video id instead.
+
+        Returns:
+            dict[str, float]: Numbers by ``prefix/name``.
+        """
+        return super().evaluate(sys.maxsize)
+
+    def compute_metrics(self, results: List[tuple]) -> Dict[str, float]:
+        """Evaluate, write the submission, or both.
+
+        Args:
+            results (list[tuple]): (video id, tracklets) of all ranks.
+
+        Returns:
+            dict[str, float]: The twelve official numbers, or nothing with
+            ``format_only``.
+
+        Raises:
+            ValueError: If the results do not fit the annotation file.
+            OSError: If the submission cannot be written.
+        """
+        ground_truth = self._load_ground_truth()
+        rows = self._to_rows(results, ground_truth)
+        if self.format_only:
+            check_results(ground_truth, rows)
+            stats = {}
+        else:
+            stats = evaluate_vis(ground_truth, rows)
+            per_class = stats.pop('per_class')
+            aps = (f'{numbers["name"]} {numbers["AP"]:.4f}'
+                   for numbers in per_class.values())
+            print_log(f'AP by class: {", ".join(aps)}', logger='current')
+        if self.outfile_prefix is not None:
+            write_submission(rows, self.outfile_prefix)
+        return stats
+
+    def _load_ground_truth(self) -> dict:
+        """Annotation file, read once; its classes are checked."""
+        if self._ground_truth is None:
+            ground_truth = load_json(self.ann_file)
+            check_ground_truth(ground_truth, not self.format_only)
+            self._ground_truth = ground_truth
+        names = [cat.get('name') for cat in self._ground_truth['categories']]
+        classes = (self.dataset_meta or {}).get('classes')
+        if classes is not None and list(classes) != names:
+            raise ValueError('the classes of the data set must be the '
+                             f'categories of {self.ann_file} in its order, '
+                             f'{names}, got {list(classes)}')
+        return self._ground_truth
+
+    def _to_rows(self, results: List[tuple], ground_truth: dict) -> List[dict]:
+        """Result rows by video, in the order of the annotation file."""
+        tracklets_of = {}
+        for video_id, tracklets in results:
+            tracklets_of.setdefault(video_id, tracklets)
+        video_ids = [video['id'] for video in ground_truth['videos']]
+        unknown = sorted(set(tracklets_of) - set(video_ids), key=str)
+        if unknown:
+            raise ValueError(
+                f'results must be of videos of {self.ann_file}, got the '
+                f'unknown video_id {unknown[0]!r}')
+        missing = [i for i in video_ids if i not in tracklets_of]
+        if missing:
+            message = (f'{len(missing)} of {len(video_ids)} videos of '
+                       f'{self.ann_file} have no results, the first is '
+                       f'video_id {missing[0]!r}')
+            if not self.allow_missing:
+                raise ValueError(f'{message}; allow_missing=True counts them '
+                                 'as videos in which nothing was found')
+            print_log(message, logger='current', level=logging.WARNING)
+        category_ids = [cat['id'] for cat in ground_truth['categories']]
+        return [
+            row for video_id in video_ids for row in to_results_json(
+                video_id, tracklets_of.get(video_id, []), category_ids)
+        ]
+
+
+def write_submission(rows: List[dict], outfile_prefix: str) -> None:
+    """Write results for an evaluation server.
+
+    ``{outfile_prefix}.json`` holds the rows, ``{outfile_prefix}.zip`` the
+    same as its only member ``results.json``. A file appears under its final
+    name only when it is complete.
+
+    Args:
+        rows (list[dict]): Results in YouTube-VIS format.
+        outfile_prefix (str): Path without ending; folders are created.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    os.makedirs(osp.dirname(osp.abspath(outfile_prefix)), exist_ok=True)
+    content = json.dumps(rows, allow_nan=False)
+
+    def write_json(path: str) -> None:
+        """Write the rows as they are."""
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write(content)
+
+    def write_zip(path: str) -> None:
+        """Write the rows as the only member of a zip."""
+        with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr('results.json', content)
+
+    _write_whole(f'{outfile_prefix}.json', write_json)
+    _write_whole(f'{outfile_prefix}.zip', write_zip)
+
+
+def _write_whole(path: str, write: Callable[[str], None]) -> None:
+    """Write a file beside ``path``, then move it there."""
+    part = f'{path}.{os.getpid()}.tmp'
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        if osp.exists(part):
+            os.remove(part)

@@ -1,0 +1,12 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Association: contrastive embeddings, their loss and the online tracker."""
+from .contrastive_head import ContrastiveHead
+from .contrastive_loss import (aux_cosine_loss, contrastive_loss,
+                               sample_negatives)
+from .contrastive_tracker import PRESETS, ContrastiveTracker
+from .similarity import bisoftmax_similarity, mask_iou
+
+__all__ = [
+    'ContrastiveHead', 'ContrastiveTracker', 'PRESETS', 'aux_cosine_loss',
+    'bisoftmax_similarity', 'contrastive_loss', 'mask_iou', 'sample_negatives'
+]

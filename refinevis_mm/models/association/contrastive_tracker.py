@@ -1,0 +1,588 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Online tracker by contrastive embeddings, the association of RefineVIS.
+
+Shapes: Q queries, M detections of a frame, N live tracks, E embedding dims,
+L length of a track's embedding window.
+"""
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ...registry import MODELS
+from .similarity import bisoftmax_similarity, mask_iou
+
+# codes of `last_assignment` for detections that got no id
+BACKDROP = -1  # unmatched, apart from all better detections
+DROPPED = -2  # unmatched, overlaps a better detection
+SUPPRESSED = -3  # removed by the mask NMS
+
+MEMORY_TYPES = ('window', 'momentum', 'similarity')
+
+# arguments of IDOL's published data-set settings that differ from each other
+PRESETS = dict(
+    youtube_vis=dict(mask_nms_thr=0.5, new_score_thr=0.2),
+    ovis=dict(mask_nms_thr=0.3, new_score_thr=0.3))
+
+# per-track tensors, also the keys of `state_dict()['tracks']`; the embedding
+# ones live on the device of the detections, the others on the CPU
+EMBED_FIELDS = ('embeds', 'scores', 'memory')
+TRACK_FIELDS = ('ids', 'last_seen', 'num_seen', 'num_results',
+                'lengths') + EMBED_FIELDS
+
+# normalised boxes can be smaller than the guard of `bbox_overlaps`, 1e-6
+BOX_AREA_EPS = 1e-12
+
+
+@MODELS.register_module()
+class ContrastiveTracker:
+    """Gives detections identities by their contrastive embeddings.
+
+    The online association of `IDOL <https://arxiv.org/abs/2207.10661>`_,
+    which RefineVIS uses unchanged (Sec. 3.3). Defaults are IDOL's for
+    YouTube-VIS 2019 and 2021; ``from_preset('ovis')`` has those for OVIS.
+    Classes never influence the identities. Detections match in the order of
+    their scores, so the result is deterministic.
+
+    Note:
+        Bi-softmax compares tracks with each other, not with an absolute
+        level: with one track in memory, the best-scored detection takes it
+        whatever it looks like. This is IDOL's behaviour.
+
+    One frame in numbered steps, each with its arguments:
+
+    1. :meth:`select`: queries above ``select_score_thr``, or the single
+       best; class-wise box NMS, ``box_nms_thr``.
+    2. :meth:`track`: mask NMS regardless of class, ``mask_nms_thr``.
+    3. Memory empty: detections above ``init_score_thr`` start tracks.
+       Otherwise greedy matching, ``match_score_thr``, ties between similar
+       tracks settled by their age, ``frame_weight``; unmatched detections
+       above ``new_score_thr`` start tracks.
+    4. Remaining detections overlapping no better one are backdrops,
+       ``backdrop_iou_thr``; nothing without an identity is returned.
+    5. Matched tracks update their memory (``memory_type``, ``memory_len``,
+       ``recency_weight``, ``memory_momentum``); tracks not seen for
+       ``num_frames_retain`` frames are forgotten.
+    6. Short tracks are judged noise: ``noise_start_frame``,
+       ``noise_missed_frames``, ``min_track_frames``.
+
+    Args:
+        select_score_thr (float): Queries whose best class probability is
+            above this are detections. Defaults to 0.1.
+        box_nms_thr (float): Of two detections of one class with a box IoU
+            above this the lower-scored is removed. Defaults to 0.9.
+        mask_nms_thr (float): Of two detections with a mask IoU above this
+            the lower-scored is removed. Defaults to 0.5 (OVIS: 0.3).
+        init_score_thr (float): Score a detection must exceed to start a
+            track when the memory is empty. Defaults to 0.2.
+        new_score_thr (float): Score an unmatched detection must exceed to
+            start a track otherwise. Defaults to 0.2 (OVIS: 0.3).
+        match_score_thr (float): Similarity, after ``frame_weight``, a
+            detection must exceed to continue a track. No score threshold
+            applies to it. Defaults to 0.5.
+        frame_weight (bool): Whether, for a detection similar to two or more
+            tracks, similarities are multiplied by the number of frames of
+            the track (by the mean of these numbers for the other tracks), so
+            that the older track wins. Defaults to True.
+        frame_weight_thr (float): Similarity above which a track counts as
+            similar in ``frame_weight``. Defaults to 0.5.
+        backdrop_iou_thr (float): An unmatched detection whose mask IoU with
+            all better detections is below this is a backdrop, not a
+            duplicate. It shows in ``last_assignment`` only. Defaults to
+            0.05.
+        memory_type (str): What a track is compared by. 'window': mean of its
+            last embeddings weighted by score and recency. 'momentum': moving
+            average with a fixed rate. 'similarity': moving average whose
+            rate is the mean cosine of the new embedding to the window, at
+            least 0, the similarity-guided fusion of `CTVIS
+            <https://arxiv.org/abs/2307.12616>`_. Defaults to 'window'.
+        memory_len (int): Embeddings kept per track, in frames seen. Defaults
+            to 3.
+        recency_weight (bool): Whether 'window' adds j / n to the score weight
+            of the j-th of n embeddings, so that the newest gets 1. Defaults
+            to True.
+        memory_momentum (float): Weight of the new embedding for 'momentum',
+            in (0, 1]. Defaults to 0.8.
+        num_frames_retain (int): A track is recovered after this many minus 1
+            missed frames and forgotten after this many. Defaults to 10.
+        min_track_frames (int): A track seen in fewer frames is noise once it
+            is missed; 1 keeps all tracks. Defaults to 3.
+        noise_missed_frames (int): Frames in a row, up to the current one, a
+            short track must miss to be noise. Defaults to 2.
+        noise_start_frame (int): First frame id at which noise is judged.
+            Defaults to 9.
+        embed_dims (int, optional): Embedding dimensions. Defaults to None,
+            i.e. those of the first frame or loaded state.
+
+    Attributes:
+        discarded_ids (list[int]): Ids judged noise by the last :meth:`track`,
+            whose results so far are to be deleted. Such an id may come back
+            while its track is in memory; its frames count anew then.
+        last_assignment (Tensor): Long, id or code (``BACKDROP``, ``DROPPED``,
+            ``SUPPRESSED``) of every detection of the last :meth:`track`, has
+            shape (num_dets, ).
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(self,
+                 select_score_thr: float = 0.1,
+                 box_nms_thr: float = 0.9,
+                 mask_nms_thr: float = 0.5,
+                 init_score_thr: float = 0.2,
+                 new_score_thr: float = 0.2,
+                 match_score_thr: float = 0.5,
+                 frame_weight: bool = True,
+                 frame_weight_thr: float = 0.5,
+                 backdrop_iou_thr: float = 0.05,
+                 memory_type: str = 'window',
+                 memory_len: int = 3,
+                 recency_weight: bool = True,
+                 memory_momentum: float = 0.8,
+                 num_frames_retain: int = 10,
+                 min_track_frames: int = 3,
+                 noise_missed_frames: int = 2,
+                 noise_start_frame: int = 9,
+                 embed_dims: Optional[int] = None) -> None:
+        thresholds = dict(
+            select_score_thr=select_score_thr,
+            box_nms_thr=box_nms_thr,
+            mask_nms_thr=mask_nms_thr,
+            init_score_thr=init_score_thr,
+            new_score_thr=new_score_thr,
+            match_score_thr=match_score_thr,
+            frame_weight_thr=frame_weight_thr,
+            backdrop_iou_thr=backdrop_iou_thr)
+        for name, value in thresholds.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f'{name} must lie in [0, 1], got {value}')
+        counts = dict(
+            memory_len=memory_len,
+            num_frames_retain=num_frames_retain,
+            min_track_frames=min_track_frames,
+            noise_missed_frames=noise_missed_frames)
+        for name, value in counts.items():
+            if value < 1:
+                raise ValueError(f'{name} must be >= 1, got {value}')
+        if memory_type not in MEMORY_TYPES:
+            raise ValueError(f'memory_type must be one of {MEMORY_TYPES}, '
+                             f'got {memory_type!r}')
+        if not 0 < memory_momentum <= 1:
+            raise ValueError('memory_momentum must lie in (0, 1], got '
+                             f'{memory_momentum}')
+        self.select_score_thr = select_score_thr
+        self.box_nms_thr = box_nms_thr
+        self.mask_nms_thr = mask_nms_thr
+        self.init_score_thr = init_score_thr
+        self.new_score_thr = new_score_thr
+        self.match_score_thr = match_score_thr
+        self.frame_weight = frame_weight
+        self.frame_weight_thr = frame_weight_thr
+        self.backdrop_iou_thr = backdrop_iou_thr
+        self.memory_type = memory_type
+        self.memory_len = memory_len
+        self.recency_weight = recency_weight
+        self.memory_momentum = memory_momentum
+        self.num_frames_retain = num_frames_retain
+        self.min_track_frames = min_track_frames
+        self.noise_missed_frames = noise_missed_frames
+        self.noise_start_frame = noise_start_frame
+        self.embed_dims = embed_dims
+        self.reset()
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides) -> 'ContrastiveTracker':
+        """Tracker with IDOL's setting for a data set.
+
+        Args:
+            name (str): Key of ``PRESETS``: 'youtube_vis' or 'ovis'.
+            **overrides: Constructor arguments that take precedence.
+
+        Returns:
+            ContrastiveTracker: A new tracker.
+
+        Raises:
+            ValueError: If there is no such preset.
+        """
+        if name not in PRESETS:
+            raise ValueError(
+                f'preset must be one of {tuple(PRESETS)}, got {name!r}')
+        return cls(**{**PRESETS[name], **overrides})
+
+    @property
+    def live_ids(self) -> List[int]:
+        """list[int]: Ids of the tracks in memory, oldest birth first."""
+        return self._ids.tolist()
+
+    @property
+    def memory_embeds(self) -> Tensor:
+        """Tensor: Embeddings the next frame is compared with, in the order of
+        ``live_ids``, has shape (num_tracks, embed_dims)."""
+        return self._memory.clone()
+
+    def reset(self) -> None:
+        """Forget everything but ``embed_dims``: start of a new video."""
+        self._last_frame_id = -1
+        self._next_id = 0
+        self._mask_size: Optional[Tuple[int, int]] = None
+        # [id, last frame] of forgotten short tracks not yet judged as noise
+        self._forgotten: List[List[int]] = []
+        self._init_tracks()
+        self.discarded_ids: List[int] = []
+        self.last_assignment = torch.zeros(0, dtype=torch.long)
+
+    def _init_tracks(self) -> None:
+        """Empty track memory, a row per track."""
+        dims = self.embed_dims or 0
+        self._ids = torch.zeros(0, dtype=torch.long)  # ascending
+        self._last_seen = torch.zeros(0, dtype=torch.long)
+        self._num_seen = torch.zeros(0, dtype=torch.long)
+        # frames in the results: `_num_seen` until discarded as noise
+        self._num_results = torch.zeros(0, dtype=torch.long)
+        self._lengths = torch.zeros(0, dtype=torch.long)
+        self._embeds = torch.zeros(0, self.memory_len, dims)  # oldest first
+        self._scores = torch.zeros(0, self.memory_len)
+        self._memory = torch.zeros(0, dims)
+
+    @torch.no_grad()
+    def select(self, cls_scores: Tensor, boxes: Tensor) -> Tensor:
+        """Choose the queries of a frame that are detections.
+
+        Args:
+            cls_scores (Tensor): Class probabilities in [0, 1], has shape
+                (num_queries, num_classes).
+            boxes (Tensor): Normalised (cx, cy, w, h), has shape
+                (num_queries, 4).
+
+        Returns:
+            Tensor: Long query indices by descending score, has shape
+            (num_dets, ); at least one unless there are no queries.
+
+        Raises:
+            ValueError: If shapes do not fit, or a tensor is not finite.
+        """
+        if cls_scores.dim() != 2 or boxes.shape != (len(cls_scores), 4):
+            raise ValueError(
+                'cls_scores must be (num_queries, num_classes) and boxes '
+                f'(num_queries, 4), got {tuple(cls_scores.shape)} and '
+                f'{tuple(boxes.shape)}')
+        _check_finite(cls_scores=cls_scores, boxes=boxes)
+        if len(cls_scores) == 0:
+            return boxes.new_zeros(0, dtype=torch.long)
+        scores, labels = cls_scores.max(dim=1)
+        scores, order = scores.sort(descending=True, stable=True)
+        num_selected = max(int((scores > self.select_score_thr).sum()), 1)
+        order = order[:num_selected]
+        labels = labels[order]
+        corners = bbox_cxcywh_to_xyxy(boxes[order].float())
+        overlaps = bbox_overlaps(corners, corners, eps=BOX_AREA_EPS)
+        overlaps *= labels[:, None] == labels[None]
+        keep = _greedy_nms(overlaps.cpu().numpy(), self.box_nms_thr)
+        return order[torch.from_numpy(keep).to(order.device)]
+
+    @torch.no_grad()
+    def track(self, detections: InstanceData, frame_id: int) -> InstanceData:
+        """Associate the detections of the next frame with the tracks.
+
+        A frame without detections ages the tracks like any other.
+
+        Args:
+            detections (InstanceData): Detections by descending score, as
+                :meth:`select` orders them. Read fields:
+
+                - scores (Tensor): In [0, 1], has shape (num_dets, ).
+                - masks (Tensor): Bool, stride 4, has shape (num_dets, h, w).
+                - assoc_embeds (Tensor): Association embeddings, not
+                  normalised, has shape (num_dets, embed_dims).
+            frame_id (int): Position of the frame in the video, in frames;
+                larger than that of the last call.
+
+        Returns:
+            InstanceData: The rows that got an identity, still by descending
+            score, with all their fields and ``instances_id`` (long, ids count
+            from 0 in order of birth), has length (num_tracked, ).
+
+        Raises:
+            ValueError: If a field is missing, has a wrong shape or is not
+                finite, scores are not sorted, the mask size or embedding
+                size changes in the video, or ``frame_id`` does not grow.
+        """
+        scores, masks, embeds = self._check_detections(detections, frame_id)
+        if self.embed_dims is None:
+            self.embed_dims = embeds.size(1)
+            self._init_tracks()
+        if self._memory.device != embeds.device:
+            for name in EMBED_FIELDS:
+                moved = getattr(self, f'_{name}').to(embeds.device)
+                setattr(self, f'_{name}', moved)
+        self._last_frame_id = frame_id
+        self._mask_size = tuple(masks.shape[1:])
+        # only frame ids with gaps leave tracks for this to forget
+        self._forget(frame_id, self.num_frames_retain + 1)
+
+        ids = self._assign(scores.cpu().numpy(), masks, embeds)
+        self._update(ids, scores, embeds, frame_id)
+        self._forget(frame_id, self.num_frames_retain)
+        self._discard(frame_id)
+
+        self.last_assignment = ids
+        tracked = ids >= 0
+        results = detections[tracked.nonzero()[:, 0].to(scores.device)]
+        results.instances_id = ids[tracked].to(scores.device)
+        return results
+
+    def _check_detections(self, detections: InstanceData,
+                          frame_id: int) -> Tuple[Tensor, Tensor, Tensor]:
+        """Validate a frame; returns scores, masks and float embeddings."""
+        if frame_id <= self._last_frame_id:
+            raise ValueError(
+                'frame_id must grow from call to call (reset() starts a new '
+                f'video), got {frame_id} after {self._last_frame_id}')
+        for name in ('scores', 'masks', 'assoc_embeds'):
+            if name not in detections:
+                raise ValueError('detections must have the fields scores, '
+                                 f'masks and assoc_embeds, got no {name}')
+        scores = detections.scores.float()
+        masks, embeds = detections.masks, detections.assoc_embeds.float()
+        if scores.dim() != 1 or masks.dim() != 3 or embeds.dim() != 2:
+            raise ValueError(
+                'scores, masks and assoc_embeds must be 1-D, 3-D and 2-D, got '
+                f'{scores.dim()}-D, {masks.dim()}-D and {embeds.dim()}-D')
+        if masks.dtype != torch.bool:
+            raise ValueError(f'masks must be bool, got {masks.dtype}')
+        mask_size = tuple(masks.shape[1:])
+        if self._mask_size is not None and mask_size != self._mask_size:
+            raise ValueError(
+                'masks must keep the size (h, w) of the video, got '
+                f'{mask_size} at frame {frame_id} after {self._mask_size}')
+        if self.embed_dims is not None and embeds.size(1) != self.embed_dims:
+            raise ValueError(f'assoc_embeds must have {self.embed_dims} '
+                             f'dimensions, got {embeds.size(1)}')
+        _check_finite(scores=scores, assoc_embeds=embeds)
+        if (scores.diff() > 0).any():
+            raise ValueError('detections must be sorted by descending score, '
+                             f'got {scores.tolist()}')
+        return scores, masks, embeds
+
+    def _assign(self, scores: np.ndarray, masks: Tensor,
+                embeds: Tensor) -> Tensor:
+        """Identity or code of every detection, births included."""
+        ids = np.full(len(scores), SUPPRESSED, dtype=np.int64)
+        ious = mask_iou(masks).cpu().numpy()
+        kept = _greedy_nms(ious, self.mask_nms_thr)
+        if len(self._ids) == 0:
+            kept_ids = np.full(len(kept), DROPPED, dtype=np.int64)
+            birth_thr = self.init_score_thr
+        else:
+            kept_embeds = embeds[torch.from_numpy(kept).to(embeds.device)]
+            kept_ids = self._match(kept_embeds)
+            birth_thr = self.new_score_thr
+        born = (kept_ids == DROPPED) & (scores[kept] > birth_thr)
+        kept_ids[born] = self._next_id + np.arange(born.sum())
+        self._next_id += int(born.sum())
+
+        better_ious = np.tril(ious[np.ix_(kept, kept)], k=-1)
+        apart = (better_ious < self.backdrop_iou_thr) | (
+            np.triu(np.ones_like(better_ious)) > 0)
+        kept_ids[(kept_ids == DROPPED) & apart.all(axis=1)] = BACKDROP
+        ids[kept] = kept_ids
+        return torch.from_numpy(ids)
+
+    def _match(self, embeds: Tensor) -> np.ndarray:
+        """Greedy matching by score; track id or ``DROPPED`` per detection."""
+        similarity = bisoftmax_similarity(embeds, self._memory).cpu().numpy()
+        track_ids, num_seen = self._ids.numpy(), self._num_seen.numpy()
+        ids = np.full(len(similarity), DROPPED, dtype=np.int64)
+        for i, sims in enumerate(similarity):
+            similar = sims > self.frame_weight_thr
+            if self.frame_weight and similar.sum() > 1:
+                mean_seen = num_seen[similar].mean()
+                weights = np.where(similar, num_seen, mean_seen)
+                sims = sims * weights.astype(sims.dtype)
+            best = sims.argmax()
+            if sims[best] > self.match_score_thr:
+                ids[i] = track_ids[best]
+                similarity[i + 1:, best] = 0  # taken
+        return ids
+
+    def _update(self, ids: Tensor, scores: Tensor, embeds: Tensor,
+                frame_id: int) -> None:
+        """Append this frame to the memory of its tracks, births included."""
+        tracked = (ids >= 0).nonzero()[:, 0]
+        if len(tracked) == 0:
+            return
+        ids = ids[tracked]
+        tracked = tracked.to(embeds.device)
+        scores, embeds = scores[tracked], embeds[tracked]
+
+        # ids count up, so born ones exceed all in memory
+        newest = self._ids[-1] if len(self._ids) else -1
+        born = ids[ids > newest]
+        if len(born) > 0:
+            self._ids = torch.cat([self._ids, born])
+            for name in TRACK_FIELDS[1:]:
+                old = getattr(self, f'_{name}')
+                new = old.new_zeros((len(born), ) + old.shape[1:])
+                setattr(self, f'_{name}', torch.cat([old, new]))
+
+        rows = torch.searchsorted(self._ids, ids)
+        self._last_seen[rows] = frame_id
+        self._num_seen[rows] += 1
+        self._num_results[rows] += 1
+        self._remember(rows, scores, embeds)
+
+    def _remember(self, rows: Tensor, scores: Tensor, embeds: Tensor) -> None:
+        """Push embeddings into windows and renew what is compared."""
+        device = embeds.device
+        old_lengths = self._lengths[rows]
+        self._lengths[rows] = (old_lengths + 1).clamp(max=self.memory_len)
+        lengths = self._lengths[rows].to(device)
+        old_lengths, rows = old_lengths.to(device), rows.to(device)
+        window, window_scores = self._embeds[rows], self._scores[rows]
+        order = torch.arange(1, self.memory_len + 1, device=device)
+
+        if self.memory_type == 'similarity':
+            past = order <= old_lengths[:, None]  # (M, L)
+            cosines = F.cosine_similarity(window, embeds[:, None], dim=2)
+            rate = (cosines * past).sum(1) / old_lengths.clamp(min=1)
+            rate = rate.clamp(min=0)
+        else:
+            rate = torch.full_like(scores, self.memory_momentum)
+        rate = rate.masked_fill(old_lengths == 0, 1.)
+
+        full = old_lengths == self.memory_len
+        window[full] = window[full].roll(-1, dims=1)
+        window_scores[full] = window_scores[full].roll(-1, dims=1)
+        last = torch.arange(len(rows), device=device), lengths - 1
+        window[last], window_scores[last] = embeds, scores
+        self._embeds[rows], self._scores[rows] = window, window_scores
+
+        if self.memory_type == 'window':
+            weights = window_scores
+            if self.recency_weight:
+                weights = weights + order / lengths[:, None]
+            weights = weights * (order <= lengths[:, None])
+            total = weights.sum(1, keepdim=True).clamp(min=1e-12)
+            memory = (window * weights[..., None]).sum(1) / total
+        else:
+            memory = self._memory[rows].lerp(embeds, rate[:, None])
+        self._memory[rows] = memory
+
+    def _forget(self, frame_id: int, num_missed: int) -> None:
+        """Drop tracks not seen for ``num_missed`` frames."""
+        lost = frame_id - self._last_seen >= num_missed
+        if not lost.any():
+            return
+        short = lost & (self._num_results > 0) & (
+            self._num_results < self.min_track_frames)
+        self._forgotten += torch.stack(
+            [self._ids[short], self._last_seen[short]], dim=1).tolist()
+        for name in TRACK_FIELDS:
+            values = getattr(self, f'_{name}')
+            setattr(self, f'_{name}', values[~lost.to(values.device)])
+
+    def _discard(self, frame_id: int) -> None:
+        """Judge short tracks that went missing as noise."""
+        self.discarded_ids = []
+        if frame_id < self.noise_start_frame:
+            return
+        last_noise = frame_id - self.noise_missed_frames
+        noise = (self._num_results > 0) & (self._num_results
+                                           < self.min_track_frames) & (
+                                               self._last_seen <= last_noise)
+        self._num_results[noise] = 0
+        self.discarded_ids = sorted(
+            [id_ for id_, last in self._forgotten if last <= last_noise] +
+            self._ids[noise].tolist())
+        self._forgotten = [
+            item for item in self._forgotten if item[1] > last_noise
+        ]
+
+    def state_dict(self) -> Dict[str, Any]:
+        """State between two frames, bounded by the live tracks.
+
+        Returns:
+            dict: Tensors, numbers, lists and strings only, independent of the
+            tracker; fit for ``torch.save`` and ``weights_only`` loading.
+        """
+        return dict(
+            memory_type=self.memory_type,
+            memory_len=self.memory_len,
+            embed_dims=self.embed_dims,
+            last_frame_id=self._last_frame_id,
+            next_id=self._next_id,
+            mask_size=None
+            if self._mask_size is None else list(self._mask_size),
+            forgotten=[list(item) for item in self._forgotten],
+            tracks={
+                name: getattr(self, f'_{name}').clone()
+                for name in TRACK_FIELDS
+            })
+
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Continue from the state of a tracker with the same memory.
+
+        Args:
+            state (dict): What :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: If keys are missing or unknown, or the memory type,
+                memory length or embedding size differ. The tracker is
+                unchanged then.
+        """
+        expected = set(self.state_dict())
+        tracks = state.get('tracks', {})
+        if set(state) != expected or set(tracks) != set(TRACK_FIELDS):
+            odd = (set(state) ^ expected) | (set(tracks) ^ set(TRACK_FIELDS))
+            raise ValueError(
+                'tracker state must have the keys of '
+                f'state_dict(), got a difference in {sorted(odd)}')
+        for name in ('memory_type', 'memory_len', 'embed_dims'):
+            own, loaded = getattr(self, name), state[name]
+            if own != loaded and not (name == 'embed_dims' and
+                                      (own is None or loaded is None)):
+                raise ValueError(f'tracker state must have {name} {own!r}, '
+                                 f'got {loaded!r}')
+        self.reset()
+        self.embed_dims = state['embed_dims'] or self.embed_dims
+        self._last_frame_id = state['last_frame_id']
+        self._next_id = state['next_id']
+        if state['mask_size'] is not None:
+            self._mask_size = tuple(state['mask_size'])
+        self._forgotten = [list(item) for item in state['forgotten']]
+        for name, values in tracks.items():
+            setattr(self, f'_{name}', values.clone())
+
+
+def _check_finite(**tensors: Tensor) -> None:
+    """Raise, naming the tensor, if one holds NaN or infinite values."""
+    for name, values in tensors.items():
+        bad = int((~values.isfinite()).sum())
+        if bad:
+            raise ValueError(
+                f'{name} must be finite, got {bad} NaN or infinite of '
+                f'{values.numel()} values')
+
+
+def _greedy_nms(overlaps: np.ndarray, thr: float) -> np.ndarray:
+    """Indices kept by greedy NMS of rows sorted by descending score.
+
+    Args:
+        overlaps (np.ndarray): IoU, has shape (num, num).
+        thr (float): A row is removed by a kept one before it if their IoU is
+            above this.
+
+    Returns:
+        np.ndarray: Ascending int64 indices, has shape (num_kept, ).
+    """
+    above = overlaps > np.float32(thr)
+    keep = np.ones(len(above), dtype=bool)
+    for i in range(len(above)):
+        if keep[i]:
+            keep[i + 1:] &= ~above[i, i + 1:]
+    return keep.nonzero()[0]

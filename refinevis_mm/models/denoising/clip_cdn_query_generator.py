@@ -1,0 +1,121 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Contrastive denoising queries whose slots are aligned over a clip."""
+from typing import List
+
+import torch
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_xyxy_to_cxcywh
+from mmdet.utils import OptMultiConfig
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from refinevis_mm.registry import MODELS
+from refinevis_mm.structures import ClipTargets, DnQueries
+
+
+@MODELS.register_module()
+class ClipCdnQueryGenerator(BaseModule):
+    """DINO's contrastive denoising (CDN) for the frames of a clip.
+
+    As in `DINO <https://arxiv.org/abs/2203.03605>`_ every ground truth gets
+    one positive query (corner noise below half the box size) and one
+    negative query (corner noise between half and the full size) per group.
+    Slot ``s`` of every group is the same instance in all frames of a clip,
+    while noise is drawn independently per frame and group (RefineVIS
+    Sec. 3.5); an instance absent in a frame leaves its slots empty there.
+
+    Args:
+        num_classes (int): Number of classes K.
+        embed_dims (int): Width of the queries. Defaults to 256.
+        num_dn_pairs (int): Positive-negative pairs per frame, shared out over
+            groups. Defaults to 100.
+        label_noise_scale (float): Twice the probability of replacing a
+            label by a random class. Defaults to 0.5.
+        box_noise_scale (float): Scale of the corner noise relative to half
+            the box size. Defaults to 1.0.
+        init_cfg (dict, optional): Initialisation config.
+
+    Raises:
+        ValueError: If ``num_dn_pairs`` is not positive.
+    """
+
+    def __init__(self,
+                 num_classes: int,
+                 embed_dims: int = 256,
+                 num_dn_pairs: int = 100,
+                 label_noise_scale: float = 0.5,
+                 box_noise_scale: float = 1.0,
+                 init_cfg: OptMultiConfig = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if num_dn_pairs < 1:
+            raise ValueError(
+                f'num_dn_pairs must be positive, got {num_dn_pairs}')
+        self.num_classes = num_classes
+        self.num_dn_pairs = num_dn_pairs
+        self.label_noise_scale = label_noise_scale
+        self.box_noise_scale = box_noise_scale
+        self.label_embedding = nn.Embedding(num_classes, embed_dims)
+
+    def forward(self, targets: List[ClipTargets]) -> DnQueries:
+        """Draw the queries of a batch.
+
+        Args:
+            targets (list[:obj:`ClipTargets`]): Ground truth of bs clips of T
+                frames.
+
+        Returns:
+            :obj:`DnQueries`: Queries of the bs * T frames. A batch without
+            any instance gives zero queries.
+        """
+        num_slots = max(target.num_slots for target in targets)
+        num_groups = max(1, self.num_dn_pairs // max(num_slots, 1))
+        labels, boxes, valid = self._collate(targets, num_slots)
+        # One row per frame, group, sign and slot: sign 0 positive, 1 negative
+        shape = (len(valid), num_groups, 2, num_slots)
+        labels = labels[:, None, None].expand(shape)
+        boxes = boxes[:, None, None].expand(*shape, 4)
+        query_valid = valid[:, None, None].expand(shape)
+        content = self.label_embedding(self._noise_labels(labels))
+        content = content * query_valid[..., None]
+        boxes = torch.where(query_valid[..., None], self._noise_boxes(boxes),
+                            boxes.new_tensor(0.5))
+        return DnQueries(
+            content.flatten(1, 3), boxes.flatten(1, 3), valid, num_groups)
+
+    def _collate(self, targets: List[ClipTargets], num_slots: int):
+        """Pad clips to S slots; rows are the bs * T frames."""
+        labels, boxes, valid = [], [], []
+        for target in targets:
+            num_frames = len(target.valid)
+            pad = num_slots - target.num_slots
+            labels.append(
+                nn.functional.pad(target.labels, (0, pad)).expand(
+                    num_frames, -1))
+            boxes.append(nn.functional.pad(target.boxes, (0, 0, 0, pad)))
+            valid.append(nn.functional.pad(target.valid, (0, pad)))
+        return torch.cat(labels), torch.cat(boxes), torch.cat(valid)
+
+    def _noise_labels(self, labels: Tensor) -> Tensor:
+        """Replace labels by random classes with half the noise scale."""
+        flip = torch.rand(labels.shape, device=labels.device
+                          ) < self.label_noise_scale * 0.5
+        random = torch.randint_like(labels, self.num_classes)
+        return torch.where(flip, random, labels)
+
+    def _noise_boxes(self, boxes: Tensor) -> Tensor:
+        """Move the corners of boxes.
+
+        Args:
+            boxes (Tensor): Normalised (cx, cy, w, h), has shape
+                (B, G, 2, S, 4); index 1 of the third dimension is negative.
+
+        Returns:
+            Tensor: Noised boxes in [0, 1], same shape and layout.
+        """
+        half_size = boxes[..., 2:] / 2
+        corner_scale = torch.cat([half_size, half_size], -1)
+        amount = torch.rand_like(boxes)
+        amount[:, :, 1] += 1.0  # negatives lie between half and full size
+        sign = torch.randint_like(boxes, 2) * 2 - 1
+        corners = bbox_cxcywh_to_xyxy(boxes)
+        corners = corners + amount * sign * corner_scale * self.box_noise_scale
+        return bbox_xyxy_to_cxcywh(corners.clamp(0.0, 1.0))

@@ -1,0 +1,82 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""The contract that makes the frame-level stage replaceable."""
+from abc import ABCMeta, abstractmethod
+from typing import Dict, List, Optional
+
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from refinevis_mm.structures import ClipTargets, FrameOutput, FrameTargets
+
+
+class FrameModel(BaseModule, metaclass=ABCMeta):
+    """Any image model that has one embedding per object query.
+
+    RefineVIS (Sec. 3.2) knows no more of its frame-level module than these
+    methods. ``classify`` and ``segment`` are the heads that TAR shares
+    (Sec. 4.1).
+    """
+
+    @abstractmethod
+    def forward_frames(
+            self,
+            images: Tensor,
+            targets: Optional[List[ClipTargets]] = None) -> FrameOutput:
+        """Run the network on frames.
+
+        Args:
+            images (Tensor): Normalised, padded frames, has shape
+                (bs * T, 3, H, W).
+            targets (list[:obj:`ClipTargets`], optional): Ground truth of the
+                bs clips, for denoising queries only; None at test.
+
+        Returns:
+            :obj:`FrameOutput`: Predictions; ``layers`` and ``dn_layers`` are
+            filled in training.
+        """
+
+    @abstractmethod
+    def loss_frames(self, output: FrameOutput,
+                    targets: List[FrameTargets]) -> Dict[str, Tensor]:
+        """Frame losses, Eq. (2).
+
+        Args:
+            output (:obj:`FrameOutput`): Output for n frames.
+            targets (list[:obj:`FrameTargets`]): Ground truth of the n
+                frames.
+
+        Returns:
+            dict[str, Tensor]: Weighted scalar losses.
+        """
+
+    @abstractmethod
+    def match(self, output: FrameOutput,
+              targets: List[FrameTargets]) -> List[Tensor]:
+        """Match the last prediction set to ground truth.
+
+        Args:
+            output (:obj:`FrameOutput`): Output for n frames.
+            targets (list[:obj:`FrameTargets`]): Ground truth of the n
+                frames.
+
+        Returns:
+            list[Tensor]: For each frame the ground-truth index of every
+            query or -1, each has shape (Q, ).
+        """
+
+    @abstractmethod
+    def classify(self, embeds: Tensor) -> Tensor:
+        """Class logits (..., K) of object embeddings (..., C)."""
+
+    @abstractmethod
+    def segment(self, embeds: Tensor, mask_features: Tensor) -> Tensor:
+        """Mask logits of object embeddings.
+
+        Args:
+            embeds (Tensor): Object embeddings, has shape (B, n, C).
+            mask_features (Tensor): Per-pixel features, has shape
+                (B, C, h, w).
+
+        Returns:
+            Tensor: Mask logits, has shape (B, n, h, w).
+        """

@@ -1,0 +1,68 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Mask losses on sampled points, shared by frame level and refinement."""
+from typing import Dict, Union
+
+import torch
+from mmcv.ops import point_sample
+from mmdet.models.losses import CrossEntropyLoss, DiceLoss
+from mmdet.models.utils import get_uncertain_point_coords_with_randomness
+from torch import Tensor, nn
+
+
+class MaskPointLoss(nn.Module):
+    """Binary cross entropy and Dice on PointRend points.
+
+    RefineVIS Sec. 3.2 (mask part of Eq. (2)) and Eq. (5), as MaskDINO
+    computes them.
+
+    Args:
+        num_points (int): Points per mask. Defaults to 12544 (112 x 112).
+        oversample_ratio (float): Candidates per point. Defaults to 3.0.
+        importance_sample_ratio (float): Share of the points taken where the
+            logit is nearest to 0. Defaults to 0.75.
+        mask_weight (float): Weight of the cross entropy. Defaults to 5.0.
+        dice_weight (float): Weight of the Dice loss. Defaults to 5.0.
+    """
+
+    def __init__(self,
+                 num_points: int = 12544,
+                 oversample_ratio: float = 3.0,
+                 importance_sample_ratio: float = 0.75,
+                 mask_weight: float = 5.0,
+                 dice_weight: float = 5.0) -> None:
+        super().__init__()
+        self.num_points = num_points
+        self.oversample_ratio = oversample_ratio
+        self.importance_sample_ratio = importance_sample_ratio
+        self.loss_mask = CrossEntropyLoss(
+            use_sigmoid=True, loss_weight=mask_weight)
+        self.loss_dice = DiceLoss(
+            naive_dice=True, eps=1.0, loss_weight=dice_weight)
+
+    def forward(self, mask_logits: Tensor, gt_masks: Tensor,
+                avg_factor: Union[float, Tensor]) -> Dict[str, Tensor]:
+        """Compute both losses.
+
+        Args:
+            mask_logits (Tensor): Predicted logits, has shape (P, h, w).
+            gt_masks (Tensor): Bool targets of any size that covers the same
+                picture, has shape (P, H, W).
+            avg_factor (float | Tensor): Normaliser, a number of masks.
+
+        Returns:
+            dict[str, Tensor]: ``loss_mask`` and ``loss_dice``, scalars.
+        """
+        if len(mask_logits) == 0:
+            zero = mask_logits.sum()
+            return dict(loss_mask=zero, loss_dice=zero)
+        mask_logits = mask_logits[:, None].float()
+        with torch.no_grad():
+            points = get_uncertain_point_coords_with_randomness(
+                mask_logits, None, self.num_points, self.oversample_ratio,
+                self.importance_sample_ratio)
+            targets = point_sample(gt_masks[:, None].float(), points)[:, 0]
+        logits = point_sample(mask_logits, points)[:, 0]  # (P, num_points)
+        return dict(
+            loss_mask=self.loss_mask(
+                logits, targets, avg_factor=avg_factor * self.num_points),
+            loss_dice=self.loss_dice(logits, targets, avg_factor=avg_factor))

@@ -1,0 +1,127 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""TAR at inference: online window and offline clips (paper Sec. 3.6)."""
+from abc import ABCMeta, abstractmethod
+from typing import List, Sequence
+
+import torch
+
+from refinevis_mm.structures import FrameTracks, TrackletMemory
+from .tar_head import TARHead
+
+
+class BaseRefiner(metaclass=ABCMeta):
+    """Takes tracked frames one by one, gives refined frames back.
+
+    Args:
+        tar_head (:obj:`TARHead`): The refinement head.
+        window (int): Frames W seen by one refinement.
+    """
+
+    def __init__(self, tar_head: TARHead, window: int) -> None:
+        self.tar_head = tar_head
+        self.window = window
+
+    @abstractmethod
+    def push(self, frame: FrameTracks) -> List[FrameTracks]:
+        """Add a tracked frame; return the frames finished by it."""
+
+    @abstractmethod
+    def flush(self) -> List[FrameTracks]:
+        """End the video; return the frames still waiting."""
+
+    @abstractmethod
+    def discard(self, ids: Sequence[int]) -> None:
+        """Forget tracklets that the tracker judged noise."""
+
+
+class PassThroughRefiner(BaseRefiner):
+    """No refinement, ``window=0``: frame-level results as they are."""
+
+    def push(self, frame: FrameTracks) -> List[FrameTracks]:
+        """See :meth:`BaseRefiner.push`."""
+        return [frame]
+
+    def flush(self) -> List[FrameTracks]:
+        """See :meth:`BaseRefiner.flush`."""
+        return []
+
+    def discard(self, ids: Sequence[int]) -> None:
+        """See :meth:`BaseRefiner.discard`."""
+
+
+class OnlineRefiner(BaseRefiner):
+    """Refines the current frame from the past, and writes it back.
+
+    Every live tracklet is emitted, also where the frame model missed it: the
+    recovery of the paper's Figure 1. Nothing depends on later frames.
+    """
+
+    def __init__(self, tar_head: TARHead, window: int) -> None:
+        super().__init__(tar_head, window)
+        self.memory = TrackletMemory(window)
+
+    def push(self, frame: FrameTracks) -> List[FrameTracks]:
+        """See :meth:`BaseRefiner.push`."""
+        self.memory.push(frame)
+        if len(self.memory) == 0:
+            return [frame]
+        refined = self.tar_head.refine(*self.memory.batch())[:, -1]
+        self.memory.write_back(refined)  # Eq. (4) reads refined past frames
+        return [
+            FrameTracks(frame.frame_id, frame.meta, self.memory.ids, refined,
+                        self.memory.current_real().to(refined.device),
+                        frame.mask_features)
+        ]
+
+    def flush(self) -> List[FrameTracks]:
+        """See :meth:`BaseRefiner.flush`."""
+        return []
+
+    def discard(self, ids: Sequence[int]) -> None:
+        """See :meth:`BaseRefiner.discard`."""
+        self.memory.discard(ids)
+
+
+class OfflineRefiner(BaseRefiner):
+    """Refines consecutive clips of W frames as soon as one is complete.
+
+    A tracklet with a detection anywhere in the clip is emitted in all its
+    frames. The last clip of a video may be shorter.
+    """
+
+    def __init__(self, tar_head: TARHead, window: int) -> None:
+        super().__init__(tar_head, window)
+        self._clip: List[FrameTracks] = []
+
+    def push(self, frame: FrameTracks) -> List[FrameTracks]:
+        """See :meth:`BaseRefiner.push`."""
+        self._clip.append(frame)
+        return self.flush() if len(self._clip) == self.window else []
+
+    def flush(self) -> List[FrameTracks]:
+        """See :meth:`BaseRefiner.flush`."""
+        clip, self._clip = self._clip, []
+        ids = sorted({i for frame in clip for i in frame.ids})
+        if not ids:
+            return clip
+        row_of = {track_id: row for row, track_id in enumerate(ids)}
+        dims = clip[0].embeds.shape[-1]
+        embeds = clip[0].embeds.new_zeros(len(ids), len(clip), dims)
+        real = torch.zeros(
+            embeds.shape[:2], dtype=torch.bool, device=embeds.device)
+        for t, frame in enumerate(clip):
+            rows = [row_of[track_id] for track_id in frame.ids]
+            embeds[rows, t] = frame.embeds
+            real[rows, t] = True
+        frame_inds = torch.tensor([frame.frame_id for frame in clip],
+                                  device=embeds.device).expand(len(ids), -1)
+        refined = self.tar_head.refine(embeds, frame_inds)
+        return [
+            FrameTracks(frame.frame_id, frame.meta, ids, refined[:, t],
+                        real[:, t], frame.mask_features)
+            for t, frame in enumerate(clip)
+        ]
+
+    def discard(self, ids: Sequence[int]) -> None:
+        """See :meth:`BaseRefiner.discard`."""
+        self._clip = [frame.without(ids) for frame in self._clip]

@@ -1,0 +1,344 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""RefineVIS: the paper's Figure 2."""
+import copy
+from dataclasses import dataclass
+from typing import Dict, List, Optional
+
+import torch
+import torch.nn.functional as F
+from mmdet.models.mot import BaseMOTModel
+from mmdet.structures import TrackDataSample, TrackSampleList
+from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from refinevis_mm.registry import MODELS
+from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameTracks,
+                                     VideoResult)
+from .association.contrastive_tracker import ContrastiveTracker
+from .association.reference_pairs import select_reference_pairs
+from .refinement.refiners import (BaseRefiner, OfflineRefiner, OnlineRefiner,
+                                  PassThroughRefiner)
+from .refinement.training_tracklets import build_training_tracklets
+
+MODES = ('online', 'offline')
+FRAME_LOSS_ON = ('first', 'all')
+
+
+@dataclass
+class StreamState:
+    """Everything RefineVIS remembers of one running video.
+
+    Attributes:
+        tracker (:obj:`ContrastiveTracker`): Association memory.
+        refiner (:obj:`BaseRefiner`): Refinement memory.
+    """
+
+    tracker: ContrastiveTracker
+    refiner: BaseRefiner
+
+
+@dataclass
+class FrameResult:
+    """Result of one frame.
+
+    Attributes:
+        frame_id (int): Position of the frame in its video.
+        ids (list[int]): Tracklet ids, N of them.
+        cls_scores (Tensor): Class probabilities, has shape (N, K).
+        real (Tensor): Bool, False where the frame model missed the object
+            and refinement recovered it, has shape (N, ).
+        masks (Tensor): Bool masks at the original size, has shape
+            (N, ori_h, ori_w).
+        discarded_ids (list[int]): Tracklets the tracker judged noise after
+            this frame; their earlier results should be dropped.
+    """
+
+    frame_id: int
+    ids: List[int]
+    cls_scores: Tensor
+    real: Tensor
+    masks: Tensor
+    discarded_ids: List[int]
+
+
+@MODELS.register_module()
+class RefineVIS(BaseMOTModel):
+    """Video instance segmentation in three stages (paper Sec. 3.1).
+
+    frame level -> association -> temporal refinement. In training the three
+    losses are added (Eq. (1)); at test the frames of a video come one by one
+    and results leave frame by frame.
+
+    Args:
+        frame_model (dict): A :class:`FrameModel`.
+        association_head (dict): :class:`ContrastiveHead`.
+        tracker (dict): :class:`ContrastiveTracker`.
+        tar_head (dict): :class:`TARHead`.
+        mode (str): 'online' or 'offline' refinement at test. Defaults to
+            'online'.
+        window (int): Frames W seen by TAR at test; 0 switches refinement off
+            exactly. Defaults to 10 (paper Table 3).
+        frame_loss_on (str): Frames that get the frame losses of Eq. (2):
+            'first' as in the paper (Sec. 4.1), or 'all' for training without
+            an image-level phase before. Defaults to 'first'.
+        pair_cfg (dict): ``pos_iou_thr`` and ``neg_iou_thr`` of
+            :func:`select_reference_pairs`.
+        tracklet_cfg (dict): ``score_thr``, ``iou_thr`` and
+            ``num_background`` of :func:`build_training_tracklets`.
+        cls_thr (float): Least mean class score of a reported (tracklet,
+            class) pair. Defaults to 0.05, as IDOL.
+        data_preprocessor (dict, optional): :class:`TrackDataPreprocessor`.
+        init_cfg (dict, optional): Initialisation config.
+
+    Raises:
+        ValueError: If ``mode``, ``window`` or ``frame_loss_on`` is not
+            allowed.
+    """
+
+    def __init__(self,
+                 frame_model: ConfigType,
+                 association_head: ConfigType,
+                 tracker: ConfigType,
+                 tar_head: ConfigType,
+                 pair_cfg: ConfigType,
+                 tracklet_cfg: ConfigType,
+                 mode: str = 'online',
+                 window: int = 10,
+                 frame_loss_on: str = 'first',
+                 cls_thr: float = 0.05,
+                 data_preprocessor: OptConfigType = None,
+                 init_cfg: OptMultiConfig = None) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        if mode not in MODES:
+            raise ValueError(f'mode must be one of {MODES}, got {mode!r}')
+        if not isinstance(window, int) or window < 0:
+            raise ValueError(
+                f'window must be a non-negative int, got {window!r}')
+        if frame_loss_on not in FRAME_LOSS_ON:
+            raise ValueError(f'frame_loss_on must be one of {FRAME_LOSS_ON}, '
+                             f'got {frame_loss_on!r}')
+        self.frame_model = MODELS.build(frame_model)
+        self.association_head = MODELS.build(association_head)
+        self.tracker = MODELS.build(tracker)
+        self.tar_head = MODELS.build(tar_head)
+        self.pair_cfg = pair_cfg
+        self.tracklet_cfg = tracklet_cfg
+        self.mode = mode
+        self.window = window
+        self.frame_loss_on = frame_loss_on
+        self.cls_thr = cls_thr
+        # The running video of the frame-by-frame test loop.
+        self._state: Optional[StreamState] = None
+        self._video_result: Optional[VideoResult] = None
+
+    def loss(self, inputs: Tensor, data_samples: TrackSampleList,
+             **kwargs) -> Dict[str, Tensor]:
+        """Train on clips, Eq. (1).
+
+        Args:
+            inputs (Tensor): Clips, has shape (bs, T, 3, H, W). Frame 0 is
+                the key frame.
+            data_samples (list[:obj:`TrackDataSample`]): Ground truth.
+
+        Returns:
+            dict[str, Tensor]: Weighted losses; those that start with
+            ``loss_assoc`` and ``loss_refine`` belong to the second and third
+            stage.
+        """
+        num_frames = inputs.shape[1]
+        targets = [
+            ClipTargets.from_data_sample(sample, clip)
+            for sample, clip in zip(data_samples, inputs)
+        ]
+        frame_targets = [
+            target.frame(t) for target in targets for t in range(num_frames)
+        ]
+        # 1. Frame level
+        frames = self.frame_model.forward_frames(inputs.flatten(0, 1), targets)
+        rows = torch.arange(len(frame_targets), device=inputs.device)
+        if self.frame_loss_on == 'first':
+            rows = rows[::num_frames]
+        losses = self.frame_model.loss_frames(
+            frames.select_frames(rows), [frame_targets[row] for row in rows])
+        # 2. Association
+        frames.assoc_embeds = self.association_head(frames.embeds)
+        matches = self.frame_model.match(frames, frame_targets)
+        losses.update(self._loss_association(frames, targets, matches))
+        # 3. Temporal refinement
+        tracklets = build_training_tracklets(frames, targets, matches,
+                                             **self.tracklet_cfg)
+        losses.update(
+            self.tar_head.loss(tracklets, self.frame_model,
+                               frames.mask_features))
+        return losses
+
+    def _loss_association(self, frames: FrameOutput,
+                          targets: List[ClipTargets],
+                          matches: List[Tensor]) -> Dict[str, Tensor]:
+        """Eq. (3) between the key frames and the other frames."""
+        pairs = select_reference_pairs(frames, targets, matches,
+                                       **self.pair_cfg)
+        key_embeds = frames.assoc_embeds[tuple(pairs.key_rows.T)]
+        ref_embeds = frames.assoc_embeds[tuple(pairs.ref_rows.T)]
+        return self.association_head.loss(key_embeds, ref_embeds,
+                                          pairs.positive, pairs.negative)
+
+    def predict(self, inputs: Tensor, data_samples: TrackSampleList,
+                **kwargs) -> TrackSampleList:
+        """Process the next frame(s) of one video.
+
+        State is kept between calls and starts anew at ``frame_id == 0``.
+        With the last frame of a video its data sample receives the metainfo
+        ``pred_tracklets``, the list made by :meth:`VideoResult.tracklets`.
+
+        Args:
+            inputs (Tensor): Frames of one video, has shape (1, T, 3, H, W).
+            data_samples (list[:obj:`TrackDataSample`]): One sample; its
+                frames have ``frame_id``, ``video_id``, ``video_length``,
+                ``img_shape`` and ``ori_shape``.
+
+        Returns:
+            list[:obj:`TrackDataSample`]: The given sample, cloned.
+
+        Raises:
+            ValueError: If the batch is not one video or a video does not
+                start with frame 0.
+        """
+        if len(data_samples) != 1:
+            raise ValueError('a test batch must hold one video, got '
+                             f'{len(data_samples)}')
+        sample: TrackDataSample = data_samples[0].clone()
+        for image, frame_sample in zip(inputs[0], sample):
+            meta = frame_sample.metainfo
+            if meta['frame_id'] == 0:
+                self._state = self.init_stream()
+                self._video_result = VideoResult(meta['video_length'])
+            elif self._state is None:
+                raise ValueError('a video must start with frame_id 0, got '
+                                 f"{meta['frame_id']}")
+            results = self.step(image, meta, self._state)
+            if meta['frame_id'] == meta['video_length'] - 1:
+                results = results + self.flush(self._state)
+            for result in results:
+                self._video_result.add_frame(result.frame_id, result.ids,
+                                             result.cls_scores, result.real,
+                                             result.masks)
+                self._video_result.discard(result.discarded_ids)
+            if meta['frame_id'] == meta['video_length'] - 1:
+                sample.set_metainfo(
+                    dict(
+                        video_id=meta['video_id'],
+                        video_length=meta['video_length'],
+                        pred_tracklets=self._video_result.tracklets(
+                            cls_thr=self.cls_thr)))
+                self._state = self._video_result = None
+        return [sample]
+
+    def init_stream(self) -> StreamState:
+        """Empty state for a new video."""
+        tracker = copy.deepcopy(self.tracker)
+        tracker.reset()
+        if self.window == 0:
+            refiner = PassThroughRefiner
+        else:
+            refiner = OnlineRefiner if self.mode == 'online' else \
+                OfflineRefiner
+        return StreamState(tracker, refiner(self.tar_head, self.window))
+
+    def step(self, image: Tensor, meta: dict,
+             state: StreamState) -> List[FrameResult]:
+        """Process one frame of a stream.
+
+        Args:
+            image (Tensor): Normalised, padded frame, has shape (3, H, W).
+            meta (dict): ``frame_id``, ``img_shape`` and ``ori_shape``.
+            state (:obj:`StreamState`): State of the video, updated in place.
+
+        Returns:
+            list[:obj:`FrameResult`]: Frames finished by this one: itself
+            online, up to W frames offline.
+        """
+        frame = self.frame_model.forward_frames(image[None])
+        frame.assoc_embeds = self.association_head(frame.embeds)
+        tracks = self.associate(frame, meta, state)
+        discarded = list(state.tracker.discarded_ids)
+        state.refiner.discard(discarded)
+        results = [
+            self._decode(refined)
+            for refined in state.refiner.push(tracks)
+        ]
+        if results:
+            results[-1].discarded_ids.extend(discarded)
+        return results
+
+    def flush(self, state: StreamState) -> List[FrameResult]:
+        """End a stream: the frames that offline refinement still holds."""
+        return [
+            self._decode(refined) for refined in state.refiner.flush()
+        ]
+
+    def associate(self, frame: FrameOutput, meta: dict,
+                  state: StreamState) -> FrameTracks:
+        """Give the detections of a frame their tracklet ids (Sec. 3.3).
+
+        Args:
+            frame (:obj:`FrameOutput`): Output for one frame.
+            meta (dict): Metainfo of the frame.
+            state (:obj:`StreamState`): State of the video, updated in place.
+
+        Returns:
+            :obj:`FrameTracks`: The detections that belong to a tracklet.
+        """
+        scores = frame.cls_logits[0].sigmoid()
+        inds = state.tracker.select(scores, frame.boxes[0])
+        masks = self.frame_model.segment(frame.embeds[:, inds],
+                                         frame.mask_features)[0] > 0
+        best_scores, labels = scores[inds].max(-1)
+        detections = InstanceData(
+            scores=best_scores,
+            labels=labels,
+            masks=masks,
+            assoc_embeds=frame.assoc_embeds[0, inds],
+            query_inds=inds)
+        tracked = state.tracker.track(detections, meta['frame_id'])
+        return FrameTracks(
+            frame_id=meta['frame_id'],
+            meta=meta,
+            ids=tracked.instances_id.tolist(),
+            embeds=frame.embeds[0, tracked.query_inds],
+            real=torch.ones_like(tracked.query_inds, dtype=torch.bool),
+            mask_features=frame.mask_features[0])
+
+    def _decode(self, tracks: FrameTracks) -> FrameResult:
+        """Class scores and full-size masks of a frame's tracklets."""
+        cls_scores = self.frame_model.classify(tracks.embeds).sigmoid()
+        mask_logits = self.frame_model.segment(
+            tracks.embeds[None], tracks.mask_features[None])[0]
+        masks = resize_masks(mask_logits, tracks.meta) > 0
+        return FrameResult(tracks.frame_id, list(tracks.ids), cls_scores,
+                           tracks.real, masks, [])
+
+
+def resize_masks(mask_logits: Tensor, meta: dict) -> Tensor:
+    """Bring stride-4 logits to the original size (method of MaskDINO).
+
+    Args:
+        mask_logits (Tensor): Logits of the padded input at stride 4, has
+            shape (N, h, w).
+        meta (dict): ``img_shape`` (before padding) and ``ori_shape``.
+
+    Returns:
+        Tensor: Logits, has shape (N, ori_h, ori_w).
+    """
+    height, width = meta['img_shape'][:2]
+    if len(mask_logits) == 0:  # interpolate refuses zero channels
+        return mask_logits.new_zeros((0, *meta['ori_shape'][:2]))
+    logits = F.interpolate(
+        mask_logits[None],
+        scale_factor=4,
+        mode='bilinear',
+        align_corners=False)[..., :height, :width]
+    return F.interpolate(
+        logits, size=meta['ori_shape'][:2], mode='bilinear',
+        align_corners=False)[0]

@@ -1,0 +1,165 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Objects followed over frames: at inference and in training."""
+from collections import deque
+from dataclasses import dataclass
+from typing import Deque, Dict, List, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class FrameTracks:
+    """The tracklets of one frame, before or after refinement.
+
+    Attributes:
+        frame_id (int): Position of the frame in its video.
+        meta (dict): Metainfo of the frame (``img_shape``, ``ori_shape``).
+        ids (list[int]): Tracklet ids, N of them.
+        embeds (Tensor): Object embeddings, has shape (N, C).
+        real (Tensor): Bool, False where the tracklet was not detected in
+            this frame, has shape (N, ).
+        mask_features (Tensor): Per-pixel features, has shape (C, h, w).
+    """
+
+    frame_id: int
+    meta: dict
+    ids: List[int]
+    embeds: Tensor
+    real: Tensor
+    mask_features: Tensor
+
+    def without(self, ids: Sequence[int]) -> 'FrameTracks':
+        """The same frame without some tracklets."""
+        keep = [i for i, track_id in enumerate(self.ids) if track_id not in ids]
+        return FrameTracks(self.frame_id, self.meta,
+                           [self.ids[i] for i in keep], self.embeds[keep],
+                           self.real[keep], self.mask_features)
+
+
+@dataclass
+class TrackletBatch:
+    """Training tracklets of a batch with their targets, positives first.
+
+    Attributes:
+        embeds (Tensor): Object embeddings, zero where the tracklet has no
+            match in a frame, has shape (N, T, C).
+        frame_inds (Tensor): Position of the frames in their video, has shape
+            (N, T).
+        clip_inds (Tensor): Clip of each tracklet, has shape (N, ).
+        labels (Tensor): Class indices, K for background, has shape (N, ).
+        present (Tensor): Bool, whether the object of a positive tracklet is
+            visible in a frame, has shape (P, T).
+        masks (Tensor): Bool target masks of the positive tracklets, empty
+            where the object is not visible, has shape (P, T, H, W).
+    """
+
+    embeds: Tensor
+    frame_inds: Tensor
+    clip_inds: Tensor
+    labels: Tensor
+    present: Tensor
+    masks: Tensor
+
+    @property
+    def num_positives(self) -> int:
+        """int: Number P of tracklets that follow an object."""
+        return len(self.present)
+
+
+class TrackletMemory:
+    """The last W embeddings of every live tracklet (paper Sec. 3.6).
+
+    A tracklet lives as long as one of its last W entries is a detection.
+    The memory holds O(W * N * C) numbers, whatever the video's length, and
+    never a positional encoding.
+
+    Args:
+        window (int): Entries W kept per tracklet, current frame included.
+
+    Raises:
+        ValueError: If the window is not positive.
+    """
+
+    def __init__(self, window: int) -> None:
+        if window < 1:
+            raise ValueError(f'window must be positive, got {window}')
+        self.window = window
+        self._entries: Dict[int, Deque[Tuple[int, Tensor, bool]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def ids(self) -> List[int]:
+        """list[int]: Ids of the live tracklets, in order of birth."""
+        return list(self._entries)
+
+    def push(self, frame: FrameTracks) -> None:
+        """Append a frame: embeddings of its tracklets, zeros for the rest.
+
+        Args:
+            frame (:obj:`FrameTracks`): Detections of the current frame.
+        """
+        found = dict(zip(frame.ids, frame.embeds))
+        missing = frame.embeds.new_zeros(frame.embeds.shape[-1])
+        for track_id in found:
+            if track_id not in self._entries:
+                self._entries[track_id] = deque(maxlen=self.window)
+        for track_id, entries in self._entries.items():
+            entries.append((frame.frame_id, found.get(track_id, missing),
+                            track_id in found))
+        self.discard([
+            track_id for track_id, entries in self._entries.items()
+            if not any(real for _, _, real in entries)
+        ])
+
+    def batch(self) -> Tuple[Tensor, Tensor, Tensor]:
+        """All live tracklets, right-aligned and padded on the left.
+
+        Returns:
+            tuple[Tensor]: Embeddings (N, W', C), frame positions (N, W') and
+            bool padding (N, W'), True where a tracklet was not born yet;
+            W' is the longest tracklet. The last column is the current frame.
+        """
+        length = max(len(entries) for entries in self._entries.values())
+        embeds, frame_inds, padding = [], [], []
+        for entries in self._entries.values():
+            missing = length - len(entries)
+            rows = torch.stack([embed for _, embed, _ in entries])
+            embeds.append(torch.cat([rows.new_zeros(missing, rows.shape[1]),
+                                     rows]))
+            frame_inds.append([0] * missing +
+                              [frame_id for frame_id, _, _ in entries])
+            padding.append([True] * missing + [False] * len(entries))
+        device = embeds[0].device
+        return (torch.stack(embeds), torch.tensor(frame_inds, device=device),
+                torch.tensor(padding, device=device))
+
+    def current_real(self) -> Tensor:
+        """Whether each live tracklet was detected in the current frame.
+
+        Returns:
+            Tensor: Bool, has shape (N, ), on the CPU.
+        """
+        return torch.tensor(
+            [entries[-1][2] for entries in self._entries.values()],
+            dtype=torch.bool)
+
+    def write_back(self, refined: Tensor) -> None:
+        """Replace the current embeddings by refined ones, Eq. (4).
+
+        Flags stay: a refined missing entry does not keep a tracklet alive.
+
+        Args:
+            refined (Tensor): Refined embeddings of the current frame, in the
+                order of :attr:`ids`, has shape (N, C).
+        """
+        for entries, embed in zip(self._entries.values(), refined):
+            frame_id, _, real = entries[-1]
+            entries[-1] = (frame_id, embed, real)
+
+    def discard(self, ids: Sequence[int]) -> None:
+        """Forget tracklets; unknown ids are ignored."""
+        for track_id in ids:
+            self._entries.pop(track_id, None)

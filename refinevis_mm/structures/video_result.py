@@ -1,0 +1,215 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Results of a video as run-length codes, and the rows of a result file."""
+from typing import Dict, List, Optional, Sequence
+
+import numpy as np
+import torch
+from pycocotools import mask as mask_utils
+from torch import Tensor
+
+
+class VideoResult:
+    """Results of one video, gathered frame by frame as run-length codes.
+
+    Masks are encoded when they arrive and class scores are kept as running
+    sums, so the memory is one RLE per instance and frame plus ``K`` numbers
+    per instance; nothing dense survives :meth:`add_frame`.
+
+    Args:
+        video_length (int, optional): Number of frames of the video. ``None``
+            for a stream whose end is not known yet: the length is then the
+            highest frame seen plus one. Defaults to None.
+
+    Raises:
+        ValueError: If ``video_length`` is not positive.
+    """
+
+    def __init__(self, video_length: Optional[int] = None) -> None:
+        if video_length is not None and video_length < 1:
+            raise ValueError(
+                f'video_length must be at least 1, got {video_length}')
+        self.video_length = video_length
+        self._num_frames = 0
+        self._num_classes: Optional[int] = None
+        self._score_sums: Dict[int, np.ndarray] = {}
+        self._num_real: Dict[int, int] = {}
+        self._rles: Dict[int, Dict[int, Optional[dict]]] = {}
+
+    def add_frame(self, frame_id: int, ids: Sequence[int], cls_scores: Tensor,
+                  real: Tensor, masks: Tensor) -> None:
+        """Add the instances of one frame.
+
+        Args:
+            frame_id (int): 0-based position of the frame in the video.
+            ids (Sequence[int]): Instance id of each row, N in number, each
+                at most once.
+            cls_scores (Tensor): Class probabilities in [0, 1], has shape
+                (N, K).
+            real (Tensor): True where the instance was detected in this frame;
+                rows recovered by refinement do not count in the class mean.
+                Bool, has shape (N, ).
+            masks (Tensor): Bool, has shape (N, ori_h, ori_w). An empty mask
+                is kept as ``None``.
+
+        Raises:
+            ValueError: If the shapes disagree, ``frame_id`` lies outside the
+                video, or an id comes twice for this frame.
+        """
+        ids = [int(i) for i in ids]
+        self._check_frame(frame_id, ids, cls_scores, real, masks)
+        self._num_frames = max(self._num_frames, frame_id + 1)
+        self._num_classes = cls_scores.shape[1]
+        if not ids:
+            return
+        scores = cls_scores.detach().double().cpu().numpy()
+        is_real = real.detach().bool().cpu().numpy()
+        pixels = masks.detach().bool().cpu().numpy().astype(np.uint8)
+        rles = mask_utils.encode(np.asfortranarray(pixels.transpose(1, 2, 0)))
+        filled = pixels.any(axis=(1, 2))
+        for row, instance_id in enumerate(ids):
+            if instance_id not in self._rles:
+                self._rles[instance_id] = {}
+                self._num_real[instance_id] = 0
+                self._score_sums[instance_id] = np.zeros(scores.shape[1])
+            self._rles[instance_id][frame_id] = dict(
+                size=[int(side) for side in rles[row]['size']],
+                counts=rles[row]['counts'].decode(
+                    'ascii')) if filled[row] else None
+            if is_real[row]:
+                self._num_real[instance_id] += 1
+                self._score_sums[instance_id] += scores[row]
+
+    def discard(self, ids: Sequence[int]) -> None:
+        """Forget instances that the tracker has judged to be noise.
+
+        Args:
+            ids (Sequence[int]): Instance ids; ids never added are skipped.
+        """
+        for instance_id in ids:
+            instance_id = int(instance_id)
+            self._rles.pop(instance_id, None)
+            self._num_real.pop(instance_id, None)
+            self._score_sums.pop(instance_id, None)
+
+    def running_scores(self, ids: Sequence[int]) -> Tensor:
+        """Mean class scores over the real frames seen so far.
+
+        Args:
+            ids (Sequence[int]): N instance ids that have been added.
+
+        Returns:
+            Tensor: In [0, 1], float32 on the CPU, has shape (N, K). A row is
+            zero while its instance has no real frame.
+
+        Raises:
+            ValueError: If an id is unknown or was discarded.
+        """
+        rows = [self._mean_scores(int(instance_id)) for instance_id in ids]
+        return torch.as_tensor(
+            np.array(rows).reshape(len(rows), self._num_classes or 0),
+            dtype=torch.float32)
+
+    def tracklets(self,
+                  cls_thr: float = 0.05,
+                  max_per_video: Optional[int] = None) -> List[dict]:
+        """Every (instance, class) pair whose mean score is high enough.
+
+        The class score of an instance is the mean over the frames in which
+        it was detected; all classes above the threshold are reported, as in
+        IDOL.
+
+        Args:
+            cls_thr (float): A pair is kept when its mean score is greater.
+                Defaults to 0.05.
+            max_per_video (int, optional): Keep only that many pairs, by
+                falling score. Defaults to None, which keeps all.
+
+        Returns:
+            list[dict]: ``instances_id`` (int), ``label`` (int, 0-based),
+            ``score`` (float in [0, 1]) and ``segmentations`` (one RLE dict of
+            the original size, or None, per frame of the video). By order of
+            appearance, then by label; with ``max_per_video`` by falling
+            score. The classes of an instance share one segmentations list.
+        """
+        length = self.video_length or self._num_frames
+        tracklets = []
+        for instance_id, rles in self._rles.items():
+            scores = self._mean_scores(instance_id)
+            segmentations = [rles.get(frame) for frame in range(length)]
+            tracklets.extend(
+                dict(
+                    instances_id=instance_id,
+                    label=int(label),
+                    score=float(scores[label]),
+                    segmentations=segmentations)
+                for label in np.flatnonzero(scores > cls_thr))
+        if max_per_video is not None:
+            tracklets.sort(key=lambda tracklet: -tracklet['score'])
+            tracklets = tracklets[:max_per_video]
+        return tracklets
+
+    def _mean_scores(self, instance_id: int) -> np.ndarray:
+        """Class mean over real frames, float64, has shape (K, )."""
+        if instance_id not in self._score_sums:
+            raise ValueError(
+                f'instance {instance_id} is not among the {len(self._rles)} '
+                'instances of this video')
+        return self._score_sums[instance_id] / max(self._num_real[instance_id],
+                                                   1)
+
+    def _check_frame(self, frame_id: int, ids: List[int], cls_scores: Tensor,
+                     real: Tensor, masks: Tensor) -> None:
+        """Raise ValueError if the arguments of add_frame do not fit."""
+        if frame_id < 0 or (self.video_length is not None
+                            and frame_id >= self.video_length):
+            raise ValueError('frame_id must lie inside the video of '
+                             f'{self.video_length} frames, got {frame_id}')
+        num_ids = len(ids)
+        if (cls_scores.dim() != 2 or masks.dim() != 3
+                or len(cls_scores) != num_ids or len(masks) != num_ids
+                or tuple(real.shape) != (num_ids, )):
+            raise ValueError(
+                f'{num_ids} ids need cls_scores ({num_ids}, K), real '
+                f'({num_ids},) and masks ({num_ids}, H, W), got '
+                f'{tuple(cls_scores.shape)}, {tuple(real.shape)} and '
+                f'{tuple(masks.shape)}')
+        if self._num_classes not in (None, cls_scores.shape[1]):
+            raise ValueError(f'earlier frames have {self._num_classes} '
+                             f'classes, got {cls_scores.shape[1]}')
+        seen = [i for i in ids if frame_id in self._rles.get(i, {})]
+        if seen or len(set(ids)) < num_ids:
+            raise ValueError('an instance may be added once per frame, got '
+                             f'ids {ids} for frame {frame_id}')
+
+
+def to_results_json(video_id: int, tracklets: Sequence[dict],
+                    category_ids: Sequence[int]) -> List[dict]:
+    """Turn the tracklets of a video into YouTube-VIS result rows.
+
+    Args:
+        video_id (int): Id of the video in the annotation file.
+        tracklets (Sequence[dict]): As :meth:`VideoResult.tracklets` returns
+            them.
+        category_ids (Sequence[int]): Category id of the annotation file for
+            each label.
+
+    Returns:
+        list[dict]: Rows with ``video_id``, ``category_id``, ``score`` and
+        ``segmentations``, in the order of ``tracklets``.
+
+    Raises:
+        ValueError: If a label has no category id.
+    """
+    rows = []
+    for tracklet in tracklets:
+        label = int(tracklet['label'])
+        if not 0 <= label < len(category_ids):
+            raise ValueError(f'labels must lie in [0, {len(category_ids)}), '
+                             f'got {label} in video {video_id}')
+        rows.append(
+            dict(
+                video_id=video_id,
+                category_id=int(category_ids[label]),
+                score=float(tracklet['score']),
+                segmentations=tracklet['segmentations']))
+    return rows

@@ -1,0 +1,94 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Package refinevis_mm; imports neither torch nor the package itself."""
+import os
+import os.path as osp
+import shutil
+from typing import List
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = osp.dirname(osp.abspath(__file__))
+MIM_FILES = ('tools', 'configs', 'model-index.yml')
+
+
+class BuildWithMim(build_py):
+    """Adds what openmim looks for in ``refinevis_mm/.mim``.
+
+    A wheel gets copies, made outside of the source tree. A development
+    install gets links, made inside of it.
+    """
+
+    def run(self) -> None:
+        """Build the package and its ``.mim`` folder."""
+        super().run()
+        editable = getattr(self, 'editable_mode', False)
+        base = ROOT if editable else self.build_lib
+        folder = osp.join(base, 'refinevis_mm', '.mim')
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        for name in MIM_FILES:
+            source, target = osp.join(ROOT, name), osp.join(folder, name)
+            if editable:
+                os.symlink(osp.relpath(source, folder), target)
+            elif osp.isdir(source):
+                shutil.copytree(
+                    source,
+                    target,
+                    ignore=shutil.ignore_patterns('__pycache__', '*.pyc'))
+            else:
+                shutil.copy(source, target)
+
+
+def read(*parts: str) -> str:
+    """Read a file of the repository."""
+    with open(osp.join(ROOT, *parts), encoding='utf-8') as file:
+        return file.read()
+
+
+def requirements(name: str) -> List[str]:
+    """Read ``requirements/<name>.txt`` without its comments."""
+    lines = (
+        line.split('#')[0].strip()
+        for line in read('requirements', f'{name}.txt').splitlines())
+    return [line for line in lines if line]
+
+
+def version() -> str:
+    """Read the version without importing the package."""
+    scope = {}
+    exec(read('refinevis_mm', 'version.py'), scope)
+    return scope['__version__']
+
+
+setup(
+    name='refinevis_mm',
+    version=version(),
+    description='RefineVIS: online and offline video instance segmentation '
+    'with temporal refinement, for OpenMMLab',
+    long_description=read('README.md'),
+    long_description_content_type='text/markdown',
+    author='The refinevis_mm authors',
+    keywords='computer vision, video instance segmentation, tracking',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    classifiers=[
+        'Development Status :: 3 - Alpha',
+        'Operating System :: OS Independent',
+        'Programming Language :: Python :: 3.10',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+    packages=find_packages(include=['refinevis_mm', 'refinevis_mm.*']),
+    cmdclass=dict(build_py=BuildWithMim),
+    python_requires='>=3.10,<3.13',
+    install_requires=requirements('runtime'),
+    extras_require=dict(
+        lite=['mmcv-lite>=2.0.0rc4,<2.2.0'],
+        fast=['torch-ms-deform-attn==0.1.1'],
+        mim=requirements('mminstall'),
+        tests=requirements('tests'),
+        docs=requirements('docs'),
+        mmtrack=requirements('mmtrack')),
+    zip_safe=False)

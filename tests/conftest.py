@@ -1,0 +1,18 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import logging
+
+import pytest
+import torch
+from mmengine.registry import DefaultScope, init_default_scope
+
+import refinevis_mm  # noqa: F401  makes mmdet importable on mmcv-lite
+
+torch.set_num_threads(2)
+logging.getLogger('mmengine').setLevel(logging.WARNING)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def mmdet_scope():
+    """Bare type names are mmdet's, as in the shipped configs."""
+    if DefaultScope.get_current_instance() is None:
+        init_default_scope('mmdet')

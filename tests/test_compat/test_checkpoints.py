@@ -1,0 +1,146 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import pickle
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging.history_buffer import HistoryBuffer
+from torch import nn
+
+from refinevis_mm.compat.checkpoints import (CheckpointError,
+                                             CheckpointMismatchError,
+                                             load_checkpoint_strict,
+                                             read_checkpoint)
+
+resumes = pytest.mark.skipif(
+    tuple(int(part) for part in torch.__version__.split('.')[:2]) < (2, 5),
+    reason='the allow-list of torch < 2.5 cannot name a second path')
+
+
+def save(tmp_path, state_dict, **others):
+    """Write a checkpoint and return its path."""
+    path = str(tmp_path / 'checkpoint.pth')
+    torch.save(dict(state_dict=state_dict, **others), path)
+    return path
+
+
+class Payload:
+    """Runs a function when it is unpickled without protection."""
+
+    def __init__(self, function, *args):
+        self.call = (function, args)
+
+    def __reduce__(self):
+        return self.call
+
+
+@resumes
+def test_what_mmengine_writes_is_read(tmp_path):
+    buffer = HistoryBuffer()
+    for value in (1.0, 3.0):
+        buffer.update(value)
+    info = OrderedDict(
+        steps=np.int64(7),
+        best=np.float32(0.5),
+        flag=np.bool_(True),
+        curve=np.arange(3),
+        dtype=np.dtype('float16'))
+    path = save(
+        tmp_path,
+        nn.Linear(2, 2).state_dict(),
+        message_hub=dict(log_scalars=dict(loss=buffer), runtime_info=info))
+    hub = read_checkpoint(path)['message_hub']
+    loss = hub['log_scalars']['loss']
+    assert loss.mean() == 2.0 and loss.current() == 3.0
+    assert loss.statistics('max') == 3.0
+    assert hub['runtime_info']['steps'] == 7
+    assert hub['runtime_info']['curve'].tolist() == [0, 1, 2]
+    assert hub['runtime_info']['dtype'] == np.float16
+
+
+@pytest.mark.parametrize('payload, reason', [
+    (Payload(print, 'unsafe'), 'GLOBAL print'),
+    (Payload(getattr, HistoryBuffer, '__init__'), '"__init__" of'),
+    (Payload(getattr, np.ndarray, 'tofile'), '"tofile" of'),
+])
+def test_protection_stays_on(payload, reason, tmp_path):
+    path = save(tmp_path, nn.Linear(2, 2).state_dict(), meta=payload)
+    with pytest.raises(CheckpointError) as error:
+        read_checkpoint(path)
+    assert path in str(error.value) and reason in str(error.value)
+    assert '\n' not in str(error.value)
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=True)
+
+
+def test_half_precision_and_module_prefix(tmp_path):
+    source, target = nn.Linear(3, 2), nn.Linear(3, 2)
+    path = save(
+        tmp_path, {
+            f'module.{k}': v.half()
+            for k, v in source.state_dict().items()
+        },
+        meta=dict(epoch=4))
+    checkpoint = load_checkpoint_strict(target, path)
+    assert checkpoint['meta'] == dict(epoch=4)
+    assert target.weight.dtype == torch.float32
+    assert torch.equal(target.weight, source.weight.half().float())
+
+
+def test_bare_state_dict(tmp_path):
+    path = str(tmp_path / 'bare.pth')
+    model = nn.Linear(3, 2)
+    torch.save(model.state_dict(), path)
+    assert list(read_checkpoint(path)['state_dict']) == ['weight', 'bias']
+
+
+def test_other_architecture_is_refused_by_name(tmp_path):
+    model = nn.ModuleDict(dict(a=nn.Linear(3, 2), b=nn.Linear(2, 2)))
+    before = model['a'].bias.clone()
+    other = nn.ModuleDict(dict(a=nn.Linear(4, 2), c=nn.Linear(2, 2)))
+    path = save(tmp_path, other.state_dict())
+    with pytest.raises(CheckpointMismatchError) as error:
+        load_checkpoint_strict(model, path)
+    text = str(error.value)
+    assert '2 missing keys (b.weight, b.bias)' in text
+    assert '2 unexpected keys (c.weight, c.bias)' in text
+    assert '1 keys of another shape (a.weight (2, 4) in the checkpoint, ' \
+        '(2, 3) in the model)' in text
+    assert '\n' not in text and torch.equal(model['a'].bias, before)
+
+    load_checkpoint_strict(model, path, allow_mismatch=True)
+    assert torch.equal(model['a'].bias, other['a'].bias)
+
+
+def test_long_lists_are_cut(tmp_path):
+    model = nn.Sequential(*[nn.Linear(1, 1) for _ in range(10)])
+    path = save(tmp_path, nn.ModuleDict(dict(x=nn.Linear(1, 1))).state_dict())
+    with pytest.raises(CheckpointMismatchError) as error:
+        load_checkpoint_strict(model, path)
+    assert '20 missing keys (0.weight, ' in str(error.value)
+    assert '4.bias, ...)' in str(error.value)
+
+
+@pytest.mark.parametrize('content', [b'', b'not a checkpoint'])
+def test_damaged_file(content, tmp_path):
+    path = tmp_path / 'damaged.pth'
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match='damaged.pth') as error:
+        read_checkpoint(str(path))
+    assert '\n' not in str(error.value)
+
+
+def test_cut_file(tmp_path):
+    path = save(tmp_path, nn.Linear(100, 100).state_dict())
+    with open(path, 'r+b') as file:
+        file.truncate(1000)
+    with pytest.raises(CheckpointError, match='cannot be read|damaged'):
+        read_checkpoint(path)
+
+
+def test_missing_file_and_missing_weights(tmp_path):
+    with pytest.raises(FileNotFoundError, match='does not exist'):
+        read_checkpoint(str(tmp_path / 'absent.pth'))
+    with pytest.raises(CheckpointError, match='"state_dict" of tensors'):
+        read_checkpoint(save(tmp_path, dict(step=1)))

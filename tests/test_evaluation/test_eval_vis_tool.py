@@ -1,0 +1,53 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CASES = ROOT / 'tests' / 'data' / 'metric'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    """The command line tool as a module."""
+    spec = importlib.util.spec_from_file_location(
+        'eval_vis', ROOT / 'tools' / 'analysis_tools' / 'eval_vis.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_table(tool, capsys):
+    case = CASES / 'small'
+    assert tool.main([str(case / 'gt.json'), str(case / 'pred.json')]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    cells = {
+        line.split('|')[1].strip():
+        [cell.strip() for cell in line.split('|')[2:-1]]
+        for line in lines if line.startswith('|')
+    }
+    assert list(cells) == ['class', 'person', 'dog', 'fish', 'all']
+    assert cells['all'][:4] == ['37.05', '80.53', '33.66', '37.05']
+    assert cells['fish'] == ['-'] * 12
+
+
+def test_json(tool, capsys):
+    case = CASES / 'edge_no_results'
+    files = [str(case / 'gt.json'), str(case / 'pred.json')]
+    assert tool.main([*files, '--json']) == 0
+    assert json.loads(capsys.readouterr().out)['AP'] == 0
+
+
+def test_refusals(tool, capsys):
+    case = CASES / 'edge'
+    files = [str(case / 'gt.json'), str(case / 'pred.json')]
+    assert tool.main([*files, '--strict']) == 1
+    assert 'unknown category_id 99' in capsys.readouterr().err
+    assert tool.main([files[0], str(case / 'none.json')]) == 1
+    output = capsys.readouterr()
+    assert not output.out and len(output.err.splitlines()) == 1
+    with pytest.raises(SystemExit) as error:
+        tool.main([files[0]])
+    assert error.value.code == 2

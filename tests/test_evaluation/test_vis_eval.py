@@ -1,0 +1,263 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Replays recordings of the official evaluator, plus cases by hand.
+
+More recorded cases are taken from ``$REFINEVIS_PARITY_DIR/metric`` if set.
+"""
+import copy
+import gzip
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools import mask as mask_utils
+
+from refinevis_mm.evaluation.vis_eval import (_to_rles, evaluate_vis,
+                                              load_json, mask_areas, tube_ious)
+
+FOLDERS = [Path(__file__).parents[1] / 'data' / 'metric']
+if 'REFINEVIS_PARITY_DIR' in os.environ:
+    FOLDERS.append(Path(os.environ['REFINEVIS_PARITY_DIR']) / 'metric')
+CASES = [
+    path.parent for folder in FOLDERS
+    for path in sorted(folder.glob('*/expected.json'))
+]
+
+
+def rle(pixels):
+    """RLE dict of a mask given as nested lists."""
+    code = mask_utils.encode(np.asfortranarray(pixels, dtype=np.uint8))
+    return dict(
+        size=[int(side) for side in code['size']],
+        counts=code['counts'].decode())
+
+
+def bar(left, right, width=10):
+    """RLE of a mask (1, width) filled from ``left`` to ``right``."""
+    pixels = np.zeros((1, width))
+    pixels[:, left:right] = 1
+    return rle(pixels)
+
+
+def ground_truth(*tubes, **changes):
+    """One video (id 3) of two frames; every tube is an object of class 2."""
+    return dict(
+        videos=[dict(id=3, width=10, height=1, length=2)],
+        categories=[dict(id=2, name='cat'),
+                    dict(id=1, name='dog')],
+        annotations=[
+            dict(
+                dict(
+                    id=i + 1,
+                    video_id=3,
+                    category_id=2,
+                    iscrowd=0,
+                    segmentations=list(tube),
+                    areas=[10, 10]), **changes) for i, tube in enumerate(tubes)
+        ])
+
+
+def result(tube, score=0.5, category_id=2, video_id=3):
+    """One row of the results."""
+    return dict(
+        video_id=video_id,
+        category_id=category_id,
+        score=score,
+        segmentations=list(tube))
+
+
+@pytest.mark.parametrize(
+    'case', CASES, ids=lambda case: f'{case.parts[-3]}-{case.name}')
+def test_equals_official(case):
+    expected = load_json(case / 'expected.json')
+    stats = evaluate_vis(
+        case / 'gt.json', case / 'pred.json', return_arrays=True)
+    with np.load(case / 'expected_arrays.npz') as arrays:
+        for name in ('precision', 'recall', 'scores'):
+            np.testing.assert_array_equal(stats[name], arrays[name], name)
+    for name, value in zip(expected['stats_names'], expected['stats']):
+        assert stats[name] == pytest.approx(value, abs=1e-12), name
+    for category_id, numbers in expected['per_category'].items():
+        ours = stats['per_class'][int(category_id)]
+        assert ours['name'] == numbers['name']
+        for name in ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR1', 'AR10',
+                     'AR100'):
+            assert ours[name] == pytest.approx(numbers[name], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    'case', CASES, ids=lambda case: f'{case.parts[-3]}-{case.name}')
+def test_tube_ious_equal_official(case):
+    gt, rows = load_json(case / 'gt.json'), load_json(case / 'pred.json')
+    videos = {video['id']: video for video in gt['videos']}
+    expected = load_json(case / 'expected_tube_ious.json')
+    for key, matrix in expected.items():
+        video_id, category_id = map(int, key.split(','))
+        length = videos[video_id]['length']
+
+        def tubes_of(rows):
+            return [
+                _to_rles(videos[video_id], row) for row in rows
+                if row['video_id'] == video_id
+                and row['category_id'] == category_id
+            ]
+
+        dets = tubes_of(sorted(rows, key=lambda row: -row['score']))[:100]
+        objs = tubes_of(gt['annotations'])
+        areas = mask_areas(dets, length), mask_areas(objs, length)
+        ious = tube_ious(dets, objs, *areas)
+        np.testing.assert_array_equal(ious, np.array(matrix), key)
+        bounded = tube_ious(dets, objs, *areas, min_iou=0.5)
+        np.testing.assert_array_equal(bounded[ious >= .5], ious[ious >= .5])
+
+
+def test_tube_iou_by_hand():
+    # frame 0: 2 of 4 + 4 - 2; frame 1: only the result, 5 pixels
+    dets, objs = [[bar(0, 4), bar(0, 5)]], [[bar(2, 6), None]]
+    ious = tube_ious(dets, objs, mask_areas(dets, 2), mask_areas(objs, 2))
+    assert ious.tolist() == [[2 / 11]]
+
+
+def test_average_precision_by_hand():
+    # The better scored row misses; the other has IoU 8 / 10: right up to .8.
+    gt = ground_truth([bar(0, 5), bar(0, 5)])
+    rows = [
+        result([bar(6, 9), None], 0.9),
+        result([bar(0, 4), bar(0, 4)], 0.8)
+    ]
+    stats = evaluate_vis(gt, rows)
+    assert stats['AP50'] == stats['AP75'] == pytest.approx(0.5)
+    assert stats['AP'] == pytest.approx(0.5 * 7 / 10)
+    assert stats['AR1'] == 0
+    assert stats['AR10'] == pytest.approx(7 / 10)
+    assert stats['APs'] == stats['AP'] and stats['APm'] == -1
+    assert stats['per_class'][1]['AP'] == -1
+    assert stats['per_class'][2]['AP'] == stats['AP']
+
+
+def test_crowd_and_object_id_0():
+    tube = [bar(0, 5), bar(0, 5)]
+    gt = ground_truth(tube, [bar(5, 10), None])
+    gt['annotations'][1]['iscrowd'] = 1
+    rows = [result([bar(5, 10), None], 0.9)] * 3 + [result(tube, 0.1)]
+    assert evaluate_vis(gt, rows)['AP'] == pytest.approx(1)
+    gt['annotations'][0]['id'] = 0  # a match with id 0 does not count
+    assert evaluate_vis(gt, rows)['AP'] == 0
+
+
+def test_no_results_and_only_crowds():
+    gt = ground_truth([bar(0, 5), None])
+    stats = evaluate_vis(gt, [])
+    assert stats['AP'] == stats['AR100'] == 0 and stats['APl'] == -1
+    stats = evaluate_vis(ground_truth([bar(0, 5), None], iscrowd=1), [])
+    stats.pop('per_class')
+    assert set(stats.values()) == {-1}
+
+
+def test_input_forms_agree(tmp_path):
+    gt = ground_truth([bar(0, 5), bar(1, 6)])
+    rows = [result([bar(0, 5), bar(0, 5)])]
+    before = copy.deepcopy((gt, rows))
+    expected = evaluate_vis(gt, rows)
+    assert (gt, rows) == before
+    with gzip.open(tmp_path / 'gt.json.gz', 'wt') as file:
+        json.dump(gt, file)
+    (tmp_path / 'rows.json').write_text(json.dumps(rows))
+    assert evaluate_vis(str(tmp_path / 'gt.json.gz'),
+                        tmp_path / 'rows.json') == expected
+    # uncompressed RLE and polygons hold the same pixels
+    gt['annotations'][0]['segmentations'][0] = dict(
+        size=[1, 10], counts=[0, 5, 5])
+    gt['annotations'][0]['segmentations'][1] = [[1, 0, 6, 0, 6, 1, 1, 1]]
+    assert evaluate_vis(gt, rows) == expected
+
+
+def test_order_of_videos_and_rows_does_not_matter():
+    case = FOLDERS[0] / 'medium'
+    gt, rows = load_json(case / 'gt.json'), load_json(case / 'pred.json')
+    expected = evaluate_vis(gt, rows)
+    gt['videos'].reverse()
+    gt['categories'].reverse()
+    rows.sort(key=lambda row: -row['video_id'])
+    assert evaluate_vis(gt, rows) == expected
+
+
+def test_more_masks_than_one_area_call_takes():
+    tube = [bar(0, 5)] * 400
+    assert mask_areas([tube], 400).tolist() == [[5] * 400]
+
+
+def test_unknown_category():
+    gt = ground_truth([bar(0, 5), None])
+    rows = [result([bar(0, 5), None])]
+    extra = [result([bar(0, 5), None], category_id=7)]
+    assert evaluate_vis(gt, rows + extra) == evaluate_vis(gt, rows)
+    with pytest.raises(ValueError, match='result 1 .* category_id 7'):
+        evaluate_vis(gt, rows + extra, unknown_category='raise')
+    with pytest.raises(ValueError, match="got 'keep'"):
+        evaluate_vis(gt, rows, unknown_category='keep')
+
+
+@pytest.mark.parametrize('row, match', [
+    (result([bar(0, 5)]), 'result 1 .video 3. .* 2 frames, got 1'),
+    (result([bar(0, 5)] * 3), 'result 1 .* got 3'),
+    (result('ab'), 'result 1'),
+    (result([None, bar(0, 5, 9)]), r'\[1, 10\], got \[1, 9\] in frame 1'),
+    (result([None, dict(counts='05')]), 'got None in frame 1'),
+    (result([None, 'abc']), 'got str in frame 1'),
+    (result([None, dict(size=[1, 10])]), 'counts'),
+    (result([None, None], video_id=4), 'result 1 has the unknown video_id 4'),
+    (result([None, None], score=float('nan')), 'score, got nan'),
+    (result([None, None], score='0.5'), "score, got '0.5'"),
+    (dict(video_id=3, category_id=2, score=1), 'lacks segmentations'),
+    ('row', 'result 1 must be a dict, got str'),
+])
+def test_bad_results(row, match):
+    gt = ground_truth([bar(0, 5), None])
+    with pytest.raises(ValueError, match=match):
+        evaluate_vis(gt, [result([None, None]), row])
+
+
+def test_results_must_be_a_list():
+    with pytest.raises(ValueError, match='list of rows, got dict'):
+        evaluate_vis(ground_truth([bar(0, 5), None]), {})
+
+
+@pytest.mark.parametrize('change, match', [
+    (lambda gt: gt.pop('annotations'), 'no ground truth'),
+    (lambda gt: gt.update(annotations=None), 'no ground truth'),
+    (lambda gt: gt.update(annotations=[]), 'no ground truth'),
+    (lambda gt: gt.update(videos=[]), 'no videos'),
+    (lambda gt: gt.pop('categories'), 'no categories'),
+    (lambda gt: gt['annotations'][1].update(id=1), '1 twice in annotations'),
+    (lambda gt: gt['videos'].append(gt['videos'][0]), '3 twice in videos'),
+    (lambda gt: gt['categories'][0].update(id=1), '1 twice in categories'),
+    (lambda gt: gt['videos'][0].pop('height'), 'video 3 lacks height'),
+    (lambda gt: gt['videos'][0].pop('length'), 'video 3 needs length'),
+    (lambda gt: gt['annotations'][1].pop('areas'), 'annotation 2 lacks areas'),
+    (lambda gt: gt['annotations'][1].update(video_id=8),
+     'annotation 2 has the unknown video_id 8'),
+    (lambda gt: gt['annotations'][1].update(category_id=8),
+     'annotation 2 has the unknown category_id 8'),
+    (lambda gt: gt['annotations'][1]['segmentations'].pop(),
+     'annotation 2 .video 3. .* got 1'),
+    (lambda gt: gt['videos'][0].update(height=2),
+     r'annotation 1 .* \[2, 10\], got \[1, 10\] in frame 0'),
+])
+def test_bad_ground_truth(change, match):
+    gt = ground_truth([bar(0, 5), None], [bar(5, 9), None])
+    change(gt)
+    with pytest.raises(ValueError, match=match):
+        evaluate_vis(gt, [])
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        evaluate_vis(tmp_path / 'none.json', [])
+    (tmp_path / 'broken.json').write_text('{"videos": [')
+    with pytest.raises(ValueError, match='broken.json is not valid JSON'):
+        evaluate_vis(tmp_path / 'broken.json', [])
+    (tmp_path / 'gt.json.gz').write_bytes(gzip.compress(b'[]' * 99)[:20])
+    with pytest.raises(ValueError, match='gt.json.gz is not valid JSON'):
+        evaluate_vis(tmp_path / 'gt.json.gz', [])

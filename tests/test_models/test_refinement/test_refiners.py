@@ -1,0 +1,116 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import pytest
+import torch
+from torch.testing import assert_close
+
+from refinevis_mm.models.refinement import (OfflineRefiner, OnlineRefiner,
+                                            PassThroughRefiner, TARHead)
+from refinevis_mm.structures import FrameTracks
+
+DIMS = 16
+
+
+@pytest.fixture(scope='module')
+def tar_head():
+    torch.manual_seed(0)
+    head = TARHead(
+        loss_cls=dict(type='FocalLoss', use_sigmoid=True),
+        loss_mask=dict(),
+        embed_dims=DIMS,
+        num_heads=4,
+        feedforward_channels=32)
+    for param in head.parameters():
+        torch.nn.init.normal_(param, std=0.3)
+    return head.eval()
+
+
+def _video(ids_of_frames, seed=0):
+    torch.manual_seed(seed)
+    return [
+        FrameTracks(t, {}, list(ids), torch.randn(len(ids), DIMS),
+                    torch.ones(len(ids), dtype=torch.bool),
+                    torch.randn(DIMS, 2, 2))
+        for t, ids in enumerate(ids_of_frames)
+    ]
+
+
+def _run(refiner, video):
+    out = []
+    for frame in video:
+        out += refiner.push(frame)
+    return out + refiner.flush()
+
+
+def test_pass_through_returns_the_frame_itself(tar_head):
+    video = _video([[1], [1, 2]])
+    assert _run(PassThroughRefiner(tar_head, 0), video) == video
+
+
+def test_online_follows_equation_4(tar_head):
+    """Refined past embeddings are the keys of later frames."""
+    video = _video([[1], [1], [1]])
+    out = _run(OnlineRefiner(tar_head, 2), video)
+    rows = [frame.embeds for frame in video]
+    first = tar_head.refine(rows[0][None], torch.tensor([[0]]))[:, -1]
+    second = tar_head.refine(
+        torch.stack([first, rows[1]], 1), torch.tensor([[0, 1]]))[:, -1]
+    third = tar_head.refine(
+        torch.stack([second, rows[2]], 1), torch.tensor([[1, 2]]))[:, -1]
+    assert_close(torch.cat([f.embeds for f in out]),
+                 torch.cat([first, second, third]))
+
+
+def test_online_never_looks_ahead(tar_head):
+    video, other = _video([[1, 2]] * 6), _video([[1, 2]] * 6)
+    other[4:] = _video([[1, 2]] * 6, seed=1)[4:]
+    first = _run(OnlineRefiner(tar_head, 3), video)
+    second = _run(OnlineRefiner(tar_head, 3), other)
+    for t in range(4):
+        assert_close(first[t].embeds, second[t].embeds)
+    assert not torch.allclose(first[4].embeds, second[4].embeds)
+
+
+def test_online_emits_missed_frames_until_the_track_dies(tar_head):
+    out = _run(OnlineRefiner(tar_head, 3), _video([[1], [], [], [], []]))
+    assert [frame.ids for frame in out] == [[1], [1], [1], [], []]
+    assert [frame.real.tolist() for frame in out[:3]] == \
+        [[True], [False], [False]]
+
+
+def test_online_discard(tar_head):
+    refiner = OnlineRefiner(tar_head, 3)
+    video = _video([[1, 2], [2]])
+    refiner.push(video[0])
+    refiner.discard([1])
+    assert refiner.push(video[1])[0].ids == [2]
+
+
+def test_offline_clips_are_independent_and_ordered(tar_head):
+    video = _video([[1], [], [1], [1], [2]])
+    out = _run(OfflineRefiner(tar_head, 3), video)
+    assert [frame.frame_id for frame in out] == list(range(5))
+    assert [frame.ids for frame in out] == [[1], [1], [1], [1, 2], [1, 2]]
+    embeds = torch.stack([
+        video[0].embeds[0],
+        torch.zeros(DIMS), video[2].embeds[0]
+    ])[None]
+    refined = tar_head.refine(embeds, torch.tensor([[0, 1, 2]]))
+    assert_close(torch.cat([f.embeds for f in out[:3]]), refined[0])
+    assert out[1].real.tolist() == [False]
+
+
+def test_offline_emits_as_soon_as_a_clip_is_complete(tar_head):
+    refiner = OfflineRefiner(tar_head, 2)
+    video = _video([[1]] * 3)
+    assert refiner.push(video[0]) == []
+    assert len(refiner.push(video[1])) == 2
+    assert refiner.push(video[2]) == []
+    assert len(refiner.flush()) == 1
+
+
+def test_offline_discard_and_frames_without_tracks(tar_head):
+    refiner = OfflineRefiner(tar_head, 2)
+    refiner.push(_video([[1]])[0])
+    refiner.discard([1])
+    out = refiner.flush()
+    assert [frame.ids for frame in out] == [[]]

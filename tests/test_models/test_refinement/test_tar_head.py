@@ -1,0 +1,146 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
+
+from refinevis_mm.models.refinement import TARHead
+from refinevis_mm.structures import TrackletBatch
+
+DIMS = 16
+
+
+def _head(**options):
+    torch.manual_seed(0)
+    head = TARHead(
+        loss_cls=dict(type='FocalLoss', use_sigmoid=True, loss_weight=4.0),
+        loss_mask=dict(num_points=32),
+        embed_dims=DIMS,
+        num_heads=4,
+        feedforward_channels=32,
+        **options)
+    head.init_weights()
+    return head
+
+
+def _trained_head():
+    """Residual branches that do something."""
+    head = _head()
+    for param in head.parameters():
+        torch.nn.init.normal_(param, std=0.3)
+    return head.eval()
+
+
+def _frames(num_tracklets, num_frames, first=0):
+    return torch.arange(first, first + num_frames).expand(num_tracklets, -1)
+
+
+def test_starts_as_two_layer_norms():
+    embeds = torch.randn(3, 5, DIMS)
+    once = F.layer_norm(embeds, (DIMS, ))
+    assert_close(_head().refine(embeds, _frames(3, 5)),
+                 F.layer_norm(once, (DIMS, )))
+
+
+def test_tracklets_do_not_see_each_other():
+    head, embeds = _trained_head(), torch.randn(3, 5, DIMS)
+    out = head.refine(embeds, _frames(3, 5))
+    order = torch.tensor([2, 0, 1])
+    assert_close(head.refine(embeds[order], _frames(3, 5)), out[order])
+    assert_close(head.refine(embeds[:1], _frames(1, 5)), out[:1])
+
+
+def test_frames_see_each_other_and_positions_are_absolute():
+    head, embeds = _trained_head(), torch.randn(1, 5, DIMS)
+    out = head.refine(embeds, _frames(1, 5))
+    moved = embeds.clone()
+    moved[0, 4] += 1
+    assert not torch.allclose(
+        head.refine(moved, _frames(1, 5))[0, 0], out[0, 0])
+    assert not torch.allclose(head.refine(embeds, _frames(1, 5, first=9)), out)
+
+
+def test_padding_changes_nothing():
+    head, embeds = _trained_head(), torch.randn(2, 3, DIMS)
+    out = head.refine(embeds, _frames(2, 3, first=4))
+    padded = torch.cat([torch.randn(2, 2, DIMS), embeds], 1)
+    frame_inds = torch.cat([torch.zeros(2, 2), _frames(2, 3, first=4)], 1)
+    mask = torch.tensor([[True, True, False, False, False]] * 2)
+    assert_close(head.refine(padded, frame_inds, mask)[:, 2:], out)
+
+
+def test_window_of_only_zero_rows_is_finite():
+    assert torch.isfinite(
+        _trained_head().refine(torch.zeros(1, 4, DIMS), _frames(1, 4))).all()
+
+
+class _Heads:
+    """Shared heads with an answer that is easy to compute."""
+
+    def classify(self, embeds):
+        return embeds[..., :3]
+
+    def segment(self, embeds, mask_features):
+        return torch.einsum('bnc,bchw->bnhw', embeds, mask_features)
+
+
+def _tracklets(num_positives, num_background):
+    total = num_positives + num_background
+    return TrackletBatch(
+        embeds=torch.randn(total, 2, DIMS),
+        frame_inds=_frames(total, 2),
+        clip_inds=torch.zeros(total, dtype=torch.long),
+        labels=torch.tensor([1] * num_positives + [3] * num_background,
+                            dtype=torch.long),
+        present=torch.ones(num_positives, 2, dtype=torch.bool),
+        masks=torch.ones(num_positives, 2, 16, 16, dtype=torch.bool))
+
+
+def test_absent_object_has_no_class_loss():
+    head, tracklets = _head(), _tracklets(2, 0)
+    tracklets.present[0, 1] = False
+    logits = torch.randn(2, 2, 3)
+    masks = torch.zeros(2, 2, 4, 4)
+    first = head.loss_by_feat(logits, masks, tracklets)
+    logits[0, 1] = 50.0
+    second = head.loss_by_feat(logits, masks, tracklets)
+    assert_close(first['loss_refine_cls'], second['loss_refine_cls'])
+
+
+def test_class_loss_by_hand():
+    # p = .5 everywhere: focal loss of a positive .25 * .25 * log 2, of a
+    # negative .75 * .25 * log 2; 2 positive and 2 background rows, 3 classes
+    out = _head().loss_by_feat(
+        torch.zeros(2, 2, 3), torch.zeros(1, 2, 4, 4), _tracklets(1, 1))
+    log2 = torch.log(torch.tensor(2.0))
+    expected = 4 * log2 * 0.25 * (2 * (0.25 + 2 * 0.75) + 2 * 3 * 0.75) / 2
+    assert_close(out['loss_refine_cls'], expected)
+
+
+@pytest.mark.parametrize('sizes', [(0, 0), (0, 2), (2, 1)])
+def test_every_parameter_gets_a_gradient(sizes):
+    head = _head()
+    losses = head.loss(
+        _tracklets(*sizes), _Heads(), torch.randn(2, DIMS, 4, 4))
+    assert set(losses) == {
+        'loss_refine_cls', 'loss_refine_mask', 'loss_refine_dice'
+    }
+    sum(losses.values()).backward()
+    for name, param in head.named_parameters():
+        assert param.grad is not None, name
+        assert torch.isfinite(param.grad).all(), name
+
+
+def test_drop_prob_zeroes_frames_but_never_a_whole_tracklet():
+    head = _head(drop_prob=0.7).train()
+    embeds = torch.ones(400, 2, DIMS)
+    kept = head._drop_frames(embeds).abs().sum(-1) > 0
+    assert kept.any(1).all()
+    # both frames dropped (.49) falls back to both kept
+    assert abs((~kept).float().mean() - 0.21) < 0.05
+    assert head.eval()._drop_frames(embeds) is embeds
+
+
+def test_drop_prob_range():
+    with pytest.raises(ValueError, match=r'drop_prob must be in \[0, 1\)'):
+        _head(drop_prob=1.0)

@@ -1,0 +1,258 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import copy
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from refinevis_mm.models.refinevis import resize_masks
+from refinevis_mm.registry import MODELS
+from tests.demo_clips import (demo_clip, empty_clip, tiny_model_cfg,
+                              two_object_clip)
+
+BOXES = [(8, 8, 40, 40), (60, 20, 90, 50)]
+
+
+def _build(**options):
+    torch.manual_seed(0)
+    model = MODELS.build(tiny_model_cfg(**options))
+    model.init_weights()
+    return model
+
+
+@pytest.fixture(scope='module')
+def model():
+    return _build()
+
+
+def _video(num_frames):
+    return demo_clip([BOXES] * num_frames, [1, 2], [0, 1])
+
+
+def _predict(model, images, num_frames=None):
+    """Feed a video frame by frame, as the test loop does."""
+    out = None
+    video = _video(num_frames or len(images))
+    for t, image in enumerate(images):
+        sample = video.clone()
+        sample.video_data_samples = [video[t]]
+        with torch.no_grad():
+            out = model.eval().predict(image[None, None], [sample])[0]
+    return out
+
+
+def _permissive(model):
+    """Thresholds that random weights pass."""
+    model.tracker.select_score_thr = 0.0
+    model.tracker.init_score_thr = model.tracker.new_score_thr = 0.0
+    model.cls_thr = 0.0
+    return model
+
+
+def test_loss_names_and_gradients(model):
+    model.train()
+    model.zero_grad(set_to_none=True)
+    losses = model.loss(
+        torch.randn(2, 2, 3, 64, 96),
+        [two_object_clip(), empty_clip()])
+    for name in ('loss_assoc', 'loss_assoc_aux', 'loss_refine_cls',
+                 'loss_refine_mask', 'loss_refine_dice', 'loss_cls',
+                 'enc_loss_mask', 'dn_loss_dice'):
+        assert torch.isfinite(losses[name]), name
+    sum(losses.values()).backward()
+    missing = [
+        name for name, param in model.named_parameters()
+        if param.requires_grad and param.grad is None
+    ]
+    assert missing == []
+
+
+def test_batch_without_objects_trains(model):
+    model.train()
+    model.zero_grad(set_to_none=True)
+    losses = model.loss(
+        torch.randn(2, 2, 3, 64, 96), [empty_clip(), empty_clip()])
+    sum(losses.values()).backward()
+    for name, param in model.named_parameters():
+        assert param.grad is not None, name
+        assert torch.isfinite(param.grad).all(), name
+
+
+def test_more_than_two_frames():
+    losses = _build().loss(
+        torch.randn(1, 3, 3, 64, 96),
+        [demo_clip([BOXES] * 3, [1, 2], [0, 1])])
+    assert torch.isfinite(sum(losses.values()))
+
+
+def _split(losses):
+    """Sum of the frame losses, sum of the other two stages."""
+    later = [n for n in losses if 'assoc' in n or 'refine' in n]
+    return (sum(losses[n] for n in losses if n not in later),
+            sum(losses[n] for n in later))
+
+
+def test_frame_losses_see_the_first_frame_only():
+    """Paper Sec. 4.1; association and TAR reach every frame's image."""
+    model = _build(**{'model.frame_loss_on': 'first'}).train()
+    model.tracklet_cfg = dict(score_thr=0.0, iou_thr=0.0, num_background=2)
+    images = torch.randn(1, 2, 3, 64, 96, requires_grad=True)
+    clip = demo_clip([BOXES] * 2, [1, 2], [0, 1])
+    losses = model.loss(images, [clip])
+    frame, stage_23 = _split(losses)
+    grad, = torch.autograd.grad(frame, images, retain_graph=True)
+    assert (grad[0, 1] == 0).all() and (grad[0, 0] != 0).any()
+    grad, = torch.autograd.grad(stage_23, images)
+    assert (grad[0, 1] != 0).any() and (grad[0, 0] != 0).any()
+
+
+def test_order_of_the_ground_truth_does_not_matter(model):
+    model.train()
+    images = torch.randn(1, 2, 3, 64, 96)
+    boxes = [BOXES] * 2
+    flipped = [frame[::-1] for frame in boxes]
+    results = []
+    cdn, model.frame_model.cdn = model.frame_model.cdn, None
+    for clip in (demo_clip(boxes, [5, 9], [0, 1]),
+                 demo_clip(flipped, [9, 5], [1, 0])):
+        torch.manual_seed(3)
+        results.append(model.loss(images, [clip]))
+    model.frame_model.cdn = cdn
+    for name in results[0]:
+        assert_close(results[0][name], results[1][name], msg=name)
+
+
+def test_one_object_has_no_association_loss_but_finite_gradients():
+    model = _build()
+    model.pair_cfg = dict(pos_iou_thr=0.7, neg_iou_thr=0.0)
+    losses = model.loss(
+        torch.randn(1, 2, 3, 64, 96),
+        [demo_clip([[BOXES[0]], [BOXES[0]]], [1], [0])])
+    assert losses['loss_assoc'] == 0
+    losses['loss_assoc'].backward()
+
+
+@pytest.mark.parametrize('mode', ['online', 'offline'])
+@pytest.mark.parametrize('window', [0, 1, 3])
+@pytest.mark.parametrize('num_frames', [1, 5])
+def test_predict_gives_one_tracklet_list_per_video(mode, window, num_frames):
+    model = _permissive(
+        _build(**{
+            'model.mode': mode,
+            'model.window': window
+        }))
+    out = _predict(model, torch.randn(num_frames, 3, 64, 96))
+    assert out.metainfo['video_id'] == 3
+    tracklets = out.metainfo['pred_tracklets']
+    assert len(tracklets) > 0
+    for tracklet in tracklets:
+        assert len(tracklet['segmentations']) == num_frames
+        assert 0 <= tracklet['label'] < 7
+        assert 0 < tracklet['score'] < 1
+        for rle in tracklet['segmentations']:
+            assert rle is None or rle['size'] == [64, 96]
+
+
+def _stream(model, images, metas):
+    state, results = model.eval().init_stream(), []
+    with torch.no_grad():
+        for image, meta in zip(images, metas):
+            results += model.step(image, meta, state)
+        return results + model.flush(state)
+
+
+def _metas(num_frames, ori_shape=(64, 96)):
+    return [
+        dict(frame_id=t, img_shape=(64, 96), ori_shape=ori_shape)
+        for t in range(num_frames)
+    ]
+
+
+def test_untrained_refinement_equals_frame_level():
+    """TAR starts as the identity for the heads: W = 3 equals W = 0."""
+    images = torch.randn(4, 3, 64, 96)
+    results = []
+    for mode, window in (('online', 0), ('online', 3), ('offline', 3)):
+        model = _permissive(
+            _build(**{
+                'model.mode': mode,
+                'model.window': window
+            }))
+        results.append(_stream(model, images, _metas(4)))
+    for refined in results[1:]:
+        for frame, other in zip(results[0], refined):
+            rows = [other.ids.index(i) for i in frame.ids]
+            assert other.real[rows].all()
+            assert_close(
+                other.cls_scores[rows],
+                frame.cls_scores,
+                atol=1e-4,
+                rtol=1e-3)
+
+
+def test_online_frame_does_not_depend_on_later_frames():
+    model = _permissive(_build(**{'model.window': 3}))
+    for param in model.tar_head.parameters():
+        torch.nn.init.normal_(param, std=0.3)
+    images = torch.randn(5, 3, 64, 96)
+    other = images.clone()
+    other[3:] = torch.randn(2, 3, 64, 96)
+    first = _stream(model, images, _metas(5))
+    second = _stream(model, other, _metas(5))
+    for t in range(3):
+        assert first[t].ids == second[t].ids
+        assert torch.equal(first[t].cls_scores, second[t].cls_scores)
+        assert torch.equal(first[t].masks, second[t].masks)
+
+
+def test_streams_do_not_share_state():
+    model = _permissive(_build())
+    images = torch.randn(3, 3, 64, 96)
+    alone = _stream(model, images, _metas(3))
+    states = [model.init_stream(), model.init_stream()]
+    with torch.no_grad():
+        for image, meta in zip(images, _metas(3)):
+            result, = model.step(image, meta, states[0])
+            model.step(image.flip(-1), meta, states[1])
+            assert result.ids == alone[meta['frame_id']].ids
+
+
+def test_masks_return_at_the_original_size():
+    model = _permissive(_build())
+    for result in _stream(model, torch.randn(2, 3, 64, 96),
+                          _metas(2, ori_shape=(33, 51))):
+        assert result.masks.shape == (len(result.ids), 33, 51)
+        assert result.masks.dtype == torch.bool
+
+
+def test_resize_masks_crops_the_padding():
+    logits = torch.full((1, 16, 24), -1.0)
+    logits[:, :8] = 1.0  # upper half of the padded input
+    meta = dict(img_shape=(32, 96), ori_shape=(64, 192))
+    # rows near the crop are blended with the padding; the rest is inside
+    assert (resize_masks(logits, meta)[:, :58] > 0).all()
+
+
+def test_predicting_leaves_the_inputs_alone(model):
+    video = _video(1)
+    before = copy.deepcopy(video.metainfo)
+    with torch.no_grad():
+        model.eval().predict(torch.randn(1, 1, 3, 64, 96), [video])
+    assert video.metainfo == before
+
+
+def test_video_must_start_at_frame_0():
+    model = _build().eval()
+    sample = demo_clip([BOXES], [1, 2], [0, 1], first_frame=2)
+    with pytest.raises(ValueError, match='start with frame_id 0, got 2'):
+        model.predict(torch.randn(1, 1, 3, 64, 96), [sample])
+
+
+@pytest.mark.parametrize('options, message', [
+    ({'model.mode': 'both'}, "mode must be one of"),
+    ({'model.window': -1}, 'window must be a non-negative int, got -1'),
+    ({'model.frame_loss_on': 'none'}, 'frame_loss_on must be one of'),
+])  # yapf: disable
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        _build(**options)

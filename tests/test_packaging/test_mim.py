@@ -1,0 +1,215 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""The built wheel, installed beside the running environment, under openmim."""
+import os
+import os.path as osp
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from glob import glob
+
+import pytest
+from mmengine.fileio import load
+
+pytest.importorskip('mim', reason='openmim is not installed')
+
+ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
+SOURCES = ('refinevis_mm', 'configs', 'tools', 'requirements', 'setup.py',
+           'pyproject.toml', 'setup.cfg', 'MANIFEST.in', 'LICENSE',
+           'README.md', 'model-index.yml')
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    """Path of a wheel built from a copy of the repository."""
+    folder = tmp_path_factory.mktemp('wheel')
+    for name in SOURCES:
+        source, target = osp.join(ROOT, name), str(folder / 'src' / name)
+        if osp.isdir(source):
+            shutil.copytree(
+                source,
+                target,
+                ignore=shutil.ignore_patterns('.mim', '__pycache__'))
+        else:
+            os.makedirs(osp.dirname(target), exist_ok=True)
+            shutil.copy(source, target)
+    done = subprocess.run([
+        sys.executable, '-m', 'pip', 'wheel', '--no-deps',
+        '--no-build-isolation', '--no-index', '-w',
+        str(folder),
+        str(folder / 'src')
+    ],
+                          capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
+    assert not (folder / 'src' / 'refinevis_mm' / '.mim').exists()
+    return glob(str(folder / '*.whl'))[0]
+
+
+@pytest.fixture(scope='module')
+def installed(wheel, tmp_path_factory):
+    """Python of an environment with the wheel and our packages behind it."""
+    folder = tmp_path_factory.mktemp('installed')
+    venv.create(folder / 'venv', with_pip=False)
+    python = str(folder / 'venv' / 'bin' / 'python')
+    site = subprocess.check_output([
+        python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))'
+    ],
+                                   text=True).strip()
+    # a folder named in a .pth file is searched after the environment's own,
+    # and .pth files in it (an editable refinevis_mm) are not read
+    with open(osp.join(site, 'behind.pth'), 'w') as file:
+        file.write(sysconfig.get_path('purelib') + '\n')
+    subprocess.run([
+        sys.executable, '-m', 'pip', 'install', '--no-deps', '--no-index',
+        '--target', site, wheel
+    ],
+                   check=True,
+                   capture_output=True)
+    return python
+
+
+def mim(installed, folder, *args):
+    """Run mim from another folder, without the repository in sight."""
+    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore')
+    env.pop('PYTHONPATH', None)
+    return subprocess.run(
+        [installed, '-c', 'from mim.__main__ import cli; cli()', *args],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True)
+
+
+def test_wheel_contents(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for path in ('model-index.yml', 'tools/train.py', 'tools/test.py',
+                 'tools/dist_train.sh', 'configs/refinevis/metafile.yml'):
+        assert f'refinevis_mm/.mim/{path}' in names
+    for folder in ('configs', 'tools'):
+        for root, _, files in os.walk(osp.join(ROOT, folder)):
+            for name in files:
+                path = osp.relpath(osp.join(root, name), ROOT)
+                if not name.endswith('.pyc'):
+                    assert f'refinevis_mm/.mim/{path}' in names
+    assert not any('__pycache__' in name for name in names)
+    assert not any(name.startswith('tests/') for name in names)
+    assert any(name.endswith('dist-info/top_level.txt') for name in names)
+
+
+def test_config_names_are_unique():
+    # mim looks a config up by its file name anywhere under the package
+    seen = {}
+    for folder in ('configs', 'refinevis_mm', 'tools'):
+        for path in glob(osp.join(ROOT, folder, '**', '*.py'), recursive=True):
+            seen.setdefault(osp.basename(path), []).append(path)
+    for path in glob(osp.join(ROOT, 'configs', '**', '*.py'), recursive=True):
+        assert len(seen[osp.basename(path)]) == 1, seen[osp.basename(path)]
+
+
+def test_import_comes_from_the_wheel(installed, tmp_path):
+    where = subprocess.check_output(
+        [installed, '-c', 'import refinevis_mm; print(refinevis_mm.__file__)'],
+        cwd=tmp_path,
+        text=True)
+    assert osp.dirname(osp.dirname(installed)) in where
+
+
+def test_search(installed, tmp_path):
+    done = mim(installed, tmp_path, 'search', 'refinevis_mm', '--valid-config')
+    assert done.returncode == 0, done.stderr
+    for path in glob(osp.join(ROOT, 'configs', '*', 'metafile.yml')):
+        for model in load(path)['Models']:
+            name = osp.splitext(osp.basename(model['Config']))[0]
+            assert osp.exists(osp.join(ROOT, model['Config']))
+            assert name in done.stdout
+
+
+@pytest.mark.parametrize('script, args', [('train', ('absent.py', )),
+                                          ('test', ('absent.py', 'x.pth'))])
+def test_run_reaches_the_tools(script, args, installed, tmp_path):
+    # `mim run PACKAGE SCRIPT --help` prints mim's own help
+    done = mim(installed, tmp_path, 'run', 'refinevis_mm', script, *args)
+    assert f'.mim/tools/{script}.py' in done.stdout
+    assert 'error: ' in done.stderr and 'absent.py' in done.stderr
+
+
+TOY_CONFIG = '''
+default_scope = 'mmengine'
+custom_imports = dict(imports=['toy_of_mim', 'refinevis_mm'])
+model = dict(type='ToyOfMim')
+loader = dict(
+    batch_size=1,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='pseudo_collate'),
+    dataset=dict(type='ToyOfMimData'))
+train_dataloader = test_dataloader = loader
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=2)
+test_cfg = dict(type='TestLoop')
+test_evaluator = dict(type='DumpResults', out_file_path='out.pkl')
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01))
+default_hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False))
+'''
+
+TOY_MODULE = '''
+import torch
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, MODELS
+from torch.utils.data import Dataset
+
+
+@DATASETS.register_module()
+class ToyOfMimData(Dataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return dict(inputs=torch.ones(1))
+
+
+@MODELS.register_module()
+class ToyOfMim(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(1, 1)
+
+    def forward(self, inputs, mode='tensor'):
+        out = self.linear(torch.stack(list(inputs)))
+        return dict(loss=out.sum()) if mode == 'loss' else [dict(out=out)]
+'''
+
+
+def test_train_and_test(installed, tmp_path, monkeypatch):
+    (tmp_path / 'toy_of_mim.py').write_text(TOY_MODULE)
+    (tmp_path / 'toy.py').write_text(TOY_CONFIG)
+    site = glob(osp.join(osp.dirname(osp.dirname(installed)), 'lib/*/site-*'))
+    (tmp_path / 'here.pth').write_text(str(tmp_path))
+    shutil.copy(tmp_path / 'here.pth', site[0])
+    done = mim(installed, tmp_path, 'train', 'refinevis_mm', 'toy.py',
+               '--work-dir', 'run')
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = mim(installed, tmp_path, 'test', 'refinevis_mm', 'toy.py',
+               '--checkpoint', 'run/iter_2.pth', '--work-dir', 'run')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / 'out.pkl').exists()
+
+
+@pytest.mark.parametrize('command, options, reason', [
+    ('train', ('--resume', 'absent.pth'), '"absent.pth" does not exist'),
+    ('test', ('--checkpoint', 'absent.pth'), '"absent.pth" does not exist'),
+])
+def test_config_is_found_by_name(command, options, reason, installed,
+                                 tmp_path):
+    names = sorted(
+        osp.basename(path)
+        for path in glob(osp.join(ROOT, 'configs', '[!_]*', '*.py')))
+    if not names:
+        pytest.skip('no config is shipped')
+    done = mim(installed, tmp_path, command, 'refinevis_mm', names[0],
+               *options)
+    assert done.returncode != 0
+    assert 'we find the config file' in done.stdout
+    assert reason in done.stderr

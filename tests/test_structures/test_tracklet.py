@@ -1,0 +1,65 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import pytest
+import torch
+
+from refinevis_mm.structures import FrameTracks, TrackletMemory
+
+
+def _frame(frame_id, ids, value=1.0):
+    return FrameTracks(frame_id, {}, ids,
+                       torch.full((len(ids), 4), float(value)),
+                       torch.ones(len(ids), dtype=torch.bool),
+                       torch.zeros(4, 2, 2))
+
+
+def test_missed_frame_is_a_zero_row_and_birth_is_padded():
+    memory = TrackletMemory(3)
+    memory.push(_frame(0, [5], 1))
+    memory.push(_frame(1, [], 0))
+    memory.push(_frame(2, [5, 9], 3))
+    embeds, frame_inds, padding = memory.batch()
+    assert memory.ids == [5, 9]
+    assert embeds[0, :, 0].tolist() == [1, 0, 3]
+    assert frame_inds[0].tolist() == [0, 1, 2]
+    assert padding.tolist() == [[False] * 3, [True, True, False]]
+    assert memory.current_real().tolist() == [True, True]
+
+
+def test_only_the_last_window_is_kept():
+    memory = TrackletMemory(2)
+    for t in range(5):
+        memory.push(_frame(t, [1], t))
+    embeds, frame_inds, _ = memory.batch()
+    assert frame_inds.tolist() == [[3, 4]]
+    assert embeds[0, :, 0].tolist() == [3, 4]
+
+
+def test_tracklet_dies_after_a_window_of_misses_despite_write_back():
+    memory = TrackletMemory(3)
+    memory.push(_frame(0, [1]))
+    for t in (1, 2):
+        memory.push(_frame(t, []))
+        memory.write_back(torch.ones(1, 4))
+        assert memory.ids == [1]
+        assert memory.current_real().tolist() == [False]
+    memory.push(_frame(3, []))
+    assert len(memory) == 0
+
+
+def test_write_back_is_seen_by_the_next_frame():
+    memory = TrackletMemory(3)
+    memory.push(_frame(0, [1], 1))
+    memory.write_back(torch.full((1, 4), 7.0))
+    memory.push(_frame(1, [1], 2))
+    assert memory.batch()[0][0, :, 0].tolist() == [7, 2]
+
+
+def test_window_must_be_positive():
+    with pytest.raises(ValueError, match='window must be positive, got 0'):
+        TrackletMemory(0)
+
+
+def test_frame_tracks_without():
+    frame = _frame(0, [3, 5, 8]).without([5])
+    assert frame.ids == [3, 8]
+    assert frame.embeds.shape == (2, 4)

@@ -1,0 +1,67 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import pytest
+from mmengine.config import Config
+
+from refinevis_mm.compat.checkpoints import CheckpointError
+from refinevis_mm.utils import cli
+
+
+@pytest.mark.parametrize('error', [
+    FileNotFoundError('no such video'),
+    ValueError('worker failed\nTraceback\nValueError: no such video'),
+    CheckpointError('no such video')
+])
+def test_bad_input_ends_with_one_line(error, monkeypatch):
+    monkeypatch.delenv(cli.TRACEBACK_ENV, raising=False)
+
+    @cli.one_line_errors
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert 'no such video' in stop.value.code
+    assert stop.value.code.startswith('error: ')
+    assert '\n' not in stop.value.code
+
+    monkeypatch.setenv(cli.TRACEBACK_ENV, '1')
+    with pytest.raises(type(error)):
+        main()
+
+
+def test_defects_keep_their_traceback():
+
+    @cli.one_line_errors
+    def main():
+        raise AttributeError('a defect')
+
+    with pytest.raises(AttributeError):
+        main()
+
+
+def test_cpu_distributed(monkeypatch):
+    started = []
+    monkeypatch.setattr(cli, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(cli.dist, 'is_initialized', lambda: False)
+    monkeypatch.setattr(cli.dist, 'init_process_group',
+                        lambda backend: started.append(backend))
+
+    cfg = Config(dict(launcher='none'))
+    cli.init_cpu_distributed(cfg)
+    assert not started and 'model_wrapper_cfg' not in cfg
+
+    cfg = Config(dict(launcher='pytorch', find_unused_parameters=True))
+    cli.init_cpu_distributed(cfg)
+    assert started == ['gloo']
+    assert cfg.model_wrapper_cfg.device_ids is None
+    assert cfg.model_wrapper_cfg.find_unused_parameters is True
+
+    with pytest.raises(ValueError, match='"slurm"'):
+        cli.init_cpu_distributed(Config(dict(launcher='slurm')))
+
+
+def test_accelerator_is_left_to_mmengine(monkeypatch):
+    monkeypatch.setattr(cli, 'get_device', lambda: 'cuda')
+    cfg = Config(dict(launcher='pytorch'))
+    cli.init_cpu_distributed(cfg)
+    assert 'model_wrapper_cfg' not in cfg

@@ -1,0 +1,112 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Train a model from a config."""
+import argparse
+import os
+import os.path as osp
+
+from mmengine.config import Config, DictAction
+from mmengine.device import get_device
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from refinevis_mm.compat.checkpoints import check_state_dict, read_checkpoint
+from refinevis_mm.utils import init_cpu_distributed, one_line_errors
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description='Train a model')
+    parser.add_argument('config', help='train config file path')
+    parser.add_argument('--work-dir', help='the dir to save logs and models')
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='enable automatic mixed precision training (needs a GPU)')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the batch size')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        type=str,
+        const='auto',
+        help='resume from the given checkpoint, or without a value from the '
+        'latest one in the work dir')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as key=value pairs; a list '
+        'is given as key="[a,b]" or key=a,b, nested values as '
+        'key="[(a,b),(c,d)]", without white space')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher')
+    # torch.distributed.launch passes --local-rank, before torch 2.0
+    # --local_rank
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
+    """Let the command line override the config.
+
+    Args:
+        cfg (Config): The config; changed in place.
+        args (argparse.Namespace): The command line.
+
+    Returns:
+        Config: The config.
+
+    Raises:
+        ValueError: If an option does not fit the config or the machine.
+    """
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        name = osp.splitext(osp.basename(args.config))[0]
+        cfg.work_dir = osp.join('./work_dirs', name)
+    if args.amp:
+        if get_device() == 'cpu':
+            raise ValueError('--amp needs a GPU, but none was found')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise ValueError('--auto-scale-lr needs '
+                             '"auto_scale_lr.base_batch_size" in the config')
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    return cfg
+
+
+@one_line_errors
+def main() -> None:
+    """Train a model from a config."""
+    args = parse_args()
+    cfg = merge_args(Config.fromfile(args.config), args)
+    resumed = None
+    if cfg.get('resume') and cfg.get('load_from') is not None:
+        resumed = read_checkpoint(cfg.load_from)
+    init_cpu_distributed(cfg)
+    if 'runner_type' in cfg:
+        runner = RUNNERS.build(cfg)
+    else:
+        runner = Runner.from_cfg(cfg)
+    if resumed is not None:
+        check_state_dict(runner.model, resumed['state_dict'], cfg.load_from)
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
