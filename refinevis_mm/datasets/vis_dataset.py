@@ -26,7 +26,7 @@ class VISDataset(BaseVideoDataset):
     A frame is a dict with ``img_id`` (int, unique in the data set),
     ``img_path``, ``height``, ``width``, ``frame_id`` (0-based position in the
     video's frame list), and ``instances``, each a dict with ``bbox`` (x1, y1,
-    x2, y2), ``bbox_label``, ``mask`` (RLE or polygons), ``ignore_flag`` (1
+    x2, y2), ``bbox_label``, ``mask`` (compressed RLE), ``ignore_flag`` (1
     for crowd) and ``instance_id``, the 1-based position of the annotation
     among those of its video. A null segmentation leaves the instance out of
     that frame.
@@ -185,10 +185,7 @@ class VISDataset(BaseVideoDataset):
         mask = annotation['segmentations'][frame_id]
         if not mask:
             return None
-        if isinstance(mask, dict) and isinstance(mask['counts'], list):
-            mask = mask_utils.frPyObjects(mask, height, width)
-        rle = mask if isinstance(mask, dict) else mask_utils.merge(
-            mask_utils.frPyObjects(mask, height, width))
+        rle = _compress(mask, height, width)
         boxes = annotation.get('bboxes')
         box = boxes[frame_id] if boxes is not None else None
         if box is None:
@@ -201,3 +198,15 @@ class VISDataset(BaseVideoDataset):
             bbox_label=self.cat2label[annotation['category_id']],
             mask=rle,
             ignore_flag=int(bool(annotation.get('iscrowd', 0))))
+
+
+def _compress(mask: Union[dict, list], height: int, width: int) -> dict:
+    """Polygons or RLE of any kind -> compressed RLE."""
+    if isinstance(mask, dict) and isinstance(mask['counts'], str):
+        return mask
+    rle = mask_utils.frPyObjects(mask, height, width)
+    if isinstance(rle, list):
+        rle = mask_utils.merge(rle)
+    # NOTE: mmdet's LoadAnnotations takes counts of type bytes for a broken
+    # mask and blanks it, so str it must be
+    return dict(size=[height, width], counts=rle['counts'].decode())

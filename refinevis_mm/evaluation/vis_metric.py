@@ -140,18 +140,28 @@ class VISMetric(BaseMetric):
         return stats
 
     def _load_ground_truth(self) -> dict:
-        """Annotation file, read once; its classes are checked."""
+        """Annotation file, read and checked once."""
         if self._ground_truth is None:
             ground_truth = load_json(self.ann_file)
             check_ground_truth(ground_truth, not self.format_only)
             self._ground_truth = ground_truth
-        names = [cat.get('name') for cat in self._ground_truth['categories']]
-        classes = (self.dataset_meta or {}).get('classes')
-        if classes is not None and list(classes) != names:
-            raise ValueError('the classes of the data set must be the '
-                             f'categories of {self.ann_file} in its order, '
-                             f'{names}, got {list(classes)}')
         return self._ground_truth
+
+    def _category_ids(self, ground_truth: dict) -> List[int]:
+        """JSON category id of each label; the classes are checked."""
+        meta = self.dataset_meta or {}
+        names = {
+            cat['id']: cat.get('name')
+            for cat in ground_truth['categories']
+        }
+        category_ids = list(meta.get('category_ids', names))
+        classes = meta.get('classes')
+        found = [names.get(category_id) for category_id in category_ids]
+        if classes is not None and list(classes) != found:
+            raise ValueError('the classes of the data set must be the '
+                             f'categories of {self.ann_file}, {found}, got '
+                             f'{list(classes)}')
+        return category_ids
 
     def _to_rows(self, results: List[tuple], ground_truth: dict) -> List[dict]:
         """Result rows by video, in the order of the annotation file."""
@@ -173,7 +183,7 @@ class VISMetric(BaseMetric):
                 raise ValueError(f'{message}; allow_missing=True counts them '
                                  'as videos in which nothing was found')
             print_log(message, logger='current', level=logging.WARNING)
-        category_ids = [cat['id'] for cat in ground_truth['categories']]
+        category_ids = self._category_ids(ground_truth)
         return [
             row for video_id in video_ids for row in to_results_json(
                 video_id, tracklets_of.get(video_id, []), category_ids)

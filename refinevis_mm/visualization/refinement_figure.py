@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Before/after picture of refinement, in the manner of the paper's Figure 3."""
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable, Dict, List, Sequence, Tuple
 
 import cv2
@@ -54,8 +54,8 @@ class _Row:
 
     change: float
     minus_frame_id: int
-    panels: Sequence[np.ndarray] = None
-    caption: str = ''
+    caption: str = field(default='', compare=False)
+    panels: Sequence[np.ndarray] = field(default=(), compare=False)
 
     @property
     def frame_id(self) -> int:
@@ -100,7 +100,7 @@ class RefinementFigure:
             draw (Callable): Gives the three panels, each of shape (H, W, 3),
                 uint8, BGR; called only if the frame is taken.
         """
-        row = _Row(change, -frame_id, None, caption)
+        row = _Row(change, -frame_id, caption)
         near = [
             other for other in self._rows
             if abs(other.frame_id - frame_id) < self.min_gap

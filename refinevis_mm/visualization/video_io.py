@@ -6,6 +6,7 @@ Videos are read and written by OpenCV. Its wheels carry no H.264 encoder, so
 browsers do not.
 """
 import glob
+import logging
 import os
 import os.path as osp
 import shutil
@@ -82,12 +83,12 @@ class VideoFileSource(FrameSource):
                 num_read += 1
         if num_read >= self.num_frames:
             return
-        message = (f'video "{self.path}" is damaged: frame {num_read} of '
-                   f'{self.num_frames} cannot be read')
+        message = (f'video "{self.path}" is damaged or cut off: it ends at '
+                   f'frame {num_read} of {self.num_frames}')
         counted = self.path.lower().endswith(COUNTED_SUFFIXES)
         if counted and not self.allow_damaged:
             raise ValueError(message)
-        print_log(message, logger='current', level='WARNING')
+        print_log(message, logger='current', level=logging.WARNING)
 
 
 class ImageFilesSource(FrameSource):
@@ -129,7 +130,7 @@ class ImageFilesSource(FrameSource):
             except ValueError as error:
                 if not self.allow_damaged:
                     raise
-                print_log(str(error), logger='current', level='WARNING')
+                print_log(str(error), logger='current', level=logging.WARNING)
                 continue
             shape = image.shape
             yield image

@@ -101,12 +101,12 @@ def test_wheel_contents(wheel):
 
 def test_config_names_are_unique():
     # mim looks a config up by its file name anywhere under the package
-    seen = {}
-    for folder in ('configs', 'refinevis_mm', 'tools'):
-        for path in glob(osp.join(ROOT, folder, '**', '*.py'), recursive=True):
-            seen.setdefault(osp.basename(path), []).append(path)
-    for path in glob(osp.join(ROOT, 'configs', '**', '*.py'), recursive=True):
-        assert len(seen[osp.basename(path)]) == 1, seen[osp.basename(path)]
+    names = [
+        osp.basename(path) for folder in ('configs', 'refinevis_mm', 'tools')
+        for path in glob(osp.join(ROOT, folder, '**', '*.py'), recursive=True)
+    ]
+    for path in glob(osp.join(ROOT, 'configs', '[!_]*', '*.py')):
+        assert names.count(osp.basename(path)) == 1, path
 
 
 def test_import_comes_from_the_wheel(installed, tmp_path):
@@ -136,80 +136,45 @@ def test_run_reaches_the_tools(script, args, installed, tmp_path):
     assert 'error: ' in done.stderr and 'absent.py' in done.stderr
 
 
-TOY_CONFIG = '''
-default_scope = 'mmengine'
-custom_imports = dict(imports=['toy_of_mim', 'refinevis_mm'])
-model = dict(type='ToyOfMim')
-loader = dict(
-    batch_size=1,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='pseudo_collate'),
-    dataset=dict(type='ToyOfMimData'))
-train_dataloader = test_dataloader = loader
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=2)
-test_cfg = dict(type='TestLoop')
-test_evaluator = dict(type='DumpResults', out_file_path='out.pkl')
-optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01))
-default_hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False))
-'''
-
-TOY_MODULE = '''
-import torch
-from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, MODELS
-from torch.utils.data import Dataset
-
-
-@DATASETS.register_module()
-class ToyOfMimData(Dataset):
-    def __len__(self):
-        return 2
-
-    def __getitem__(self, index):
-        return dict(inputs=torch.ones(1))
-
-
-@MODELS.register_module()
-class ToyOfMim(BaseModel):
-    def __init__(self):
-        super().__init__()
-        self.linear = torch.nn.Linear(1, 1)
-
-    def forward(self, inputs, mode='tensor'):
-        out = self.linear(torch.stack(list(inputs)))
-        return dict(loss=out.sum()) if mode == 'loss' else [dict(out=out)]
-'''
-
-
-def test_train_and_test(installed, tmp_path, monkeypatch):
-    (tmp_path / 'toy_of_mim.py').write_text(TOY_MODULE)
-    (tmp_path / 'toy.py').write_text(TOY_CONFIG)
-    site = glob(osp.join(osp.dirname(osp.dirname(installed)), 'lib/*/site-*'))
-    (tmp_path / 'here.pth').write_text(str(tmp_path))
-    shutil.copy(tmp_path / 'here.pth', site[0])
-    done = mim(installed, tmp_path, 'train', 'refinevis_mm', 'toy.py',
-               '--work-dir', 'run')
-    assert done.returncode == 0, done.stdout + done.stderr
-    done = mim(installed, tmp_path, 'test', 'refinevis_mm', 'toy.py',
-               '--checkpoint', 'run/iter_2.pth', '--work-dir', 'run')
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / 'out.pkl').exists()
-
-
-@pytest.mark.parametrize('command, options, reason', [
-    ('train', ('--resume', 'absent.pth'), '"absent.pth" does not exist'),
-    ('test', ('--checkpoint', 'absent.pth'), '"absent.pth" does not exist'),
-])
-def test_config_is_found_by_name(command, options, reason, installed,
-                                 tmp_path):
+def test_missing_checkpoint_of_a_config_found_by_name(installed, tmp_path):
     names = sorted(
         osp.basename(path)
         for path in glob(osp.join(ROOT, 'configs', '[!_]*', '*.py')))
-    if not names:
-        pytest.skip('no config is shipped')
-    done = mim(installed, tmp_path, command, 'refinevis_mm', names[0],
-               *options)
+    done = mim(installed, tmp_path, 'test', 'refinevis_mm', names[0],
+               '--checkpoint', 'absent.pth')
     assert done.returncode != 0
     assert 'we find the config file' in done.stdout
-    assert reason in done.stderr
+    assert 'checkpoint "absent.pth" does not exist' in done.stderr
+
+
+# a few seconds' worth of the shipped model
+SHIPPED = 'refinevis_*_occluded-shapes.py'
+DATA = ('--split', 'train:2:0', '--split', 'valid:1:7', '--frames', '20', '20')
+TINY = ('--cfg-options', 'train_cfg.max_iters=2',
+        'default_hooks.checkpoint.interval=2', 'train_dataloader.batch_size=1',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False',
+        'val_dataloader.num_workers=0',
+        'val_dataloader.persistent_workers=False',
+        'test_dataloader.num_workers=0',
+        'test_dataloader.persistent_workers=False',
+        'model.frame_model.backbone.init_cfg=None')
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize('config', [
+    osp.basename(path)
+    for path in sorted(glob(osp.join(ROOT, 'configs', 'refinevis', SHIPPED)))
+])
+def test_shipped_config_trains_and_tests(config, installed, tmp_path):
+    steps = [
+        ('run', 'refinevis_mm', 'make_occluded_shapes', 'data/occluded_shapes',
+         *DATA),
+        ('train', 'refinevis_mm', config, '--work-dir', 'run', *TINY),
+        ('test', 'refinevis_mm', config, '--checkpoint', 'run/iter_2.pth',
+         '--work-dir', 'run', *TINY),
+    ]
+    for step in steps:
+        done = mim(installed, tmp_path, *step)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert 'AP' in done.stdout + done.stderr

@@ -138,8 +138,7 @@ def draw_preview(videos: List[ShapesVideo], columns: int = 6) -> np.ndarray:
     rows = []
     for video in videos:
         hues = (np.arange(len(video.labels)) * 67 + rng.integers(180)) % 180
-        hsv = np.stack([hues, np.full_like(hues, 220), np.full_like(hues, 255)],
-                       axis=-1).astype(np.uint8)
+        hsv = np.array([(hue, 220, 255) for hue in hues], np.uint8)
         colors = cv2.cvtColor(hsv[None], cv2.COLOR_HSV2BGR)[0].tolist()
         plain, overlaid = [], []
         for t in np.linspace(0, len(video.frames) - 1, columns).astype(int):

@@ -5,7 +5,7 @@ _base_ = ['./refinevis_r50.py']
 num_classes = 7
 embed_dims = 128
 num_levels = 3
-num_points = 1536  # the stride-4 map of a 128 x 192 frame has 1536 cells
+num_points = 512  # a third of the stride-4 cells of a 128 x 192 frame
 loss_mask = dict(num_points=num_points, mask_weight=5.0, dice_weight=5.0)
 
 model = dict(

@@ -8,8 +8,8 @@ from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import Tensor, nn
 
 from refinevis_mm.registry import MODELS
-from refinevis_mm.structures import (ClipTargets, FrameOutput,
-                                     FrameTargets, LayerOutput)
+from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameTargets,
+                                     LayerOutput)
 from ..layers.transformer_layers import flatten_levels
 from .frame_model import FrameModel
 from .maskdino_decoder import LOGIT_EPS
@@ -88,12 +88,11 @@ class MaskDINO(FrameModel):
         states, layer_boxes = self.decoder(query, value, boxes, shapes, starts,
                                            ratios, self.head.fc_reg, attn_mask)
         num_dn = 0 if dn is None else dn.num_queries
-        embeds, last_boxes = states[-1][:, num_dn:], layer_boxes[-1][:,
-                                                                    num_dn:]
+        embeds = states[-1][:, num_dn:]
         output = FrameOutput(
             embeds=embeds,
             cls_logits=self.classify(embeds),
-            boxes=last_boxes,
+            boxes=layer_boxes[-1][:, num_dn:],
             mask_features=mask_features)
         if targets is not None:
             states, layer_boxes = [query] + states, [boxes] + layer_boxes

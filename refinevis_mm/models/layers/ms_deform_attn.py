@@ -6,8 +6,8 @@ from typing import Callable, Dict, Optional
 
 import torch
 import torch.nn.functional as F
-from mmcv.ops.multi_scale_deform_attn import (
-    MultiScaleDeformableAttention as _MMCVMultiScaleDeformableAttention)
+from mmcv.ops.multi_scale_deform_attn import \
+    MultiScaleDeformableAttention as _MMCVMultiScaleDeformableAttention
 from mmcv.ops.multi_scale_deform_attn import (
     MultiScaleDeformableAttnFunction, multi_scale_deformable_attn_pytorch)
 from torch import Tensor
