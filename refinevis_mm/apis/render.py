@@ -4,7 +4,7 @@ import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, Optional
 
 import numpy as np
 from torch import Tensor
@@ -14,7 +14,8 @@ from refinevis_mm.structures import VideoResult, to_results_json
 from refinevis_mm.visualization import (FrameSource, RefinementFigure,
                                         VideoSink, display_scale,
                                         draw_instances, output_folder,
-                                        refinement_change, write_image)
+                                        panel_scale, refinement_change,
+                                        write_image)
 from .inference import stream_video, stream_video_compared
 
 OVERLAY = 'overlay.mp4'
@@ -126,13 +127,13 @@ class _Painter:
         self.results.add_frame(result.frame_id, result.ids, result.cls_scores,
                                result.real, result.masks)
         shown = self._shown(result, self.results.running_scores(result.ids))
-        overlay = self._overlay(image, shown)
+        overlay = _draw(image, shown, display_scale(*image.shape[:2]))
         if self.sink is None:
             self.sink = VideoSink(self.folder / OVERLAY, self.fps,
                                   overlay.shape[1::-1])
         self.sink.write(overlay)
         if frame_level is not None:
-            self._compare(image, shown, overlay, frame_level)
+            self._compare(image, shown, frame_level)
         self.results.discard(result.discarded_ids)
 
     def close(self, cls_thr: float) -> List[dict]:
@@ -172,17 +173,7 @@ class _Painter:
             shown.recovered[instance_id] = not bool(result.real[row])
         return shown
 
-    def _overlay(self, image: np.ndarray, shown: _Shown,
-                 ids: Optional[Sequence[int]] = None) -> np.ndarray:
-        """Draw some of the shown instances, all by default."""
-        ids = list(shown.masks) if ids is None else list(ids)
-        return draw_instances(
-            image, [shown.masks[i] for i in ids],
-            ids, [shown.texts[i] for i in ids],
-            [shown.recovered[i] for i in ids],
-            scale=display_scale(*image.shape[:2]))
-
-    def _compare(self, image: np.ndarray, shown: _Shown, overlay: np.ndarray,
+    def _compare(self, image: np.ndarray, shown: _Shown,
                  frame_level: FrameResult) -> None:
         """Offer a frame to the before/after figure."""
         masks = frame_level.masks.cpu().numpy()
@@ -197,11 +188,21 @@ class _Painter:
         caption = f'recovered: {", ".join(texts)}' if texts else ''
 
         def draw() -> List[np.ndarray]:
+            scale = panel_scale(*image.shape[:2])
             plain = _Shown(before, shown.scores, shown.texts,
                            dict.fromkeys(before, False))
             return [
-                self._overlay(image, _Shown()),
-                self._overlay(image, plain), overlay
+                _draw(image, panel, scale)
+                for panel in (_Shown(), plain, shown)
             ]
 
         self.figure.add(frame_level.frame_id, change, caption, draw)
+
+
+def _draw(image: np.ndarray, shown: _Shown, scale: float) -> np.ndarray:
+    """Draw the shown instances over an image."""
+    ids = list(shown.masks)
+    return draw_instances(
+        image, [shown.masks[i] for i in ids],
+        ids, [shown.texts[i] for i in ids], [shown.recovered[i] for i in ids],
+        scale=scale)

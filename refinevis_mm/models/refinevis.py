@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """RefineVIS: the paper's Figure 2."""
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Dict, List, Optional
 
 import torch
@@ -32,10 +32,13 @@ class StreamState:
     Attributes:
         tracker (:obj:`ContrastiveTracker`): Association memory.
         refiner (:obj:`BaseRefiner`): Refinement memory.
+        discarded_ids (list[int]): Tracklets judged noise that no result has
+            reported yet.
     """
 
     tracker: ContrastiveTracker
     refiner: BaseRefiner
+    discarded_ids: List[int] = field(default_factory=list)
 
 
 @dataclass
@@ -50,8 +53,9 @@ class FrameResult:
             and refinement recovered it, has shape (N, ).
         masks (Tensor): Bool masks at the original size, has shape
             (N, ori_h, ori_w).
-        discarded_ids (list[int]): Tracklets the tracker judged noise after
-            this frame; their earlier results should be dropped.
+        discarded_ids (list[int]): Tracklets the tracker judged noise since
+            the last result: drop what earlier frames said of them before
+            adding this frame. An id may come back later.
     """
 
     frame_id: int
@@ -221,10 +225,10 @@ class RefineVIS(BaseMOTModel):
             if meta['frame_id'] == meta['video_length'] - 1:
                 results = results + self.flush(self._state)
             for result in results:
+                self._video_result.discard(result.discarded_ids)
                 self._video_result.add_frame(result.frame_id, result.ids,
                                              result.cls_scores, result.real,
                                              result.masks)
-                self._video_result.discard(result.discarded_ids)
             if meta['frame_id'] == meta['video_length'] - 1:
                 sample.set_metainfo(
                     dict(
@@ -262,21 +266,13 @@ class RefineVIS(BaseMOTModel):
         frame = self.frame_model.forward_frames(image[None])
         frame.assoc_embeds = self.association_head(frame.embeds)
         tracks = self.associate(frame, meta, state)
-        discarded = list(state.tracker.discarded_ids)
-        state.refiner.discard(discarded)
-        results = [
-            self._decode(refined)
-            for refined in state.refiner.push(tracks)
-        ]
-        if results:
-            results[-1].discarded_ids.extend(discarded)
-        return results
+        state.discarded_ids.extend(state.tracker.discarded_ids)
+        state.refiner.discard(state.tracker.discarded_ids)
+        return self._decode(state.refiner.push(tracks), state)
 
     def flush(self, state: StreamState) -> List[FrameResult]:
         """End a stream: the frames that offline refinement still holds."""
-        return [
-            self._decode(refined) for refined in state.refiner.flush()
-        ]
+        return self._decode(state.refiner.flush(), state)
 
     def associate(self, frame: FrameOutput, meta: dict,
                   state: StreamState) -> FrameTracks:
@@ -310,14 +306,20 @@ class RefineVIS(BaseMOTModel):
             real=torch.ones_like(tracked.query_inds, dtype=torch.bool),
             mask_features=frame.mask_features[0])
 
-    def _decode(self, tracks: FrameTracks) -> FrameResult:
-        """Class scores and full-size masks of a frame's tracklets."""
-        cls_scores = self.frame_model.classify(tracks.embeds).sigmoid()
-        mask_logits = self.frame_model.segment(
-            tracks.embeds[None], tracks.mask_features[None])[0]
-        masks = resize_masks(mask_logits, tracks.meta) > 0
-        return FrameResult(tracks.frame_id, list(tracks.ids), cls_scores,
-                           tracks.real, masks, [])
+    def _decode(self, frames: List[FrameTracks],
+                state: StreamState) -> List[FrameResult]:
+        """Class scores and full-size masks of the tracklets of frames."""
+        results = []
+        for tracks in frames:
+            cls_scores = self.frame_model.classify(tracks.embeds).sigmoid()
+            mask_logits = self.frame_model.segment(
+                tracks.embeds[None], tracks.mask_features[None])[0]
+            masks = resize_masks(mask_logits, tracks.meta) > 0
+            results.append(
+                FrameResult(tracks.frame_id, list(tracks.ids), cls_scores,
+                            tracks.real, masks, state.discarded_ids))
+            state.discarded_ids = []
+        return results
 
 
 def resize_masks(mask_logits: Tensor, meta: dict) -> Tensor:

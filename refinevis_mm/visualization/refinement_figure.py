@@ -7,12 +7,25 @@ from typing import Callable, Dict, List, Sequence, Tuple
 import cv2
 import numpy as np
 
-from .vis_overlay import FONT
+from .vis_overlay import FONT, display_scale
 
 COLUMNS = ('image', 'frame level', 'refined')
 MARGIN = 8  # px between panels
 TITLE_HEIGHT = 26  # px
 MAX_PANEL_WIDTH = 576  # px
+
+
+def panel_scale(height: int, width: int) -> float:
+    """Factor that brings a video's frames to the size of the panels.
+
+    Args:
+        height (int): Pixels.
+        width (int): Pixels.
+
+    Returns:
+        float: Not above :func:`display_scale`.
+    """
+    return min(display_scale(height, width), MAX_PANEL_WIDTH / width)
 
 
 def refinement_change(before: Dict[int, np.ndarray],
@@ -98,7 +111,8 @@ class RefinementFigure:
             change (float): How much refinement changed it.
             caption (str): Title of the row.
             draw (Callable): Gives the three panels, each of shape (H, W, 3),
-                uint8, BGR; called only if the frame is taken.
+                uint8, BGR, the same in all rows (see :func:`panel_scale`);
+                called only if the frame is taken.
         """
         row = _Row(change, -frame_id, caption)
         near = [
@@ -110,7 +124,7 @@ class RefinementFigure:
         rows = [other for other in self._rows if other not in near] + [row]
         self._rows = heapq.nlargest(self.num_rows, rows)
         if row in self._rows:
-            row.panels = [_shrink(panel) for panel in draw()]
+            row.panels = draw()
 
     def draw(self) -> np.ndarray:
         """Draw the figure.
@@ -139,15 +153,6 @@ class RefinementFigure:
             _write(canvas, f'frame {row.frame_id}   {row.caption}', MARGIN,
                    TITLE_HEIGHT + row_index * step)
         return canvas
-
-
-def _shrink(panel: np.ndarray) -> np.ndarray:
-    """Bring a panel to at most MAX_PANEL_WIDTH."""
-    scale = MAX_PANEL_WIDTH / panel.shape[1]
-    if scale >= 1:
-        return panel
-    return cv2.resize(
-        panel, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
 def _write(canvas: np.ndarray, text: str, left: int, top: int) -> None:

@@ -50,7 +50,7 @@ def draw_instances(image: np.ndarray,
                    ids: Sequence[int],
                    texts: Sequence[str],
                    highlighted: Optional[Sequence[bool]] = None,
-                   scale: int = 1,
+                   scale: float = 1.,
                    alpha: float = 0.45) -> np.ndarray:
     """Draw masks with outlines and labels.
 
@@ -62,7 +62,7 @@ def draw_instances(image: np.ndarray,
         texts (Sequence[str]): Labels, N of them.
         highlighted (Sequence[bool], optional): Whether an instance gets a
             white line around its outline, N of them. Defaults to None, none.
-        scale (int): Factor by which the drawing is larger than the image.
+        scale (float): Factor by which the drawing is larger than the image.
             Defaults to 1.
         alpha (float): Opacity of the masks in [0, 1]. Defaults to 0.45.
 
@@ -75,17 +75,16 @@ def draw_instances(image: np.ndarray,
     if not len(masks) == len(ids) == len(texts):
         raise ValueError('as many ids and texts as masks are needed, got '
                          f'{len(ids)}, {len(texts)} and {len(masks)}')
-    canvas = _resize(image, scale, cv2.INTER_CUBIC)
+    canvas = _resize(image, scale)
     thickness = max(1, round(min(canvas.shape[:2]) / 240))
     labels = []
     for row, (mask, instance_id) in enumerate(zip(masks, ids)):
-        mask = np.ascontiguousarray(mask, dtype=np.uint8)
+        # as an image of 255, it gets smooth edges instead of stairs
+        mask = np.ascontiguousarray(mask, dtype=np.uint8) * 255
+        mask = (_resize(mask, scale) > 127).astype(np.uint8)
         if not mask.any():
             continue
         color = instance_color(instance_id)
-        if scale > 1:  # smooth edges instead of stairs
-            mask = (_resize(mask * 255, scale, cv2.INTER_LINEAR) > 127).astype(
-                np.uint8)
         x, y, w, h = cv2.boundingRect(mask)
         part, inside = canvas[y:y + h, x:x + w], mask[y:y + h, x:x + w] > 0
         part[inside] = ((1 - alpha) * part[inside] +
@@ -103,12 +102,16 @@ def draw_instances(image: np.ndarray,
     return canvas
 
 
-def _resize(image: np.ndarray, scale: int, interpolation: int) -> np.ndarray:
-    """Enlarge an image; always a copy."""
+def _resize(image: np.ndarray, scale: float) -> np.ndarray:
+    """Enlarge or shrink an image; always a copy."""
     if scale == 1:
         return image.copy()
     return cv2.resize(
-        image, None, fx=scale, fy=scale, interpolation=interpolation)
+        image,
+        None,
+        fx=scale,
+        fy=scale,
+        interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
 
 
 def _draw_label(canvas: np.ndarray, text: str, color: Color,

@@ -217,6 +217,29 @@ def test_streams_do_not_share_state():
             assert result.ids == alone[meta['frame_id']].ids
 
 
+@pytest.mark.parametrize('mode', ['online', 'offline'])
+def test_discarded_ids_are_reported_with_the_next_result(mode):
+    """Also when a step finishes no frame (offline)."""
+    model = _permissive(_build(**{'model.mode': mode, 'model.window': 3}))
+    state = model.eval().init_stream()
+    track = state.tracker.track
+    reported = []
+
+    def judge(detections, frame_id):
+        tracked = track(detections, frame_id)
+        state.tracker.discarded_ids = [99] if frame_id == 1 else []
+        return tracked
+
+    state.tracker.track = judge
+    with torch.no_grad():
+        for image, meta in zip(torch.randn(5, 3, 64, 96), _metas(5)):
+            results = model.step(image, meta, state)
+            reported += [result.discarded_ids for result in results]
+        reported += [result.discarded_ids for result in model.flush(state)]
+    expected = {'online': 1, 'offline': 0}[mode]
+    assert reported == [[99] if t == expected else [] for t in range(5)]
+
+
 def test_masks_return_at_the_original_size():
     model = _permissive(_build())
     for result in _stream(model, torch.randn(2, 3, 64, 96),

@@ -2,7 +2,8 @@
 import numpy as np
 import pytest
 
-from refinevis_mm.visualization import RefinementFigure, refinement_change
+from refinevis_mm.visualization import (RefinementFigure, panel_scale,
+                                        refinement_change)
 
 
 def square(left):
@@ -66,10 +67,10 @@ def test_panels_by_time_from_top_to_bottom():
             assert (canvas[y, x] == value + column).all()
 
 
-def test_large_panels_shrink():
-    figure = RefinementFigure()
-    figure.add(0, 1., '', lambda: [np.zeros((720, 1280, 3), np.uint8)] * 3)
-    assert figure.draw().shape == (26 + 324 + 34, 8 + 3 * 584, 3)
+@pytest.mark.parametrize('size, scale', [((128, 192), 3), ((720, 1280), 0.45),
+                                         ((200, 480), 1.2)])
+def test_panel_scale(size, scale):
+    assert panel_scale(*size) == pytest.approx(scale)
 
 
 def test_bad_use():

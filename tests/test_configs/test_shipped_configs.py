@@ -1,0 +1,70 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""One loss and one predict run of every shipped model config."""
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
+
+from refinevis_mm.registry import MODELS
+from tests.demo_clips import demo_clip, two_object_clip
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in ROOT.glob('configs/[!_]*/*.py'))
+MODEL_BASES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in ROOT.glob('configs/_base_/models/*.py'))
+
+
+def _build(path):
+    cfg = Config.fromfile(str(ROOT / path))
+    # pretrained weights are not at hand; the network is the same without
+    cfg.model.frame_model.backbone.pop('init_cfg', None)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    return model
+
+
+@pytest.mark.parametrize('path', CONFIGS + MODEL_BASES)
+def test_loss_and_predict(path):
+    model = _build(path).train()
+    losses = model.loss(torch.randn(1, 2, 3, 64, 96), [two_object_clip()])
+    total = sum(losses.values())
+    assert torch.isfinite(total)
+    total.backward()
+    missing = [
+        name for name, param in model.named_parameters()
+        if param.requires_grad and param.grad is None
+    ]
+    assert missing == []
+    with torch.no_grad():
+        out, = model.eval().predict(
+            torch.randn(1, 1, 3, 64, 96),
+            [demo_clip([[(8, 8, 40, 40)]], [1], [0])])
+    assert isinstance(out.metainfo['pred_tracklets'], list)
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_config_is_complete(path):
+    cfg = Config.fromfile(str(ROOT / path))
+    import_modules_from_strings(**cfg.custom_imports)
+    for key in ('model', 'train_dataloader', 'val_dataloader',
+                'test_dataloader', 'val_evaluator', 'test_evaluator',
+                'train_cfg', 'optim_wrapper', 'param_scheduler',
+                'default_hooks'):
+        assert cfg.get(key) is not None, key
+    assert cfg.default_scope == 'mmdet'
+    # mim's gridsearch dumps configs and reads them again
+    assert Config.fromstring(cfg.pretty_text, '.py').to_dict() == \
+        cfg.to_dict()
+
+
+@pytest.mark.parametrize('path', MODEL_BASES)
+def test_class_numbers_agree(path):
+    model = Config.fromfile(str(ROOT / path)).model
+    assert model.frame_model.head.num_classes == \
+        model.frame_model.cdn.num_classes

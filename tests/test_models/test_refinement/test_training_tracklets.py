@@ -1,0 +1,89 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import torch
+from torch.testing import assert_close
+
+from refinevis_mm.models.refinement.training_tracklets import \
+    build_training_tracklets
+from refinevis_mm.structures import ClipTargets, FrameOutput
+from tests.demo_clips import demo_clip, empty_clip
+
+LEFT, RIGHT = (10, 10, 30, 30), (60, 60, 80, 80)
+NUM_QUERIES, NUM_CLASSES = 4, 3
+
+
+def _targets(clip):
+    return [ClipTargets.from_data_sample(clip, torch.zeros(2, 3, 100, 100))]
+
+
+def _frames(scale=1.0):
+    """Query 0 is LEFT with class 1, query 1 RIGHT with class 2."""
+    torch.manual_seed(0)
+    boxes = torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2],
+                          [0.5, 0.5, 0.1, 0.1], [0.5, 0.5, 0.1, 0.1]])
+    logits = torch.full((2, NUM_QUERIES, NUM_CLASSES), -5.0)
+    logits[:, 0, 1] = logits[:, 1, 2] = 2.0
+    logits[0, 2, 0] = 1.0  # the most confident unmatched query
+    assoc = torch.eye(NUM_QUERIES).expand(2, -1, -1) * 10
+    embeds = torch.arange(1.0, 1 + 2 * NUM_QUERIES * 3).view(2, NUM_QUERIES, 3)
+    return FrameOutput(embeds * scale, logits, boxes.expand(2, -1, -1),
+                       torch.zeros(2, 3, 4, 4), assoc)
+
+
+def _build(frames, clip, matches, score_thr=0.05, iou_thr=0.3, num_bg=1):
+    return build_training_tracklets(frames, _targets(clip),
+                                    [torch.tensor(m) for m in matches],
+                                    score_thr, iou_thr, num_bg)
+
+
+def test_positive_and_background_tracklets_by_hand():
+    clip = demo_clip([[LEFT, RIGHT], [LEFT, None]], [5, 9], [1, 2], 100, 100,
+                     first_frame=4)
+    frames = _frames()
+    out = _build(frames, clip, [[0, 1, -1, -1], [0, -1, -1, -1]])
+    assert out.num_positives == 2
+    assert out.labels.tolist() == [1, 2, NUM_CLASSES]
+    assert out.frame_inds.tolist() == [[4, 5]] * 3
+    assert out.present.tolist() == [[True, True], [True, False]]
+    assert out.masks.flatten(2).sum(-1).tolist() == [[400, 400], [400, 0]]
+    assert_close(out.embeds[0], frames.embeds[:, 0])
+    assert_close(out.embeds[1, 0], frames.embeds[0, 1])
+    assert (out.embeds[1, 1] == 0).all()  # absent: the zero embedding
+    # background: query 2, and by association query 2 of the other frame
+    assert_close(out.embeds[2], frames.embeds[:, 2])
+
+
+def test_weak_matches_count_as_missed():
+    clip = demo_clip([[LEFT, RIGHT]] * 2, [5, 9], [1, 1], 100, 100)
+    # object 9 has class 1 but query 1 says class 2: its score is too low in
+    # both frames, so there is nothing to refine
+    out = _build(_frames(), clip, [[0, 1, -1, -1]] * 2)
+    assert out.num_positives == 1
+    # query 2 has no overlap with object 5
+    out = _build(_frames(), clip, [[0, -1, 1, -1], [-1, -1, 0, -1]])
+    assert out.num_positives == 1
+    assert (out.embeds[0, 1] == 0).all() and (out.embeds[0, 0] != 0).all()
+
+
+def test_background_partner_that_is_matched_becomes_missing():
+    clip = demo_clip([[LEFT], [LEFT]], [5], [1], 100, 100)
+    # query 1 is the most confident unmatched one, its partner is matched
+    out = _build(_frames(), clip, [[0, -1, -1, -1], [-1, 0, -1, -1]])
+    assert (out.embeds[1, 0] != 0).all() and (out.embeds[1, 1] == 0).all()
+
+
+def test_gradients_reach_both_frames():
+    clip = demo_clip([[LEFT], [LEFT]], [5], [1], 100, 100)
+    scale = torch.ones((), requires_grad=True)
+    out = _build(_frames(scale), clip, [[0, -1, -1, -1]] * 2, num_bg=0)
+    grad, = torch.autograd.grad(out.embeds[0, 0].sum(), scale,
+                                retain_graph=True)
+    assert grad != 0
+    grad, = torch.autograd.grad(out.embeds[0, 1].sum(), scale)
+    assert grad != 0
+
+
+def test_nothing_to_follow():
+    clip = empty_clip(height=100, width=100)
+    out = _build(_frames(), clip, [[-1] * 4] * 2, num_bg=0)
+    assert out.embeds.shape == (0, 2, 3)
+    assert out.masks.shape == (0, 2, 100, 100)
