@@ -41,13 +41,14 @@ COLUMNS = ('AP', 'AP50', 'AP75')
 
 def make_videos(data_root: str) -> dict:
     """Make the videos; returns their annotations."""
-    subprocess.run([
+    command = [
         sys.executable, 'tools/dataset_converters/make_occluded_shapes.py',
         data_root, '--force', '--split', f'demo:{NUM_VIDEOS}:{SEED}',
         '--frames', *map(str, NUM_FRAMES)
-    ],
-                   check=True,
-                   stdout=subprocess.DEVNULL)
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise OSError(f'the videos cannot be made: {done.stderr.strip()}')
     with open(osp.join(data_root, 'demo.json'), encoding='utf-8') as file:
         return json.load(file)
 
@@ -69,9 +70,9 @@ def run_mode(model: RefineVIS, sources: Dict[int, ImageFilesSource],
     for video_id, source in sources.items():
         video = VideoResult(source.num_frames)
         for _, result in stream_video(model, source):
+            video.discard(result.discarded_ids)
             video.add_frame(result.frame_id, result.ids, result.cls_scores,
                             result.real, result.masks)
-            video.discard(result.discarded_ids)
         tracklets = video.tracklets(model.cls_thr)
         rows += to_results_json(video_id, tracklets, category_ids)
         num_frames += source.num_frames

@@ -41,8 +41,7 @@ def write_model_files(folder: Path) -> Tuple[str, str]:
             value.data.fill_(0.5)
     meta = dict(dataset_meta=dict(classes=CLASSES))
     cfg.dump(str(config))
-    torch.save(
-        dict(state_dict=model.state_dict(), meta=meta), str(checkpoint))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), str(checkpoint))
     return str(config), str(checkpoint)
 
 

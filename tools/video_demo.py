@@ -42,7 +42,8 @@ def parse_args() -> argparse.Namespace:
         type=float,
         default=0.3,
         help='least score of a drawn object')
-    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 ...')
+    parser.add_argument(
+        '--device', default='cpu', help='cpu, cuda, cuda:1 ...')
     parser.add_argument(
         '--fps',
         type=float,

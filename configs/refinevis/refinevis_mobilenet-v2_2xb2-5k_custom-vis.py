@@ -5,3 +5,6 @@ _base_ = [
     '../_base_/datasets/custom_vis.py',
     '../_base_/schedules/schedule_small.py', '../_base_/default_runtime.py'
 ]
+
+env_cfg = dict(dist_cfg=dict(backend='gloo'))
+randomness = dict(seed=0)

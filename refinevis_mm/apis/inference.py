@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """A model from its files, and frames streamed through it."""
 from collections import deque
-from typing import Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Iterable, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 import torch
@@ -13,10 +13,8 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 
 from refinevis_mm.compat.checkpoints import load_checkpoint_strict
-from refinevis_mm.models.refinement.refiners import BaseRefiner
 from refinevis_mm.models.refinevis import FrameResult, RefineVIS
 from refinevis_mm.registry import MODELS
-from refinevis_mm.structures import FrameTracks
 
 
 def init_model(config: Union[str, Config],
@@ -78,7 +76,7 @@ def load_classes(checkpoint: dict) -> List[str]:
 
 
 def stream_video(
-    model: RefineVIS, frames: Iterable[np.ndarray]
+        model: RefineVIS, frames: Iterable[np.ndarray]
 ) -> Iterator[Tuple[np.ndarray, FrameResult]]:
     """Run a model over the frames of a video.
 
@@ -113,27 +111,6 @@ def stream_video_compared(
     yield from _stream(model, frames, compare=True)
 
 
-class _TeeRefiner(BaseRefiner):
-    """Gives back each tracked frame as it came, then what is refined.
-
-    Args:
-        refiner (:obj:`BaseRefiner`): The refiner to listen to.
-    """
-
-    def __init__(self, refiner: BaseRefiner) -> None:
-        super().__init__(refiner.tar_head, refiner.window)
-        self.refiner = refiner
-
-    def push(self, frame: FrameTracks) -> List[FrameTracks]:
-        return [frame, *self.refiner.push(frame)]
-
-    def flush(self) -> List[FrameTracks]:
-        return self.refiner.flush()
-
-    def discard(self, ids: Sequence[int]) -> None:
-        self.refiner.discard(ids)
-
-
 @torch.no_grad()
 def _stream(
     model: RefineVIS, frames: Iterable[np.ndarray], compare: bool
@@ -141,22 +118,13 @@ def _stream(
     """Frame, result and, if ``compare``, frame-level result."""
     resize = _build_resize(model.cfg)
     state = model.init_stream()
-    if compare:
-        state.refiner = _TeeRefiner(state.refiner)
-    waiting, discarded = deque(), []
+    waiting = deque()
     for frame_id, frame in enumerate(frames):
         image, meta = _preprocess(model, resize, frame, frame_id)
-        results = model.step(image, meta, state)
-        waiting.append((frame, results.pop(0) if compare else None))
-        # a step that finishes no frame has no result to carry these ids
-        discarded.extend(state.tracker.discarded_ids)
-        if results:
-            results[-1].discarded_ids, discarded = discarded, []
-        yield from _pair(waiting, results)
-    results = model.flush(state)
-    if results:
-        results[-1].discarded_ids = discarded
-    yield from _pair(waiting, results)
+        tracks = model.track(image, meta, state)
+        waiting.append((frame, model.decode(tracks) if compare else None))
+        yield from _pair(waiting, model.refine(tracks, state))
+    yield from _pair(waiting, model.flush(state))
 
 
 def _pair(

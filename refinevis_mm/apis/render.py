@@ -40,12 +40,12 @@ class RenderedVideo:
     seconds: float
 
 
-def render_video(model: RefineVIS,
-                 source: FrameSource,
-                 out_dir: str,
-                 score_thr: float = 0.3,
-                 on_frame: Optional[Callable[[], None]] = None
-                 ) -> RenderedVideo:
+def render_video(
+        model: RefineVIS,
+        source: FrameSource,
+        out_dir: str,
+        score_thr: float = 0.3,
+        on_frame: Optional[Callable[[], None]] = None) -> RenderedVideo:
     """Find, follow and refine the objects of a video, and show them.
 
     Writes ``overlay.mp4``, ``results.json`` (YouTube-VIS form, video_id 1,
@@ -124,6 +124,7 @@ class _Painter:
         """Draw a frame; ``frame_level`` is its result before refinement."""
         self.num_frames += 1
         self.num_classes = result.cls_scores.shape[1]
+        self.results.discard(result.discarded_ids)
         self.results.add_frame(result.frame_id, result.ids, result.cls_scores,
                                result.real, result.masks)
         shown = self._shown(result, self.results.running_scores(result.ids))
@@ -134,7 +135,6 @@ class _Painter:
         self.sink.write(overlay)
         if frame_level is not None:
             self._compare(image, shown, frame_level)
-        self.results.discard(result.discarded_ids)
 
     def close(self, cls_thr: float) -> List[dict]:
         """Finish the files; returns the tracklets."""

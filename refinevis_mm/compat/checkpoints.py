@@ -116,7 +116,8 @@ def read_checkpoint(
             f'checkpoint "{path}" is damaged or holds more than weights: '
             f'{reason.group(1) if reason else "cannot be unpickled"}'
         ) from error
-    except (RuntimeError, EOFError) as error:
+    except (RuntimeError, EOFError, IndexError, KeyError) as error:
+        # torch's unpickler raises the last two on bytes that are no pickle
         reason = (str(error).strip() or 'file ends early').split('\n')[0]
         raise CheckpointError(
             f'checkpoint "{path}" cannot be read: {reason}') from error

@@ -1,2 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-"""Hooks and data samplers; the registries import their classes from here."""
+"""What the Runner is extended by."""
+from .hooks import RandomStateHook
+
+__all__ = ['RandomStateHook']

@@ -263,16 +263,43 @@ class RefineVIS(BaseMOTModel):
             list[:obj:`FrameResult`]: Frames finished by this one: itself
             online, up to W frames offline.
         """
+        return self.refine(self.track(image, meta, state), state)
+
+    def track(self, image: Tensor, meta: dict,
+              state: StreamState) -> FrameTracks:
+        """First two stages for one frame: detect, then associate.
+
+        Args:
+            image (Tensor): Normalised, padded frame, has shape (3, H, W).
+            meta (dict): ``frame_id``, ``img_shape`` and ``ori_shape``.
+            state (:obj:`StreamState`): State of the video, updated in place.
+
+        Returns:
+            :obj:`FrameTracks`: The detections that belong to a tracklet.
+        """
         frame = self.frame_model.forward_frames(image[None])
         frame.assoc_embeds = self.association_head(frame.embeds)
         tracks = self.associate(frame, meta, state)
         state.discarded_ids.extend(state.tracker.discarded_ids)
         state.refiner.discard(state.tracker.discarded_ids)
-        return self._decode(state.refiner.push(tracks), state)
+        return tracks
+
+    def refine(self, tracks: FrameTracks,
+               state: StreamState) -> List[FrameResult]:
+        """Third stage: the frames that are finished by a tracked one.
+
+        Args:
+            tracks (:obj:`FrameTracks`): From :meth:`track`.
+            state (:obj:`StreamState`): State of the video, updated in place.
+
+        Returns:
+            list[:obj:`FrameResult`]: As :meth:`step` returns them.
+        """
+        return self._report(state.refiner.push(tracks), state)
 
     def flush(self, state: StreamState) -> List[FrameResult]:
         """End a stream: the frames that offline refinement still holds."""
-        return self._decode(state.refiner.flush(), state)
+        return self._report(state.refiner.flush(), state)
 
     def associate(self, frame: FrameOutput, meta: dict,
                   state: StreamState) -> FrameTracks:
@@ -306,19 +333,29 @@ class RefineVIS(BaseMOTModel):
             real=torch.ones_like(tracked.query_inds, dtype=torch.bool),
             mask_features=frame.mask_features[0])
 
-    def _decode(self, frames: List[FrameTracks],
+    def decode(self, tracks: FrameTracks) -> FrameResult:
+        """Class scores and full-size masks of a frame's tracklets.
+
+        Args:
+            tracks (:obj:`FrameTracks`): Before or after refinement.
+
+        Returns:
+            :obj:`FrameResult`: Without discarded ids.
+        """
+        cls_scores = self.frame_model.classify(tracks.embeds).sigmoid()
+        mask_logits = self.frame_model.segment(tracks.embeds[None],
+                                               tracks.mask_features[None])[0]
+        masks = resize_masks(mask_logits, tracks.meta) > 0
+        return FrameResult(tracks.frame_id, list(tracks.ids), cls_scores,
+                           tracks.real, masks, [])
+
+    def _report(self, frames: List[FrameTracks],
                 state: StreamState) -> List[FrameResult]:
-        """Class scores and full-size masks of the tracklets of frames."""
-        results = []
-        for tracks in frames:
-            cls_scores = self.frame_model.classify(tracks.embeds).sigmoid()
-            mask_logits = self.frame_model.segment(
-                tracks.embeds[None], tracks.mask_features[None])[0]
-            masks = resize_masks(mask_logits, tracks.meta) > 0
-            results.append(
-                FrameResult(tracks.frame_id, list(tracks.ids), cls_scores,
-                            tracks.real, masks, state.discarded_ids))
-            state.discarded_ids = []
+        """Decode finished frames; the first carries the discarded ids."""
+        results = [self.decode(tracks) for tracks in frames]
+        if results:
+            results[0].discarded_ids, state.discarded_ids = \
+                state.discarded_ids, []
         return results
 
 

@@ -1,7 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Pictures: overlays, before/after figures, reading and writing videos."""
-from .refinement_figure import (RefinementFigure, panel_scale,
-                                refinement_change)
+from .refinement_figure import RefinementFigure, panel_scale, refinement_change
 from .video_io import (FrameSource, ImageFilesSource, VideoFileSource,
                        VideoSink, open_source, output_folder, write_image)
 from .vis_overlay import display_scale, draw_instances, instance_color

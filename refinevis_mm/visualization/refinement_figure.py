@@ -28,8 +28,8 @@ def panel_scale(height: int, width: int) -> float:
     return min(display_scale(height, width), MAX_PANEL_WIDTH / width)
 
 
-def refinement_change(before: Dict[int, np.ndarray],
-                      after: Dict[int, np.ndarray],
+def refinement_change(before: Dict[int, np.ndarray], after: Dict[int,
+                                                                 np.ndarray],
                       weights: Dict[int, float]) -> Tuple[float, List[int]]:
     """How much refinement changed a frame.
 
@@ -52,8 +52,8 @@ def refinement_change(before: Dict[int, np.ndarray],
             continue
         if old and new:
             union = np.count_nonzero(masks[0] | masks[1])
-            change += weight * (
-                1 - np.count_nonzero(masks[0] & masks[1]) / union)
+            change += weight * (1 -
+                                np.count_nonzero(masks[0] & masks[1]) / union)
             continue
         change += weight
         if new:
@@ -140,8 +140,9 @@ class RefinementFigure:
         rows = sorted(self._rows, key=lambda row: row.frame_id)
         height, width = rows[0].panels[0].shape[:2]
         step = height + TITLE_HEIGHT + MARGIN
-        canvas = np.full((TITLE_HEIGHT + len(rows) * step, MARGIN +
-                          len(COLUMNS) * (width + MARGIN), 3), 255, np.uint8)
+        canvas = np.full(
+            (TITLE_HEIGHT + len(rows) * step, MARGIN + len(COLUMNS) *
+             (width + MARGIN), 3), 255, np.uint8)
         for column, title in enumerate(COLUMNS):
             left = MARGIN + column * (width + MARGIN)
             _write(canvas, title, left, 0)

@@ -158,8 +158,7 @@ def read_image(path: str) -> np.ndarray:
         reason = str(error).splitlines()[0] if str(error) else 'no image'
         if 'cannot identify image file' in reason:
             reason = 'not an image'
-        raise ValueError(
-            f'frame "{path}" cannot be read: {reason}') from error
+        raise ValueError(f'frame "{path}" cannot be read: {reason}') from error
 
 
 def open_source(path: str,
@@ -243,8 +242,9 @@ class VideoSink:
     def __init__(self, path: str, fps: float, size: Tuple[int, int]) -> None:
         self.path = str(path)
         self.num_frames = 0
-        self._writer = cv2.VideoWriter(
-            self.path, cv2.VideoWriter_fourcc(*'mp4v'), fps, size)
+        self._writer = cv2.VideoWriter(self.path,
+                                       cv2.VideoWriter_fourcc(*'mp4v'), fps,
+                                       size)
         if not self._writer.isOpened():
             raise OSError(f'video "{self.path}" cannot be written')
 

@@ -123,8 +123,9 @@ def _draw_label(canvas: np.ndarray, text: str, color: Color,
     x = int(np.clip(corner[0], 0, max(canvas.shape[1] - w, 0)))
     lowest = max(canvas.shape[0] - h, 0)
     start = int(np.clip(corner[1] - h, 0, lowest))
-    free = (y for y in [*range(start, lowest + 1), *range(start, -1, -1)]
-            if not any(_overlap((x, y, w, h), box) for box in taken))
+    free = (
+        y for y in [*range(start, lowest + 1), *range(start, -1, -1)]
+        if not any(_overlap((x, y, w, h), box) for box in taken))
     y = next(free, start)
     taken.append((x, y, w, h))
     cv2.rectangle(canvas, (x, y), (x + w, y + h), color, cv2.FILLED)

@@ -10,7 +10,6 @@ from mmengine.config import Config
 from refinevis_mm.apis import (init_model, load_classes, stream_video,
                                stream_video_compared)
 from refinevis_mm.compat.checkpoints import CheckpointMismatchError
-from refinevis_mm.models.refinevis import FrameResult
 from tests.tiny_files import CLASSES, random_frames, write_model_files
 
 
@@ -86,7 +85,8 @@ def test_preprocessing_equals_resize_normalise_pad(model):
         data_preprocessor=model.data_preprocessor,
         init_stream=lambda: state,
         flush=lambda state: [],
-        step=lambda image, meta, state: seen.append((image, meta)) or [])
+        track=lambda image, meta, state: seen.append((image, meta)),
+        refine=lambda tracks, state: [])
     list(stream_video(fake, [frame]))
     (image, meta), = seen
     mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -127,8 +127,8 @@ def test_compared_stream_changes_nothing(model, mode):
     compared = list(stream_video_compared(model, frames))
     assert_same([after for _, after, _ in compared], refined)
     assert_same([before for _, _, before in compared], plain)
-    assert all(frame is given
-               for (frame, _, _), given in zip(compared, frames))
+    assert all(
+        frame is given for (frame, _, _), given in zip(compared, frames))
 
 
 def test_two_streams_do_not_share_state(model):
@@ -142,27 +142,3 @@ def test_two_streams_do_not_share_state(model):
 
 def test_no_frames(model):
     assert list(stream_video(model, [])) == []
-
-
-def test_discarded_ids_are_not_lost_inside_a_clip(model):
-    tracker = SimpleNamespace(discarded_ids=[])
-
-    def result(frame_id):
-        return FrameResult(frame_id, [], torch.zeros(0, 3), torch.zeros(0),
-                           torch.zeros(0, 60, 80), [])
-
-    def step(image, meta, state):
-        tracker.discarded_ids = [7] if meta['frame_id'] == 1 else []
-        return [result(k) for k in range(3)] if meta['frame_id'] == 2 else []
-
-    fake = SimpleNamespace(
-        cfg=model.cfg,
-        data_preprocessor=model.data_preprocessor,
-        init_stream=lambda: SimpleNamespace(tracker=tracker),
-        step=step,
-        flush=lambda state: [result(3)])
-    discarded = [
-        result.discarded_ids
-        for _, result in stream_video(fake, random_frames(4))
-    ]
-    assert discarded == [[], [], [7], []]

@@ -76,8 +76,8 @@ def test_score_thr_hides_objects(model, source, tmp_path):
     model.mode, model.window = 'online', 4
     video = render_video(model, source, str(tmp_path / 'out'), score_thr=1.1)
     for frame, image in zip(open_source(video.files[1]), source):
-        large = cv2.resize(image, None, fx=6, fy=6,
-                           interpolation=cv2.INTER_CUBIC)
+        large = cv2.resize(
+            image, None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC)
         assert abs(frame.astype(int) - large).mean() < 12
 
 

@@ -122,7 +122,7 @@ def test_long_lists_are_cut(tmp_path):
     assert '4.bias, ...)' in str(error.value)
 
 
-@pytest.mark.parametrize('content', [b'', b'not a checkpoint'])
+@pytest.mark.parametrize('content', [b'', b'bad', b'not a checkpoint'])
 def test_damaged_file(content, tmp_path):
     path = tmp_path / 'damaged.pth'
     path.write_bytes(content)

@@ -46,8 +46,8 @@ def test_most_changed_frames_are_kept_apart():
 def test_ties_keep_the_earlier_frame():
     figure = RefinementFigure(num_rows=1, min_gap=1)
     for frame_id in range(4):
-        figure.add(frame_id, 0., '',
-                   lambda: [np.zeros((2, 2, 3), np.uint8)] * 3)
+        figure.add(frame_id, 0., '', lambda: [np.zeros(
+            (2, 2, 3), np.uint8)] * 3)
     assert figure.frame_ids == [0]
 
 

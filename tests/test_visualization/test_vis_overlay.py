@@ -41,8 +41,8 @@ def test_highlight_adds_a_white_line():
 
 def test_scale_enlarges_and_empty_masks_are_skipped():
     image = np.full((40, 60, 3), 7, np.uint8)
-    drawn = draw_instances(image, np.zeros((2, 40, 60), bool), [0, 1],
-                           ['a', 'b'], scale=3)
+    drawn = draw_instances(
+        image, np.zeros((2, 40, 60), bool), [0, 1], ['a', 'b'], scale=3)
     assert drawn.shape == (120, 180, 3) and (drawn == 7).all()
     assert draw_instances(image, [], [], []) is not image
 
