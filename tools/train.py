@@ -2,22 +2,21 @@
 """Train a model from a config."""
 import argparse
 import os
-import os.path as osp
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from refinevis_mm.compat.checkpoints import check_state_dict, read_checkpoint
-from refinevis_mm.utils import init_cpu_distributed, one_line_errors
+from refinevis_mm.utils import (add_runner_arguments, init_cpu_distributed,
+                                merge_runner_arguments, one_line_errors)
 
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description='Train a model')
     parser.add_argument('config', help='train config file path')
-    parser.add_argument('--work-dir', help='the dir to save logs and models')
     parser.add_argument(
         '--amp',
         action='store_true',
@@ -33,21 +32,7 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         help='resume from the given checkpoint, or without a value from the '
         'latest one in the work dir')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value pairs; a list '
-        'is given as key="[a,b]" or key=a,b, nested values as '
-        'key="[(a,b),(c,d)]", without white space')
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='job launcher')
-    # torch.distributed.launch passes --local-rank, before torch 2.0
-    # --local_rank
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    add_runner_arguments(parser)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
@@ -66,14 +51,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     Raises:
         ValueError: If an option does not fit the config or the machine.
     """
-    cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        name = osp.splitext(osp.basename(args.config))[0]
-        cfg.work_dir = osp.join('./work_dirs', name)
+    merge_runner_arguments(cfg, args)
     if args.amp:
         if get_device() == 'cpu':
             raise ValueError('--amp needs a GPU, but none was found')

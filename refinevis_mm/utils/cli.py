@@ -1,17 +1,22 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """What the command-line tools share."""
+import argparse
 import functools
 import os
+import os.path as osp
 import sys
 from typing import Callable
 
 import torch.distributed as dist
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 
 from ..compat.checkpoints import CheckpointError
 
-__all__ = ['one_line_errors', 'init_cpu_distributed']
+__all__ = [
+    'add_runner_arguments', 'init_cpu_distributed', 'merge_runner_arguments',
+    'one_line_errors'
+]
 
 TRACEBACK_ENV = 'REFINEVIS_TRACEBACK'
 
@@ -43,6 +48,47 @@ def one_line_errors(main: Callable[[], None]) -> Callable[[], None]:
             sys.exit(f'error: {reason} (set {TRACEBACK_ENV}=1 for details)')
 
     return wrapped
+
+
+def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that training and testing share.
+
+    Args:
+        parser (argparse.ArgumentParser): Receives the options.
+    """
+    parser.add_argument('--work-dir', help='the dir to save logs and files')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as key=value pairs; a list '
+        'is given as key="[a,b]" or key=a,b, nested values as '
+        'key="[(a,b),(c,d)]", without white space')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher')
+    # torch.distributed.launch passes --local-rank, before torch 2.0
+    # --local_rank
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def merge_runner_arguments(cfg: Config, args: argparse.Namespace) -> None:
+    """Let the options of :func:`add_runner_arguments` override a config.
+
+    Args:
+        cfg (Config): The config; changed in place.
+        args (argparse.Namespace): The command line, with ``config``.
+    """
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        name = osp.splitext(osp.basename(args.config))[0]
+        cfg.work_dir = osp.join('./work_dirs', name)
 
 
 def init_cpu_distributed(cfg: Config) -> None:

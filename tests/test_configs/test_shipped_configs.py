@@ -1,5 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """One loss and one predict run of every shipped model config."""
+import re
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,21 @@ def test_config_is_complete(path):
     # mim's gridsearch dumps configs and reads them again
     assert Config.fromstring(cfg.pretty_text, '.py').to_dict() == \
         cfg.to_dict()
+
+
+def test_inheritance_example_of_the_readme(tmp_path):
+    text = (ROOT / 'README.md').read_text()
+    example = next(block for block in re.findall(r'```python\n(.*?)```', text,
+                                                 re.S) if '_base_' in block)
+    config = tmp_path / 'mine.py'
+    config.write_text(example.replace("'...", f"'{ROOT.as_posix()}"))
+    cfg = Config.fromfile(str(config))
+    assert cfg.model.mode == 'offline' and cfg.model.window == 16
+    assert cfg.train_dataloader.dataset.data_root == 'data/my_videos/'
+    assert cfg.test_evaluator.ann_file == 'data/my_videos/valid.json'
+    model = MODELS.build(cfg.model)
+    assert model.frame_model.head.fc_cls.out_features == 3
+    assert model.tracker.mask_nms_thr == 0.3
 
 
 @pytest.mark.parametrize('path', MODEL_BASES)
