@@ -12,8 +12,11 @@ from mmcv.ops.multi_scale_deform_attn import (
     MultiScaleDeformableAttnFunction, multi_scale_deformable_attn_pytorch)
 from torch import Tensor
 
+from refinevis_mm.compat.mmcv_lite import has_compiled_ops
+
 # Environment variable that overrides the choice of the backend.
 BACKEND_ENV = 'REFINEVIS_MSDA_BACKEND'
+HAS_TORCH_MS_DEFORM_ATTN = find_spec('torch_ms_deform_attn') is not None
 # Images that mmcv's CUDA op works on at a time.
 IM2COL_STEP = 64
 
@@ -98,10 +101,11 @@ BACKENDS: Dict[str, Callable] = {
 def select_backend(device: torch.device, needs_grad: bool) -> str:
     """Name the backend that computes deformable attention.
 
-    A GPU takes mmcv's CUDA op. The CPU takes ``torch_ms_deform_attn`` where
-    that package is installed, else ``embedding_bag`` for inference and
-    mmcv's PyTorch loop for training, whose backward pass is faster. The
-    environment variable ``REFINEVIS_MSDA_BACKEND`` overrides the choice.
+    A GPU takes mmcv's CUDA op where mmcv is compiled. Otherwise
+    ``torch_ms_deform_attn`` is taken where that package is installed, else
+    ``embedding_bag`` for inference and mmcv's PyTorch loop for training,
+    whose backward pass is faster. The environment variable
+    ``REFINEVIS_MSDA_BACKEND`` overrides the choice.
 
     Args:
         device (torch.device): Device of the value tensor.
@@ -119,9 +123,9 @@ def select_backend(device: torch.device, needs_grad: bool) -> str:
             raise ValueError(f'{BACKEND_ENV} must be one of '
                              f'{sorted(BACKENDS)}, got {name!r}')
         return name
-    if torch.device(device).type == 'cuda':
+    if torch.device(device).type == 'cuda' and has_compiled_ops():
         return 'mmcv_cuda'
-    if find_spec('torch_ms_deform_attn') is not None:
+    if HAS_TORCH_MS_DEFORM_ATTN:
         return 'torch_ms_deform_attn'
     return 'mmcv_pytorch' if needs_grad else 'embedding_bag'
 
