@@ -62,11 +62,11 @@ def demo_clip(boxes: Sequence[Sequence[Optional[Sequence[int]]]],
 
 def two_object_clip(**kwargs) -> TrackDataSample:
     """Two frames; object 7 is seen in both, object 4 in the second only."""
-    return demo_clip([[(8, 8, 40, 40), None],
-                      [(12, 8, 44, 40), (60, 20, 90, 50)]],
-                     ids=[7, 4],
-                     labels=[2, 5],
-                     **kwargs)
+    return demo_clip(
+        [[(8, 8, 40, 40), None], [(12, 8, 44, 40), (60, 20, 90, 50)]],
+        ids=[7, 4],
+        labels=[2, 5],
+        **kwargs)
 
 
 def empty_clip(**kwargs) -> TrackDataSample:
@@ -94,7 +94,7 @@ def tiny_model_cfg(**options) -> Config:
                     head=dict(mask_dims=32, num_match_points=64, **dims)),
                 association_head=dict(
                     in_channels=32, feat_channels=32, **dims),
-                tar_head=dict(feedforward_channels=32, drop_prob=0.0,
-                              **dims))))
+                tar_head=dict(feedforward_channels=32, drop_prob=0.0, **
+                              dims))))
     cfg.merge_from_dict(options)
     return cfg.model

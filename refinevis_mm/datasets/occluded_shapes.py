@@ -78,8 +78,7 @@ class _Layer:
             for points in self.outline
         ]
         canvas = np.zeros((height, width), np.uint8)
-        return cv2.fillPoly(canvas, polygons, 255, cv2.LINE_AA,
-                            _SUBPIXEL_BITS)
+        return cv2.fillPoly(canvas, polygons, 255, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def _regular(num: int, radius: float = 1.0, phase: float = 0.0) -> np.ndarray:
@@ -136,8 +135,10 @@ def _spline(waypoints: np.ndarray, num: int) -> np.ndarray:
 
 def _hsv(hue: float, saturation: float, value: float) -> np.ndarray:
     """BGR colour (3, ) in [0, 255] of hue in [0, 180), s and v in [0, 255]."""
-    hsv = np.array([[[hue % 180, np.clip(saturation, 0, 255),
-                      np.clip(value, 0, 255)]]], np.uint8)
+    hsv = np.array(
+        [[[hue % 180,
+           np.clip(saturation, 0, 255),
+           np.clip(value, 0, 255)]]], np.uint8)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].astype(np.float32)
 
 
@@ -327,9 +328,7 @@ class OccludedShapesGenerator:
             self._object(rng, label, look, focus)
             for label, look in zip(labels, looks)
         ]
-        occluders = [
-            self._pillar(rng, pan) for _ in range(rng.integers(0, 3))
-        ]
+        occluders = [self._pillar(rng, pan) for _ in range(rng.integers(0, 3))]
         small = np.argsort([layer.radii.mean() for layer in objects])
         for victim in rng.permutation(small[:3])[:rng.integers(1, 3)]:
             occluders.append(self._board(rng, objects[victim]))
@@ -372,11 +371,16 @@ class OccludedShapesGenerator:
         if rng.random() < 0.22:
             centers = centers + self._excursion(rng, centers, radius)
         time = np.arange(num_frames)
-        swing = rng.uniform(0.05, 0.2) * np.sin(
-            time * 2 * np.pi / rng.uniform(25, 60) + rng.uniform(0, 6.28))
+        swing = rng.uniform(
+            0.05, 0.2) * np.sin(time * 2 * np.pi / rng.uniform(25, 60) +
+                                rng.uniform(0, 6.28))
         angles = rng.uniform(0, 2 * np.pi) + time * rng.uniform(-0.09, 0.09)
-        layer = _Layer(OUTLINES[CLASSES[label]](), centers,
-                       radius * (1 + swing), angles, label=label)
+        layer = _Layer(
+            OUTLINES[CLASSES[label]](),
+            centers,
+            radius * (1 + swing),
+            angles,
+            label=label)
         layer.texture = look.texture(rng)
         return layer
 
@@ -403,16 +407,15 @@ class OccludedShapesGenerator:
         centers = start + 1.6 * (pan - pan.mean(0)) * np.array([1.0, 0.0])
         ones = np.ones(len(pan))
         return _Layer([outline], centers, half * ones,
-                      rng.uniform(-0.25, 0.25) * ones,
-                      _occluder_texture(rng))
+                      rng.uniform(-0.25, 0.25) * ones, _occluder_texture(rng))
 
     def _board(self, rng: np.random.Generator, victim: _Layer) -> _Layer:
         """A board that crosses ``victim`` and hides it for some frames."""
         num_frames = len(victim.centers)
         when = int(rng.integers(num_frames // 5, num_frames - num_frames // 5))
         hidden = rng.uniform(self.min_hidden + 0.5, self.max_hidden - 1.5)
-        reach = np.abs(
-            np.concatenate(victim.outline)).max() * victim.radii[when]
+        reach = np.abs(np.concatenate(
+            victim.outline)).max() * victim.radii[when]
         speed = rng.choice([-1, 1]) * rng.uniform(4, 6.5) * self.unit
         half = reach + np.abs(speed) * hidden / 2
         tall = 1.3 + 0.4 * rng.random()
@@ -473,9 +476,11 @@ class OccludedShapesGenerator:
         frames = []
         for t, (x, y) in enumerate(pan - pan.min(0)):
             shift = np.array([[1, 0, -x - 1], [0, 1, -y - 1]])
-            image = cv2.warpAffine(backdrop, shift, (self.width, self.height),
-                                   flags=cv2.INTER_LINEAR,
-                                   borderMode=cv2.BORDER_REFLECT_101)
+            image = cv2.warpAffine(
+                backdrop,
+                shift, (self.width, self.height),
+                flags=cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_REFLECT_101)
             image = image.astype(np.float32)
             for layer in objects + occluders:
                 self._paint(image, layer, t)
@@ -490,8 +495,9 @@ class OccludedShapesGenerator:
         extent = np.ceil(np.ptp(pan, axis=0)).astype(int) + 3
         height, width = self.height + extent[1], self.width + extent[0]
         colors = [
-            _hsv(rng.uniform(0, 180), rng.uniform(10, 75),
-                 rng.uniform(70, 210)) for _ in range(3)
+            _hsv(
+                rng.uniform(0, 180), rng.uniform(10, 75), rng.uniform(70, 210))
+            for _ in range(3)
         ]
         coarse = _noise(rng, height, width, (24, 48))[..., None]
         fine = _noise(rng, height, width, (3, 7, 15))[..., None]
@@ -501,7 +507,8 @@ class OccludedShapesGenerator:
             start = rng.uniform(0, 1, 2) * (width, height)
             end = start + rng.normal(0, 30 * self.unit, 2)
             tone = image[int(start[1]), int(start[0])] * rng.uniform(0.75, 1.2)
-            cv2.line(image, start.astype(int).tolist(),
+            cv2.line(image,
+                     start.astype(int).tolist(),
                      end.astype(int).tolist(), tone.tolist(),
                      int(rng.integers(1, 5)), cv2.LINE_AA)
         return np.clip(image * (0.85 + 0.3 * fine), 0, 255).astype(np.uint8)
@@ -527,9 +534,12 @@ class OccludedShapesGenerator:
         matrix = layer.affine(t)
         matrix[:, 2] -= (x1, y1)
         to_unit = np.array([[4 / size, 0, -2], [0, 4 / size, -2], [0, 0, 1]])
-        texture = cv2.warpAffine(layer.texture, matrix @ to_unit,
-                                 alpha.shape[::-1], flags=cv2.INTER_LINEAR,
-                                 borderMode=cv2.BORDER_WRAP)
+        texture = cv2.warpAffine(
+            layer.texture,
+            matrix @ to_unit,
+            alpha.shape[::-1],
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_WRAP)
         patch = image[y1:y2, x1:x2]
         patch *= (1 - 0.35 * shadow)[..., None]
         patch += alpha[..., None] * (texture * rim[..., None] - patch)
@@ -571,8 +581,11 @@ def summarize(videos: Sequence[np.ndarray],
     result = dict(
         videos=len(videos),
         frames=int(frames.sum()),
-        frames_per_video=[int(frames.min()), float(frames.mean().round(2)),
-                          int(frames.max())],
+        frames_per_video=[
+            int(frames.min()),
+            float(frames.mean().round(2)),
+            int(frames.max())
+        ],
         instances=int(sum(len(v) for v in videos)),
         object_frames=annotated,
         objects_per_frame=round(annotated / int(frames.sum()), 3),

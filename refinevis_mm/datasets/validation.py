@@ -121,8 +121,8 @@ def _mask_error(mask: object, height: int, width: int) -> Optional[str]:
         if all(isinstance(p, list) and len(p) >= 6 for p in mask):
             return None
         return 'a polygon needs at least 3 points'
-    if not isinstance(mask, dict) or 'size' not in mask or (
-            'counts' not in mask):
+    if not isinstance(mask, dict) or 'size' not in mask or ('counts'
+                                                            not in mask):
         return ("a mask must be null, polygons or RLE with 'size' and "
                 f"'counts', but got {type(mask).__name__}")
     if list(mask['size']) != [height, width]:

@@ -39,8 +39,8 @@ def atomic_dir(path: str, force: bool = False) -> Iterator[str]:
         yield work
         os.chmod(work, 0o755)
         if osp.isdir(path) and not osp.islink(path):
-            old = tempfile.mkdtemp(prefix=f'.{osp.basename(path)}.',
-                                   dir=parent)
+            old = tempfile.mkdtemp(
+                prefix=f'.{osp.basename(path)}.', dir=parent)
             os.replace(path, osp.join(old, 'old'))
             os.replace(work, path)
             shutil.rmtree(old)
@@ -173,10 +173,10 @@ def _frame_lists(masks: np.ndarray) -> Dict[str, list]:
     for mask in masks:
         area = int(np.count_nonzero(mask))
         areas.append(area or None)
-        bboxes.append([
-            float(v) for v in cv2.boundingRect(mask.astype(np.uint8))
-        ] if area else None)
+        bboxes.append(
+            [float(v) for v in cv2.boundingRect(mask.astype(np.uint8)
+                                                )] if area else None)
         segmentations.append(
-            dict(size=list(mask.shape), counts=encode_counts(mask))
-            if area else None)
+            dict(size=list(mask.shape), counts=encode_counts(mask)
+                 ) if area else None)
     return dict(segmentations=segmentations, bboxes=bboxes, areas=areas)

@@ -379,5 +379,7 @@ def resize_masks(mask_logits: Tensor, meta: dict) -> Tensor:
         mode='bilinear',
         align_corners=False)[..., :height, :width]
     return F.interpolate(
-        logits, size=meta['ori_shape'][:2], mode='bilinear',
+        logits,
+        size=meta['ori_shape'][:2],
+        mode='bilinear',
         align_corners=False)[0]

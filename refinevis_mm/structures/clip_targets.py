@@ -109,8 +109,8 @@ class ClipTargets:
             gt = data_sample[t].gt_instances
             slots = torch.tensor([slot_of[i] for i in frame_rows],
                                  device=device)
-            frame_masks = gt.masks.pad((height, width)).to_tensor(
-                torch.bool, device)
+            frame_masks = gt.masks.pad(
+                (height, width)).to_tensor(torch.bool, device)
             visible = frame_masks.flatten(1).any(1)
             slots, frame_masks = slots[visible], frame_masks[visible]
             xyxy = gt.bboxes.to(boxes)[visible] / scale

@@ -55,8 +55,8 @@ class LayerOutput:
 
     def select_frames(self, inds: Tensor) -> 'LayerOutput':
         """Rows ``inds`` (n, ) of the flattened frame dimension."""
-        return LayerOutput(self.prefix, self.cls_logits[inds], self.boxes[inds],
-                           self.mask_embeds[inds])
+        return LayerOutput(self.prefix, self.cls_logits[inds],
+                           self.boxes[inds], self.mask_embeds[inds])
 
 
 @dataclass

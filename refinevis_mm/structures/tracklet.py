@@ -31,7 +31,9 @@ class FrameTracks:
 
     def without(self, ids: Sequence[int]) -> 'FrameTracks':
         """The same frame without some tracklets."""
-        keep = [i for i, track_id in enumerate(self.ids) if track_id not in ids]
+        keep = [
+            i for i, track_id in enumerate(self.ids) if track_id not in ids
+        ]
         return FrameTracks(self.frame_id, self.meta,
                            [self.ids[i] for i in keep], self.embeds[keep],
                            self.real[keep], self.mask_features)
@@ -107,8 +109,8 @@ class TrackletMemory:
             if track_id not in self._entries:
                 self._entries[track_id] = deque(maxlen=self.window)
         for track_id, entries in self._entries.items():
-            entries.append((frame.frame_id, found.get(track_id, missing),
-                            track_id in found))
+            embed = found.get(track_id, missing)
+            entries.append((frame.frame_id, embed, track_id in found))
         self.discard([
             track_id for track_id, entries in self._entries.items()
             if not any(real for _, _, real in entries)
@@ -127,8 +129,8 @@ class TrackletMemory:
         for entries in self._entries.values():
             missing = length - len(entries)
             rows = torch.stack([embed for _, embed, _ in entries])
-            embeds.append(torch.cat([rows.new_zeros(missing, rows.shape[1]),
-                                     rows]))
+            embeds.append(
+                torch.cat([rows.new_zeros(missing, rows.shape[1]), rows]))
             frame_inds.append([0] * missing +
                               [frame_id for frame_id, _, _ in entries])
             padding.append([True] * missing + [False] * len(entries))

@@ -66,8 +66,9 @@ def test_config_is_complete(path):
 
 def test_inheritance_example_of_the_readme(tmp_path):
     text = (ROOT / 'README.md').read_text()
-    example = next(block for block in re.findall(r'```python\n(.*?)```', text,
-                                                 re.S) if '_base_' in block)
+    example = next(
+        block for block in re.findall(r'```python\n(.*?)```', text, re.S)
+        if '_base_' in block)
     config = tmp_path / 'mine.py'
     config.write_text(example.replace("'...", f"'{ROOT.as_posix()}"))
     cfg = Config.fromfile(str(config))

@@ -6,7 +6,8 @@ import pytest
 from refinevis_mm.datasets.validation import validate_vis_json
 
 GOOD = dict(
-    categories=[dict(id=1, name='a'), dict(id=2, name='b')],
+    categories=[dict(id=1, name='a'),
+                dict(id=2, name='b')],
     videos=[
         dict(
             id=7,
@@ -59,22 +60,21 @@ MASK = ['annotations', 0, 'segmentations', 0]
     (['videos', 0, 'file_names'], [], 'video 7: file_names must be'),
     (['videos', 0, 'length'], 3, 'video 7: length is 3, but .* 2 entries'),
     (['videos'], GOOD['videos'] * 2, 'video 7: the id is used twice'),
-    (['annotations', 0, 'segmentations'], KeyError,
-     "annotation 11 of video 7: key 'segmentations' is missing"),
+    (['annotations', 0, 'segmentations'
+      ], KeyError, "annotation 11 of video 7: key 'segmentations' is missing"),
     (['annotations'], GOOD['annotations'] * 2,
      'annotation 11 of video 7: the id is used twice'),
-    (['annotations', 0, 'video_id'], 8,
-     'video 8, annotation 11: there is no such video'),
-    (['annotations', 0, 'category_id'], 3,
-     'video 7, annotation 11: category_id 3'),
+    (['annotations', 0, 'video_id'
+      ], 8, 'video 8, annotation 11: there is no such video'),
+    (['annotations', 0, 'category_id'
+      ], 3, 'video 7, annotation 11: category_id 3'),
     (['annotations', 0, 'segmentations'], [None],
      'video 7, annotation 11: segmentations .* 2 frames, but got 1'),
-    (['annotations', 0, 'bboxes'], [None] * 3,
-     'video 7, annotation 11: bboxes .* 2 frames, but got 3'),
-    (['annotations', 0, 'bboxes', 0], [1, 2],
-     'annotation 11, frame 0: a box'),
-    ([*MASK, 'size'], [4, 3],
-     r'video 7, annotation 11, frame 0: mask size is \[4, 3\]'),
+    (['annotations', 0, 'bboxes'
+      ], [None] * 3, 'video 7, annotation 11: bboxes .* 2 frames, but got 3'),
+    (['annotations', 0, 'bboxes', 0], [1, 2], 'annotation 11, frame 0: a box'),
+    ([*MASK, 'size'
+      ], [4, 3], r'video 7, annotation 11, frame 0: mask size is \[4, 3\]'),
     ([*MASK, 'counts'], [2, 3], 'frame 0: RLE counts cover 5 pixels.* 12'),
     ([*MASK, 'counts'], KeyError, "RLE with 'size' and 'counts'"),
     (MASK, [[1, 2]], 'a polygon needs at least 3 points'),

@@ -39,18 +39,35 @@ def _dataset(root, **kwargs):
 def _write(path, **changes):
     """A small JSON: video 5 has 3 frames, video 6 nothing annotated."""
     content = dict(
-        categories=[dict(id=4, name='b'), dict(id=2, name='a')],
+        categories=[dict(id=4, name='b'),
+                    dict(id=2, name='a')],
         videos=[
-            dict(id=i, width=4, height=3, length=3,
-                 file_names=[f'{i}/{t}.jpg' for t in range(3)])
-            for i in (5, 6)
+            dict(
+                id=i,
+                width=4,
+                height=3,
+                length=3,
+                file_names=[f'{i}/{t}.jpg' for t in range(3)]) for i in (5, 6)
         ],
         annotations=[
-            dict(id=1, video_id=5, category_id=4, segmentations=[None] * 3,
-                 bboxes=[None] * 3, areas=[None] * 3, iscrowd=0),
-            dict(id=2, video_id=5, category_id=4, iscrowd=1,
-                 segmentations=[None, dict(size=[3, 4], counts=[3, 2, 7]),
-                                [[0, 0, 2, 0, 2, 2, 0, 2]]])
+            dict(
+                id=1,
+                video_id=5,
+                category_id=4,
+                segmentations=[None] * 3,
+                bboxes=[None] * 3,
+                areas=[None] * 3,
+                iscrowd=0),
+            dict(
+                id=2,
+                video_id=5,
+                category_id=4,
+                iscrowd=1,
+                segmentations=[
+                    None,
+                    dict(size=[3, 4], counts=[3, 2, 7]),
+                    [[0, 0, 2, 0, 2, 2, 0, 2]]
+                ])
         ])
     content.update(changes)
     path.joinpath('train.json').write_text(json.dumps(content))
@@ -79,7 +96,9 @@ def test_round_trip(split):
                 assert item['bbox_label'] == video.labels[i]
                 ys, xs = np.nonzero(mask)
                 assert item['bbox'] == [
-                    xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
+                    xs.min(), ys.min(),
+                    xs.max() + 1,
+                    ys.max() + 1
                 ]
     assert hidden > 0, 'no complete occlusion was tested'
 
@@ -129,8 +148,9 @@ def test_labels_follow_ids_or_the_given_classes(tmp_path):
 
 def test_other_classes_are_refused(tmp_path):
     _write(tmp_path)
-    with pytest.raises(ValueError, match=r"\['c'\] are not in the JSON and "
-                       r"\['b'\]"):
+    with pytest.raises(
+            ValueError, match=r"\['c'\] are not in the JSON and "
+            r"\['b'\]"):
         _dataset(tmp_path, metainfo=dict(classes=('a', 'c')))
 
 

@@ -204,9 +204,9 @@ def test_labels_follow_the_category_ids_of_the_data_set(tiny_gt):
     """A reader that sorts by id or is given classes has another order."""
     metric = VISMetric(tiny_gt, allow_missing=True)
     metric.dataset_meta = dict(classes=('dog', 'cat'), category_ids=(10, 30))
-    metric.process(None, [
-        frame_sample(5, 1, 2, [dict(tracklet(tiny_gt, 0, 0), label=1)])
-    ])
+    metric.process(
+        None,
+        [frame_sample(5, 1, 2, [dict(tracklet(tiny_gt, 0, 0), label=1)])])
     assert metric.evaluate()['vis/AP'] == pytest.approx(0.5)
     metric.dataset_meta = dict(classes=('cat', 'dog'), category_ids=(10, 30))
     with pytest.raises(ValueError, match=r"\['dog', 'cat'\], got"):

@@ -71,7 +71,8 @@ def test_batch_without_objects_trains(model):
     model.train()
     model.zero_grad(set_to_none=True)
     losses = model.loss(
-        torch.randn(2, 2, 3, 64, 96), [empty_clip(), empty_clip()])
+        torch.randn(2, 2, 3, 64, 96),
+        [empty_clip(), empty_clip()])
     sum(losses.values()).backward()
     for name, param in model.named_parameters():
         assert param.grad is not None, name
@@ -80,16 +81,15 @@ def test_batch_without_objects_trains(model):
 
 def test_more_than_two_frames():
     losses = _build().loss(
-        torch.randn(1, 3, 3, 64, 96),
-        [demo_clip([BOXES] * 3, [1, 2], [0, 1])])
+        torch.randn(1, 3, 3, 64, 96), [demo_clip([BOXES] * 3, [1, 2], [0, 1])])
     assert torch.isfinite(sum(losses.values()))
 
 
 def _split(losses):
     """Sum of the frame losses, sum of the other two stages."""
     later = [n for n in losses if 'assoc' in n or 'refine' in n]
-    return (sum(losses[n] for n in losses if n not in later),
-            sum(losses[n] for n in later))
+    return (sum(losses[n] for n in losses
+                if n not in later), sum(losses[n] for n in later))
 
 
 def test_frame_losses_see_the_first_frame_only():
@@ -113,8 +113,8 @@ def test_order_of_the_ground_truth_does_not_matter(model):
     flipped = [frame[::-1] for frame in boxes]
     results = []
     cdn, model.frame_model.cdn = model.frame_model.cdn, None
-    for clip in (demo_clip(boxes, [5, 9], [0, 1]),
-                 demo_clip(flipped, [9, 5], [1, 0])):
+    for clip in (demo_clip(boxes, [5, 9],
+                           [0, 1]), demo_clip(flipped, [9, 5], [1, 0])):
         torch.manual_seed(3)
         results.append(model.loss(images, [clip]))
     model.frame_model.cdn = cdn
@@ -136,11 +136,7 @@ def test_one_object_has_no_association_loss_but_finite_gradients():
 @pytest.mark.parametrize('window', [0, 1, 3])
 @pytest.mark.parametrize('num_frames', [1, 5])
 def test_predict_gives_one_tracklet_list_per_video(mode, window, num_frames):
-    model = _permissive(
-        _build(**{
-            'model.mode': mode,
-            'model.window': window
-        }))
+    model = _permissive(_build(**{'model.mode': mode, 'model.window': window}))
     out = _predict(model, torch.randn(num_frames, 3, 64, 96))
     assert out.metainfo['video_id'] == 3
     tracklets = out.metainfo['pred_tracklets']
@@ -184,10 +180,7 @@ def test_untrained_refinement_equals_frame_level():
             rows = [other.ids.index(i) for i in frame.ids]
             assert other.real[rows].all()
             assert_close(
-                other.cls_scores[rows],
-                frame.cls_scores,
-                atol=1e-4,
-                rtol=1e-3)
+                other.cls_scores[rows], frame.cls_scores, atol=1e-4, rtol=1e-3)
 
 
 def test_online_frame_does_not_depend_on_later_frames():

@@ -9,8 +9,7 @@ from tests.demo_clips import demo_clip, empty_clip, two_object_clip
 
 
 def _targets(clip, height=64, width=96):
-    return ClipTargets.from_data_sample(clip, torch.zeros(
-        2, 3, height, width))
+    return ClipTargets.from_data_sample(clip, torch.zeros(2, 3, height, width))
 
 
 def test_slots_are_the_union_of_ids_in_ascending_order():

@@ -57,8 +57,8 @@ def test_refuses_to_overwrite(main, tmp_path, capsys):
     assert '--force' in error and error.count('\n') == 1
     assert keep.exists()
     assert main([*args, '--force']) == 0
-    assert sorted(os.listdir(keep.parent)) == ['a', 'a.json',
-                                               'statistics.json']
+    assert sorted(os.listdir(
+        keep.parent)) == ['a', 'a.json', 'statistics.json']
 
 
 @pytest.mark.parametrize('args, message', [

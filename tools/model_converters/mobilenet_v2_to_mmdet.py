@@ -71,9 +71,8 @@ def _rename_block(name: str, expands: bool) -> str:
     if match is None:
         raise KeyError(f'unknown MobileNetV2 block key {name!r}')
     prefix, part, leaf = match.groups()
-    convs = (['expand_conv'] if expands else []) + [
-        'depthwise_conv', 'linear_conv'
-    ]
+    convs = (['expand_conv']
+             if expands else []) + ['depthwise_conv', 'linear_conv']
     # conv, bn, relu of each convolution; the last one has no relu
     group, step = divmod(int(part), 3)
     return f'{prefix}.{convs[group]}.{CONV_OR_BN[step]}.{leaf}'

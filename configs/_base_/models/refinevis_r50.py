@@ -80,8 +80,7 @@ model = dict(
                         type='CrossEntropyLossCost',
                         weight=5.0,
                         use_sigmoid=True),
-                    dict(
-                        type='DiceCost', weight=5.0, pred_act=True, eps=1.0)
+                    dict(type='DiceCost', weight=5.0, pred_act=True, eps=1.0)
                 ]),
             loss_cls=loss_cls,
             loss_bbox=dict(type='L1Loss', loss_weight=5.0),

@@ -15,7 +15,7 @@ class KeyFirstFrameSample(BaseTransform):
     A frame is drawn uniformly (or is ``key_frame_id`` when given), then the
     others without replacement among those at a gap of 1 to ``frame_range``
     from it. The clip is in temporal order and index 0, the earliest, is the
-    key: the "first frame" of the paper's Sec. 4.4 that carries the frame
+    key: the "first frame" of the paper's Sec. 4.1 that carries the frame
     losses. mmdet's ``UniformRefFrameSample`` marks the drawn frame instead,
     wherever it falls. Frames are drawn again where the video has too few.
 

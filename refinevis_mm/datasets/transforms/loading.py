@@ -46,8 +46,7 @@ class LoadFrame(LoadImageFromFile):
         try:
             data = get(path, backend_args=self.backend_args)
         except FileNotFoundError:
-            raise FileNotFoundError(
-                f"frame '{path}' does not exist") from None
+            raise FileNotFoundError(f"frame '{path}' does not exist") from None
         try:
             img = mmcv.imfrombytes(
                 data, flag=self.color_type, backend=self.imdecode_backend)
@@ -56,8 +55,8 @@ class LoadFrame(LoadImageFromFile):
                 f"frame '{path}' cannot be decoded ({error})") from error
         if img is None:
             raise ValueError(f"frame '{path}' is corrupt or not an image")
-        size = (results.get('height', img.shape[0]),
-                results.get('width', img.shape[1]))
+        size = (results.get('height',
+                            img.shape[0]), results.get('width', img.shape[1]))
         if img.shape[:2] != size:
             raise ValueError(
                 f"frame '{path}' has (height, width) {img.shape[:2]}, but its "

@@ -63,14 +63,14 @@ def select_reference_pairs(frames: FrameOutput, targets: List[ClipTargets],
         key_query = _query_of_slot(matches[key_row], target, 0)
         for t in range(1, num_frames):
             slots = ((key_query >= 0) & target.valid[t]).nonzero().flatten()
-            positive, negative = _label_queries(
-                frames.boxes[key_row + t], matches[key_row + t],
-                target, t, slots, pos_iou_thr, neg_iou_thr)
+            positive, negative = _label_queries(frames.boxes[key_row + t],
+                                                matches[key_row + t], target,
+                                                t, slots, pos_iou_thr,
+                                                neg_iou_thr)
             key_rows.append(_rows(key_row, key_query[slots]))
             ref_rows.append(
                 _rows(key_row + t,
-                      torch.arange(positive.shape[1],
-                                   device=slots.device)))
+                      torch.arange(positive.shape[1], device=slots.device)))
             positives.append(positive)
             negatives.append(negative)
     return ReferencePairs(
@@ -102,7 +102,8 @@ def _label_queries(boxes: Tensor, match: Tensor, target: ClipTargets, t: int,
     best_slot = torch.full_like(match, -1)
     if len(gt) > 0:
         best = bbox_overlaps(
-            bbox_cxcywh_to_xyxy(gt.boxes), bbox_cxcywh_to_xyxy(boxes)).argmax(0)
+            bbox_cxcywh_to_xyxy(gt.boxes),
+            bbox_cxcywh_to_xyxy(boxes)).argmax(0)
         best_slot = gt.slots[best]
     is_matched = match >= 0
     matched_slot = torch.full_like(match, -1)

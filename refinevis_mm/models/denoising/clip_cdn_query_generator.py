@@ -88,16 +88,16 @@ class ClipCdnQueryGenerator(BaseModule):
             num_frames = len(target.valid)
             pad = num_slots - target.num_slots
             labels.append(
-                nn.functional.pad(target.labels, (0, pad)).expand(
-                    num_frames, -1))
+                nn.functional.pad(target.labels,
+                                  (0, pad)).expand(num_frames, -1))
             boxes.append(nn.functional.pad(target.boxes, (0, 0, 0, pad)))
             valid.append(nn.functional.pad(target.valid, (0, pad)))
         return torch.cat(labels), torch.cat(boxes), torch.cat(valid)
 
     def _noise_labels(self, labels: Tensor) -> Tensor:
         """Replace labels by random classes with half the noise scale."""
-        flip = torch.rand(labels.shape, device=labels.device
-                          ) < self.label_noise_scale * 0.5
+        flip = torch.rand(
+            labels.shape, device=labels.device) < self.label_noise_scale * 0.5
         random = torch.randint_like(labels, self.num_classes)
         return torch.where(flip, random, labels)
 

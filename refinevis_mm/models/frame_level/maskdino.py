@@ -227,8 +227,8 @@ def masks_to_boxes(masks: Tensor) -> Tuple[Tensor, Tensor]:
     left, right = _first_and_last(columns)
     top, bottom = _first_and_last(rows)
     boxes = torch.stack([(left + right) / (2 * width),
-                         (top + bottom) / (2 * height),
-                         (right - left) / width, (bottom - top) / height], -1)
+                         (top + bottom) / (2 * height), (right - left) / width,
+                         (bottom - top) / height], -1)
     return boxes, ~rows.any(-1)
 
 

@@ -114,7 +114,7 @@ class MaskDINODecoder(BaseModule):
             layer_boxes.append(
                 (reg_branch(state) +
                  inverse_sigmoid(undetached, eps=LOGIT_EPS)).sigmoid())
-            undetached = (reg_branch(query) + inverse_sigmoid(
-                reference, eps=LOGIT_EPS)).sigmoid()
+            undetached = (reg_branch(query) +
+                          inverse_sigmoid(reference, eps=LOGIT_EPS)).sigmoid()
             reference = undetached.detach()
         return states, layer_boxes

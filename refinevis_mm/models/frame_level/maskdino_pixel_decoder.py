@@ -150,8 +150,7 @@ class MaskDINOPixelDecoder(BaseModule):
             level_start_index=starts,
             valid_ratios=ratios)
         levels = [
-            memory.transpose(1, 2).reshape_as(level)
-            for memory, level in zip(
+            memory.transpose(1, 2).reshape_as(level) for memory, level in zip(
                 encoded.split([lvl[0, 0].numel()
                                for lvl in inputs], 1), inputs)
         ]

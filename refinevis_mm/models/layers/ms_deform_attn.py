@@ -25,9 +25,11 @@ def _mmcv_cuda(value: Tensor, spatial_shapes: Tensor,
                level_start_index: Tensor, sampling_locations: Tensor,
                attention_weights: Tensor) -> Tensor:
     """mmcv's compiled CUDA op."""
-    return MultiScaleDeformableAttnFunction.apply(
-        value, spatial_shapes, level_start_index, sampling_locations,
-        attention_weights, IM2COL_STEP)
+    return MultiScaleDeformableAttnFunction.apply(value, spatial_shapes,
+                                                  level_start_index,
+                                                  sampling_locations,
+                                                  attention_weights,
+                                                  IM2COL_STEP)
 
 
 def _mmcv_pytorch(value: Tensor, spatial_shapes: Tensor,
@@ -183,17 +185,18 @@ class MultiScaleDeformableAttention(_MMCVMultiScaleDeformableAttention):
         grid = (bs, num_queries, self.num_heads, self.num_levels,
                 self.num_points)
         offsets = self.sampling_offsets(query).view(*grid, 2)
-        weights = self.attention_weights(query).view(
-            bs, num_queries, self.num_heads, -1).softmax(-1).view(grid)
+        weights = self.attention_weights(query).view(bs, num_queries,
+                                                     self.num_heads,
+                                                     -1).softmax(-1).view(grid)
         centres = reference_points[:, :, None, :, None, :2]
         if reference_points.shape[-1] == 2:
             unit = 1 / spatial_shapes.flip(-1)[:, None].to(offsets)
         else:
-            unit = reference_points[:, :, None, :, None, 2:] * (
-                0.5 / self.num_points)
+            unit = reference_points[:, :, None, :, None,
+                                    2:] * (0.5 / self.num_points)
         locations = centres + offsets * unit
-        needs_grad = torch.is_grad_enabled() and (
-            value.requires_grad or locations.requires_grad)
+        needs_grad = torch.is_grad_enabled() and (value.requires_grad
+                                                  or locations.requires_grad)
         backend = BACKENDS[select_backend(value.device, needs_grad)]
         output = backend(value.float(), spatial_shapes, level_start_index,
                          locations.float(), weights.float())

@@ -60,11 +60,10 @@ class TemporalAttentionLayer(DetrTransformerEncoderLayer):
             Tensor: Refined embeddings, has shape (N, W, C).
         """
         tokens = query + query_pos
-        query = self.norms[0](
-            self.self_attn(
-                query=tokens,
-                key=tokens,
-                value=tokens,
-                identity=query,
-                key_padding_mask=key_padding_mask))  # MSA of Eq. (4)
+        query = self.norms[0](self.self_attn(
+            query=tokens,
+            key=tokens,
+            value=tokens,
+            identity=query,
+            key_padding_mask=key_padding_mask))  # MSA of Eq. (4)
         return self.norms[1](self.ffn(query))  # FFN of Eq. (4)

@@ -83,8 +83,7 @@ class TARHead(BaseModule):
         Returns:
             Tensor: Refined embeddings, has shape (N, W, C).
         """
-        pos = frame_position_encoding(frame_inds,
-                                      embeds.shape[-1]).to(embeds)
+        pos = frame_position_encoding(frame_inds, embeds.shape[-1]).to(embeds)
         for layer in self.layers:
             embeds = layer(embeds, pos, padding_mask)  # Eq. (4)
         return embeds

@@ -44,9 +44,9 @@ def build_training_tracklets(frames: FrameOutput, targets: List[ClipTargets],
                                           rows.start, score_thr, iou_thr)
         slots = (query_of_slot >= 0).any(1).nonzero().flatten()
         positives.append((clip, query_of_slot[slots], slots))
-        backgrounds.append(
-            (clip, _background_queries(frames, matches[rows], rows.start,
-                                       num_background)))
+        background = _background_queries(frames, matches[rows], rows.start,
+                                         num_background)
+        backgrounds.append((clip, background))
 
     num_classes = frames.cls_logits.shape[-1]
     queries = torch.cat([q for _, q, _ in positives] +
@@ -103,9 +103,8 @@ def _background_queries(frames: FrameOutput, matches: List[Tensor],
     key = unmatched[0][scores.topk(count).indices]
     columns = [key]
     for t in range(1, len(matches)):
-        similarity = bisoftmax_similarity(
-            frames.assoc_embeds[first_row, key],
-            frames.assoc_embeds[first_row + t])
+        similarity = bisoftmax_similarity(frames.assoc_embeds[first_row, key],
+                                          frames.assoc_embeds[first_row + t])
         best = similarity.argmax(1)
         columns.append(torch.where(matches[t][best] < 0, best, -1))
     return torch.stack(columns, 1)

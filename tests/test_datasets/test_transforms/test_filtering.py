@@ -28,8 +28,8 @@ def _annotations():
     masks[0, :4, :4] = 1
     masks[2, 0, :3] = 1
     masks[3, :, 5] = 1
-    boxes = np.array(
-        [[0, 0, 4, 4], [1, 1, 5, 5], [0, 0, 3, 1], [5, 0, 6, 8]], np.float32)
+    boxes = np.array([[0, 0, 4, 4], [1, 1, 5, 5], [0, 0, 3, 1], [5, 0, 6, 8]],
+                     np.float32)
     return dict(
         gt_bboxes=boxes,
         gt_bboxes_labels=np.array([0, 1, 2, 3]),
@@ -75,13 +75,18 @@ def _clip(tmp_path, rng):
                     bbox_label=int(i) - 1,
                     ignore_flag=0,
                     instance_id=int(i),
-                    mask=dict(
-                        size=rle['size'], counts=rle['counts'].decode())))
+                    mask=dict(size=rle['size'],
+                              counts=rle['counts'].decode())))
         path = str(tmp_path / f'{t}.png')
         cv2.imwrite(path, image)
         frames.append(
-            dict(img_id=t, img_path=path, frame_id=t, height=HEIGHT,
-                 width=WIDTH, instances=instances))
+            dict(
+                img_id=t,
+                img_path=path,
+                frame_id=t,
+                height=HEIGHT,
+                width=WIDTH,
+                instances=instances))
     return dict(video_id=1, video_length=3, images=frames)
 
 

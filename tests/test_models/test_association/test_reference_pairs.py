@@ -34,15 +34,15 @@ def test_bands_by_hand():
     # zone of 1 (IoU 0.5); matched to 2; background
     ref = [LEFT, (11, 11, 29, 29), (10, 10, 20, 30), RIGHT, (0, 90, 5, 99)]
     frames = _frames([[LEFT, RIGHT, LEFT, LEFT, LEFT], ref])
-    matches = [torch.tensor([0, 1, -1, -1, -1]),
-               torch.tensor([0, -1, -1, 1, -1])]
+    matches = [
+        torch.tensor([0, 1, -1, -1, -1]),
+        torch.tensor([0, -1, -1, 1, -1])
+    ]
     pairs = select_reference_pairs(frames, _targets(clip), matches, 0.7, 0.3)
     assert pairs.key_rows.tolist() == [[0, 0], [0, 1]]
     assert pairs.ref_rows.tolist() == [[1, q] for q in range(5)]
-    assert pairs.positive.int().tolist() == [[1, 1, 0, 0, 0],
-                                             [0, 0, 0, 1, 0]]
-    assert pairs.negative.int().tolist() == [[0, 0, 0, 1, 1],
-                                             [1, 1, 1, 0, 1]]
+    assert pairs.positive.int().tolist() == [[1, 1, 0, 0, 0], [0, 0, 0, 1, 0]]
+    assert pairs.negative.int().tolist() == [[0, 0, 0, 1, 1], [1, 1, 1, 0, 1]]
 
 
 def test_object_absent_in_one_frame_is_no_anchor():
@@ -58,9 +58,9 @@ def test_clips_do_not_mix_and_may_be_empty():
     empty = empty_clip(height=100, width=100)
     frames = _frames([[LEFT, RIGHT]] * 6)
     matched, none = torch.tensor([0, -1]), torch.tensor([-1, -1])
-    pairs = select_reference_pairs(
-        frames, _targets(clip, empty, clip),
-        [matched, matched, none, none, matched, matched], 0.7, 0.3)
+    pairs = select_reference_pairs(frames, _targets(
+        clip, empty, clip), [matched, matched, none, none, matched, matched],
+                                   0.7, 0.3)
     assert pairs.key_rows.tolist() == [[0, 0], [4, 0]]
     assert pairs.ref_rows[:, 0].tolist() == [1, 1, 3, 3, 5, 5]
     assert pairs.positive.int().tolist() == [[1, 0, 0, 0, 0, 0],

@@ -24,8 +24,7 @@ def test_layout_groups_and_empty_slots():
     assert (dn.num_groups, dn.num_slots, dn.num_queries) == (2, 3, 12)
     assert dn.content.shape == (4, 12, 8)
     # clip 0: slot 0 (id 4) is absent in frame 0, slot 2 does not exist
-    assert dn.valid.tolist()[:2] == [[False, True, False],
-                                     [True, True, False]]
+    assert dn.valid.tolist()[:2] == [[False, True, False], [True, True, False]]
     empty = dn.query_inds(torch.tensor([0, 2]), negative=False)
     assert (dn.content[0, empty] == 0).all()
     assert (dn.boxes[0, empty] == 0.5).all()
@@ -57,8 +56,8 @@ def test_positive_noise_is_smaller_than_negative_noise():
         boxes = dn.boxes[0, dn.query_inds(slot, negative)]
         low = boxes[:, :2] - boxes[:, 2:].abs() / 2
         high = boxes[:, :2] + boxes[:, 2:].abs() / 2
-        true = torch.cat([truth[:2] - truth[2:] / 2,
-                          truth[:2] + truth[2:] / 2])
+        true = torch.cat(
+            [truth[:2] - truth[2:] / 2, truth[:2] + truth[2:] / 2])
         return ((torch.cat([low, high], 1) - true).abs() / size)
 
     assert corner_shift(False).max() <= 1 + 1e-5

@@ -97,8 +97,8 @@ def test_groups_do_not_see_each_other(frame_model):
     frame_model.train()
     assert_close(outs[0].dn_embeds[:, :4], outs[1].dn_embeds[:, :4])
     assert_close(outs[0].embeds, outs[1].embeds)
-    assert not torch.allclose(outs[0].dn_embeds[:, 4:],
-                              outs[1].dn_embeds[:, 4:])
+    assert not torch.allclose(outs[0].dn_embeds[:, 4:], outs[1].dn_embeds[:,
+                                                                          4:])
 
 
 @pytest.mark.parametrize('clip', [two_object_clip(), empty_clip()])
@@ -116,8 +116,8 @@ def test_every_parameter_gets_a_gradient(frame_model, clip):
     ]
     assert missing == []
     assert all(
-        torch.isfinite(param.grad).all()
-        for param in frame_model.parameters() if param.grad is not None)
+        torch.isfinite(param.grad).all() for param in frame_model.parameters()
+        if param.grad is not None)
 
 
 def test_matching_finds_the_query_that_is_the_truth(frame_model):
@@ -131,16 +131,16 @@ def test_matching_finds_the_query_that_is_the_truth(frame_model):
     for query, gt in ((3, 1), (9, 0)):
         layer.boxes[0, query] = targets.boxes[gt]
         layer.cls_logits[0, query, targets.labels[gt]] = 5.0
-    match = frame_model.head.match(
-        layer, torch.zeros_like(out.mask_features[1:]), [targets])[0]
+    match = frame_model.head.match(layer,
+                                   torch.zeros_like(out.mask_features[1:]),
+                                   [targets])[0]
     assert match[3] == 1 and match[9] == 0
     assert (match >= 0).sum() == 2
 
 
 def test_nan_is_named(frame_model):
     out = frame_model.forward_frames(
-        torch.full((2, 3, 64, 96), float('nan')),
-        _targets(two_object_clip()))
+        torch.full((2, 3, 64, 96), float('nan')), _targets(two_object_clip()))
     with pytest.raises(FloatingPointError, match='enc_cls_logits'):
         frame_model.loss_frames(
             out, [_targets(two_object_clip())[0].frame(t) for t in range(2)])

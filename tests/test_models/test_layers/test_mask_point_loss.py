@@ -11,8 +11,10 @@ def test_constant_logits_by_hand():
     # every one of 8 points has p = .5 on an empty target: BCE = log 2 and
     # Dice = 1 - 1 / (4 + 0 + 1)
     loss = MaskPointLoss(num_points=8, mask_weight=5.0, dice_weight=2.0)
-    out = loss(torch.zeros(3, 4, 4), torch.zeros(3, 16, 16, dtype=torch.bool),
-               avg_factor=3)
+    out = loss(
+        torch.zeros(3, 4, 4),
+        torch.zeros(3, 16, 16, dtype=torch.bool),
+        avg_factor=3)
     assert_close(out['loss_mask'], torch.tensor(5 * math.log(2)))
     assert_close(out['loss_dice'], torch.tensor(2 * 0.8))
 

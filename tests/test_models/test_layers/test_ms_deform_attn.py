@@ -21,8 +21,9 @@ def _inputs(dtype=torch.float32):
     value = torch.randn(2, 48, 2, 4, dtype=dtype, requires_grad=True)
     locations = (torch.rand(2, 6, 2, 3, 4, 2, dtype=dtype) * 1.4 -
                  0.2).requires_grad_()
-    weights = torch.rand(2, 6, 2, 12, dtype=dtype).softmax(-1).view(
-        2, 6, 2, 3, 4).requires_grad_()
+    weights = torch.rand(
+        2, 6, 2, 12, dtype=dtype).softmax(-1).view(2, 6, 2, 3,
+                                                   4).requires_grad_()
     return value, shapes, starts, locations, weights
 
 
@@ -31,16 +32,15 @@ def test_single_point_by_hand():
     # the two centres gives 2, a quarter of a cell outside gives 0.75
     value = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)
     shapes, starts = torch.tensor([[1, 2]]), torch.tensor([0])
-    locations = torch.tensor([[0.5, 0.5], [0.125, 0.5]]).view(
-        1, 2, 1, 1, 1, 2)
+    locations = torch.tensor([[0.5, 0.5], [0.125, 0.5]]).view(1, 2, 1, 1, 1, 2)
     weights = torch.ones(1, 2, 1, 1, 1)
     for name in CPU_BACKENDS:
         out = BACKENDS[name](value, shapes, starts, locations, weights)
         assert_close(out.flatten(), torch.tensor([2.0, 0.75]), msg=name)
 
 
-@pytest.mark.parametrize('name', [n for n in CPU_BACKENDS
-                                  if n != 'mmcv_pytorch'])
+@pytest.mark.parametrize('name',
+                         [n for n in CPU_BACKENDS if n != 'mmcv_pytorch'])
 def test_backends_agree_forward_and_backward(name):
     results = {}
     for backend in ('mmcv_pytorch', name):
@@ -56,10 +56,11 @@ def test_backends_agree_forward_and_backward(name):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_cuda_op_agrees():
     inputs = [x.detach().cuda() for x in _inputs()]
-    assert_close(BACKENDS['mmcv_cuda'](*inputs).cpu(),
-                 BACKENDS['mmcv_pytorch'](*inputs).cpu(),
-                 atol=1e-4,
-                 rtol=1e-3)
+    assert_close(
+        BACKENDS['mmcv_cuda'](*inputs).cpu(),
+        BACKENDS['mmcv_pytorch'](*inputs).cpu(),
+        atol=1e-4,
+        rtol=1e-3)
 
 
 def test_half_precision_is_computed_in_fp32():

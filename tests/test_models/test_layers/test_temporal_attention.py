@@ -15,8 +15,10 @@ def test_encoding_by_hand():
     assert_close(
         encoding[0, 1],
         torch.tensor(
-            [math.sin(3), math.cos(3),
-             math.sin(0.03), math.cos(0.03)]))
+            [math.sin(3),
+             math.cos(3),
+             math.sin(0.03),
+             math.cos(0.03)]))
 
 
 def test_encoding_of_long_videos_is_finite_and_distinct():

@@ -56,8 +56,8 @@ def test_online_follows_equation_4(tar_head):
         torch.stack([first, rows[1]], 1), torch.tensor([[0, 1]]))[:, -1]
     third = tar_head.refine(
         torch.stack([second, rows[2]], 1), torch.tensor([[1, 2]]))[:, -1]
-    assert_close(torch.cat([f.embeds for f in out]),
-                 torch.cat([first, second, third]))
+    assert_close(
+        torch.cat([f.embeds for f in out]), torch.cat([first, second, third]))
 
 
 def test_online_never_looks_ahead(tar_head):
@@ -90,10 +90,9 @@ def test_offline_clips_are_independent_and_ordered(tar_head):
     out = _run(OfflineRefiner(tar_head, 3), video)
     assert [frame.frame_id for frame in out] == list(range(5))
     assert [frame.ids for frame in out] == [[1], [1], [1], [1, 2], [1, 2]]
-    embeds = torch.stack([
-        video[0].embeds[0],
-        torch.zeros(DIMS), video[2].embeds[0]
-    ])[None]
+    embeds = torch.stack(
+        [video[0].embeds[0],
+         torch.zeros(DIMS), video[2].embeds[0]])[None]
     refined = tar_head.refine(embeds, torch.tensor([[0, 1, 2]]))
     assert_close(torch.cat([f.embeds for f in out[:3]]), refined[0])
     assert out[1].real.tolist() == [False]

@@ -70,8 +70,8 @@ def test_padding_changes_nothing():
 
 
 def test_window_of_only_zero_rows_is_finite():
-    assert torch.isfinite(
-        _trained_head().refine(torch.zeros(1, 4, DIMS), _frames(1, 4))).all()
+    assert torch.isfinite(_trained_head().refine(
+        torch.zeros(1, 4, DIMS), _frames(1, 4))).all()
 
 
 class _Heads:
@@ -90,8 +90,8 @@ def _tracklets(num_positives, num_background):
         embeds=torch.randn(total, 2, DIMS),
         frame_inds=_frames(total, 2),
         clip_inds=torch.zeros(total, dtype=torch.long),
-        labels=torch.tensor([1] * num_positives + [3] * num_background,
-                            dtype=torch.long),
+        labels=torch.tensor(
+            [1] * num_positives + [3] * num_background, dtype=torch.long),
         present=torch.ones(num_positives, 2, dtype=torch.bool),
         masks=torch.ones(num_positives, 2, 16, 16, dtype=torch.bool))
 

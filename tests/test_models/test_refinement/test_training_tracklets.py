@@ -36,7 +36,9 @@ def _build(frames, clip, matches, score_thr=0.05, iou_thr=0.3, num_bg=1):
 
 
 def test_positive_and_background_tracklets_by_hand():
-    clip = demo_clip([[LEFT, RIGHT], [LEFT, None]], [5, 9], [1, 2], 100, 100,
+    clip = demo_clip([[LEFT, RIGHT], [LEFT, None]], [5, 9], [1, 2],
+                     100,
+                     100,
                      first_frame=4)
     frames = _frames()
     out = _build(frames, clip, [[0, 1, -1, -1], [0, -1, -1, -1]])
@@ -75,8 +77,8 @@ def test_gradients_reach_both_frames():
     clip = demo_clip([[LEFT], [LEFT]], [5], [1], 100, 100)
     scale = torch.ones((), requires_grad=True)
     out = _build(_frames(scale), clip, [[0, -1, -1, -1]] * 2, num_bg=0)
-    grad, = torch.autograd.grad(out.embeds[0, 0].sum(), scale,
-                                retain_graph=True)
+    grad, = torch.autograd.grad(
+        out.embeds[0, 0].sum(), scale, retain_graph=True)
     assert grad != 0
     grad, = torch.autograd.grad(out.embeds[0, 1].sum(), scale)
     assert grad != 0
