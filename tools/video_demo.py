@@ -24,7 +24,8 @@ def parse_args() -> argparse.Namespace:
         'before_after.png and results.json')
     parser.add_argument(
         'input', help='video file, folder of frames or quoted glob pattern')
-    parser.add_argument('config', help='config file path')
+    parser.add_argument(
+        'config', help='config file path or name of a shipped config')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
         '--out-dir', required=True, help='the dir to save the files')

@@ -1,6 +1,8 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """A model from its files, and frames streamed through it."""
+import os.path as osp
 from collections import deque
+from pathlib import Path
 from typing import Iterable, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
@@ -12,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
+import refinevis_mm
 from refinevis_mm.compat.checkpoints import load_checkpoint_strict
 from refinevis_mm.models.refinevis import FrameResult, RefineVIS
 from refinevis_mm.registry import MODELS
@@ -25,7 +28,8 @@ def init_model(config: Union[str, Config],
     """Build a model for inference and load its weights.
 
     Args:
-        config (str | :obj:`Config`): Config file, or the config.
+        config (str | :obj:`Config`): Config file, name of a shipped config,
+            or the config.
         checkpoint (str): File or address of the weights.
         device (str): Where the model runs. Defaults to 'cpu'.
         cfg_options (dict, optional): Settings that override the config's.
@@ -46,7 +50,9 @@ def init_model(config: Union[str, Config],
             the keys.
     """
     device = _check_device(device)
-    cfg = Config.fromfile(config) if isinstance(config, str) else config
+    cfg = config
+    if isinstance(config, str):
+        cfg = Config.fromfile(find_config(config))
     if cfg_options is not None:
         cfg.merge_from_dict(cfg_options)
     if cfg.get('model') is None:
@@ -60,6 +66,23 @@ def init_model(config: Union[str, Config],
     model.cfg = cfg
     model.classes = load_classes(loaded)
     return model.to(device).eval()
+
+
+def find_config(name: str) -> str:
+    """Find a config file, as mim does.
+
+    Args:
+        name (str): A path, or the base name of a shipped config.
+
+    Returns:
+        str: The path, or that of the config of this name in the installed
+        package; ``name`` itself if there is none.
+    """
+    if not osp.exists(name):
+        shipped = Path(refinevis_mm.__file__).parent / '.mim' / 'configs'
+        for path in shipped.glob(f'*/{osp.basename(name)}'):
+            return str(path)
+    return name
 
 
 def load_classes(checkpoint: dict) -> List[str]:

@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from refinevis_mm.apis import (init_model, load_classes, stream_video,
                                stream_video_compared)
+from refinevis_mm.apis.inference import find_config
 from refinevis_mm.compat.checkpoints import CheckpointMismatchError
 from tests.tiny_files import CLASSES, random_frames, write_model_files
 
@@ -142,3 +143,16 @@ def test_two_streams_do_not_share_state(model):
 
 def test_no_frames(model):
     assert list(stream_video(model, [])) == []
+
+
+def test_shipped_config_is_found_by_name(tmp_path, monkeypatch):
+    shipped = tmp_path / 'refinevis_mm' / '.mim' / 'configs' / 'some'
+    shipped.mkdir(parents=True)
+    (shipped / 'model.py').write_text('')
+    monkeypatch.setattr('refinevis_mm.__file__',
+                        str(tmp_path / 'refinevis_mm' / '__init__.py'))
+    assert find_config('model.py') == str(shipped / 'model.py')
+    assert find_config('absent.py') == 'absent.py'
+    (tmp_path / 'model.py').write_text('')  # a file goes first
+    own = str(tmp_path / 'model.py')
+    assert find_config(own) == own

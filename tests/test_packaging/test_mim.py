@@ -178,3 +178,8 @@ def test_shipped_config_trains_and_tests(config, installed, tmp_path):
         done = mim(installed, tmp_path, *step)
         assert done.returncode == 0, done.stdout + done.stderr
     assert 'AP' in done.stdout + done.stderr
+    done = mim(installed, tmp_path, 'run', 'refinevis_mm', 'video_demo',
+               'data/occluded_shapes/valid/JPEGImages/00001', config,
+               'run/iter_2.pth', '--out-dir', 'out')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / 'out' / 'overlay.mp4').exists()
