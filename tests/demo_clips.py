@@ -83,6 +83,7 @@ def tiny_model_cfg(**options) -> Config:
             model=dict(
                 frame_model=dict(
                     num_queries=12,
+                    backbone=dict(init_cfg=None),
                     pixel_decoder=dict(
                         num_layers=1,
                         mask_dims=32,

@@ -5,12 +5,5 @@ _base_ = [
     '../_base_/schedules/schedule_small.py', '../_base_/default_runtime.py'
 ]
 
-model = dict(
-    frame_model=dict(
-        backbone=dict(
-            init_cfg=dict(
-                type='Pretrained',
-                checkpoint='data/mobilenet-v2_imagenet.pth'))))
-
 env_cfg = dict(dist_cfg=dict(backend='gloo'))
 randomness = dict(seed=0)

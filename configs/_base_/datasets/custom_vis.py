@@ -8,7 +8,7 @@ val_ann_file = 'valid.json'
 val_img_prefix = 'valid/JPEGImages/'
 backend_args = None
 
-image_size = (640, 360)  # (width, height) of the padded training frames
+image_size = (320, 192)  # (width, height) of the padded training frames
 test_scale = image_size  # (width, height) the test frames are fitted into
 
 # Metas the model and the metric read. mmdet's default adds `instances`, the

@@ -17,7 +17,11 @@ model = dict(
             type='MobileNetV2',
             out_indices=(1, 2, 4, 7),  # strides 4, 8, 16, 32
             norm_cfg=dict(type='BN'),
-            norm_eval=True),
+            norm_eval=True,
+            # made by `make data/mobilenet-v2_imagenet.pth`
+            init_cfg=dict(
+                type='Pretrained',
+                checkpoint='data/mobilenet-v2_imagenet.pth')),
         pixel_decoder=dict(
             in_channels=[24, 32, 96, 1280],
             num_extra_levels=0,
