@@ -113,3 +113,22 @@ def test_offline_discard_and_frames_without_tracks(tar_head):
     refiner.discard([1])
     out = refiner.flush()
     assert [frame.ids for frame in out] == [[]]
+
+
+def _held(refiner):
+    """Frames and embeddings that a refiner keeps."""
+    if isinstance(refiner, OfflineRefiner):
+        return len(refiner._clip)
+    return sum(len(entries) for entries in refiner.memory._entries.values())
+
+
+@pytest.mark.parametrize('refiner_type', [OnlineRefiner, OfflineRefiner])
+def test_state_is_bounded_by_the_window(tar_head, refiner_type):
+    refiner, held = refiner_type(tar_head, 4), []
+    for t in range(300):
+        # two tracks at a time, a new one every ten frames
+        frame = _video([[t // 10, t // 10 + 1]])[0]
+        frame.frame_id = t
+        refiner.push(frame)
+        held.append(_held(refiner))
+    assert max(held[30:]) == max(held[:30]) <= 3 * 4
