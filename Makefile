@@ -2,7 +2,7 @@
 # make test    lint and tests
 # make train   train the small model on OccludedShapes
 # make fast    add the compiled attention kernel (needs a C++ compiler)
-# make lint    flake8, isort, docstring coverage
+# make lint    flake8, isort, yapf, docstring coverage
 #
 # PYTHON is used once, to create .venv; the pinned set is for 3.11 and 3.12.
 # On Linux PyPI's torch brings CUDA; a smaller CPU build:
@@ -53,6 +53,8 @@ test: lint
 lint: $(STAMP)
 	@$(BIN)/python -m flake8 refinevis_mm tools tests configs demo setup.py
 	@$(BIN)/python -m isort --check-only --quiet \
+	refinevis_mm tools tests configs demo setup.py
+	@$(BIN)/python -m yapf --quiet --parallel --recursive \
 	refinevis_mm tools tests configs demo setup.py
 	@$(BIN)/python -m interrogate --quiet refinevis_mm
 
