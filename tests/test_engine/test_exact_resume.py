@@ -46,8 +46,7 @@ def _train(data_root, work_dir, resume_from=None):
         cfg.resume, cfg.load_from = True, str(resume_from)
     cfg.experiment_name = work_dir.name
     Runner.from_cfg(cfg).train()
-    return torch.load(
-        work_dir / 'iter_4.pth', weights_only=True)['state_dict']
+    return torch.load(work_dir / 'iter_4.pth', weights_only=True)['state_dict']
 
 
 def test_resumed_run_equals_an_uninterrupted_one(data_root, tmp_path):
