@@ -90,6 +90,9 @@ class RefineVIS(BaseMOTModel):
             :func:`select_reference_pairs`.
         tracklet_cfg (dict): ``score_thr``, ``iou_thr`` and
             ``num_background`` of :func:`build_training_tracklets`.
+        recovery_cover_thr (float): A mask recovered by refinement is left
+            out if more than this share of its pixels belongs to detected
+            objects; 1 keeps all. Defaults to 0.5.
         cls_thr (float): Least mean class score of a reported (tracklet,
             class) pair. Defaults to 0.05, as IDOL.
         data_preprocessor (dict, optional): :class:`TrackDataPreprocessor`.
@@ -110,6 +113,7 @@ class RefineVIS(BaseMOTModel):
                  mode: str = 'online',
                  window: int = 10,
                  frame_loss_on: str = 'first',
+                 recovery_cover_thr: float = 0.5,
                  cls_thr: float = 0.05,
                  data_preprocessor: OptConfigType = None,
                  init_cfg: OptMultiConfig = None) -> None:
@@ -131,6 +135,7 @@ class RefineVIS(BaseMOTModel):
         self.mode = mode
         self.window = window
         self.frame_loss_on = frame_loss_on
+        self.recovery_cover_thr = recovery_cover_thr
         self.cls_thr = cls_thr
         # The running video of the frame-by-frame test loop.
         self._state: Optional[StreamState] = None
@@ -345,9 +350,12 @@ class RefineVIS(BaseMOTModel):
         cls_scores = self.frame_model.classify(tracks.embeds).sigmoid()
         mask_logits = self.frame_model.segment(tracks.embeds[None],
                                                tracks.mask_features[None])[0]
-        masks = resize_masks(mask_logits, tracks.meta) > 0
-        return FrameResult(tracks.frame_id, list(tracks.ids), cls_scores,
-                           tracks.real, masks, [])
+        keep = tracks.real | ~covered_by_detections(
+            mask_logits > 0, tracks.real, self.recovery_cover_thr)
+        masks = resize_masks(mask_logits[keep], tracks.meta) > 0
+        ids = [i for i, kept in zip(tracks.ids, keep.tolist()) if kept]
+        return FrameResult(tracks.frame_id, ids, cls_scores[keep],
+                           tracks.real[keep], masks, [])
 
     def _report(self, frames: List[FrameTracks],
                 state: StreamState) -> List[FrameResult]:
@@ -357,6 +365,28 @@ class RefineVIS(BaseMOTModel):
             results[0].discarded_ids, state.discarded_ids = \
                 state.discarded_ids, []
         return results
+
+
+def covered_by_detections(masks: Tensor, real: Tensor,
+                          cover_thr: float) -> Tensor:
+    """Which masks mostly repeat the detected objects of their frame.
+
+    A pixel shows one object. A mask recovered for a missed object that lies
+    on pixels of detected ones has found those instead.
+
+    Args:
+        masks (Tensor): Bool masks, has shape (N, h, w).
+        real (Tensor): Bool, True for detected objects, has shape (N, ).
+        cover_thr (float): Share of a mask's pixels, in [0, 1].
+
+    Returns:
+        Tensor: Bool, True where more than that share lies on detected
+        objects, has shape (N, ). Empty masks are not covered.
+    """
+    detected = masks[real].any(0)
+    area = masks.flatten(1).sum(1)
+    covered = (masks & detected).flatten(1).sum(1)
+    return covered > cover_thr * area
 
 
 def resize_masks(mask_logits: Tensor, meta: dict) -> Tensor:

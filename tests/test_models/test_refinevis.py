@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from refinevis_mm.models.refinevis import resize_masks
+from refinevis_mm.models.refinevis import covered_by_detections, resize_masks
 from refinevis_mm.registry import MODELS
+from refinevis_mm.structures import FrameTracks
 from tests.demo_clips import (demo_clip, empty_clip, tiny_model_cfg,
                               two_object_clip)
 
@@ -239,6 +240,34 @@ def test_masks_return_at_the_original_size():
                           _metas(2, ori_shape=(33, 51))):
         assert result.masks.shape == (len(result.ids), 33, 51)
         assert result.masks.dtype == torch.bool
+
+
+def test_covered_by_detections_by_hand():
+    masks = torch.zeros(5, 4, 4, dtype=torch.bool)
+    masks[0, :2] = True  # detected: the upper half
+    masks[1, 1:2] = True  # recovered inside of it
+    masks[2, 1:3] = True  # half of its pixels are taken
+    masks[3, 2:] = True  # the free lower half
+    real = torch.tensor([True, False, False, False, False])  # 4: empty
+    covered = covered_by_detections(masks, real, 0.5)
+    assert covered[1:].tolist() == [True, False, False, False]
+    covered = covered_by_detections(masks, real, 0.4)
+    assert covered[1:].tolist() == [True, True, False, False]
+    assert not covered_by_detections(masks[1:], real[1:], 0.5).any()
+    assert not covered_by_detections(masks, real, 1.0).any()
+
+
+def test_recovered_duplicates_are_left_out():
+    """Two equal embeddings in one frame, one of them a missed object's."""
+    model = _build().eval()
+    embed, feats = torch.randn(1, 32), torch.randn(32, 16, 24)
+    tracks = FrameTracks(0,
+                         _metas(1)[0], [4, 9], embed.repeat(2, 1),
+                         torch.tensor([True, False]), feats)
+    with torch.no_grad():
+        assert model.decode(tracks).ids == [4]
+        model.recovery_cover_thr = 1.0
+        assert model.decode(tracks).ids == [4, 9]
 
 
 def test_resize_masks_crops_the_padding():
