@@ -1,8 +1,8 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """``make demo``: the shipped model on a few new OccludedShapes videos.
 
-Evaluates it without refinement, online and offline, and draws one video.
-Run from the root of the repository.
+Evaluates it without refinement, online and offline, and draws one video with
+offline refinement. Run from the root of the repository.
 """
 import json
 import os
@@ -29,7 +29,7 @@ OUT_DIR = 'work_dirs/demo'
 NUM_VIDEOS = 6
 NUM_FRAMES = (20, 32)  # fewest and most of a video
 SEED = 200000  # other videos than those of training and validation
-DRAWN_VIDEO = 0
+DRAWN_VIDEO = 4
 MODES = {
     'frame level only': dict(window=0),
     'online': dict(mode='online'),
@@ -116,7 +116,7 @@ def main() -> None:
     table = AsciiTable(table)
     table.justify_columns = dict.fromkeys(range(1, 6), 'right')
     print(table.table)
-    model.mode, model.window = 'online', window
+    model.mode, model.window = 'offline', window
     drawn = render_video(model,
                          list(sources.values())[DRAWN_VIDEO], OUT_DIR,
                          SCORE_THR)
