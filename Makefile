@@ -23,8 +23,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export OMP_NUM_THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); \
 	[ $$n -lt 4 ] && echo $$n || echo 4)
 
-# waiting threads that spin starve each other when the machine is busy
-export OMP_WAIT_POLICY ?= PASSIVE
+# threads that wait spin for about 0.1 ms, not longer: on a busy machine they
+# starve each other otherwise
+export GOMP_SPINCOUNT ?= 10000
 
 .PHONY: demo test lint train fast setup clean
 .DEFAULT_GOAL := demo
