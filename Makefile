@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export OMP_NUM_THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); \
 	[ $$n -lt 4 ] && echo $$n || echo 4)
 
-# threads that wait spin for about 0.1 ms, not longer: on a busy machine they
+# threads that wait spin for a short while only: on a busy machine they
 # starve each other otherwise
 export GOMP_SPINCOUNT ?= 10000
 
