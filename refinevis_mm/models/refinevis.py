@@ -92,15 +92,16 @@ class RefineVIS(BaseMOTModel):
             ``num_background`` of :func:`build_training_tracklets`.
         recovery_cover_thr (float): A mask recovered by refinement is left
             out if more than this share of its pixels belongs to detected
-            objects; 1 keeps all. Defaults to 0.5.
+            objects; 1 keeps all, as the paper, which has no such rule.
+            Defaults to 0.5.
         cls_thr (float): Least mean class score of a reported (tracklet,
             class) pair. Defaults to 0.05, as IDOL.
         data_preprocessor (dict, optional): :class:`TrackDataPreprocessor`.
         init_cfg (dict, optional): Initialisation config.
 
     Raises:
-        ValueError: If ``mode``, ``window`` or ``frame_loss_on`` is not
-            allowed.
+        ValueError: If ``mode``, ``window``, ``frame_loss_on`` or
+            ``recovery_cover_thr`` is not allowed.
     """
 
     def __init__(self,
@@ -126,6 +127,9 @@ class RefineVIS(BaseMOTModel):
         if frame_loss_on not in FRAME_LOSS_ON:
             raise ValueError(f'frame_loss_on must be one of {FRAME_LOSS_ON}, '
                              f'got {frame_loss_on!r}')
+        if not 0 <= recovery_cover_thr <= 1:
+            raise ValueError('recovery_cover_thr must be in [0, 1], got '
+                             f'{recovery_cover_thr}')
         self.frame_model = MODELS.build(frame_model)
         self.association_head = MODELS.build(association_head)
         self.tracker = MODELS.build(tracker)

@@ -297,6 +297,7 @@ def test_video_must_start_at_frame_0():
     ({'model.mode': 'both'}, "mode must be one of"),
     ({'model.window': -1}, 'window must be a non-negative int, got -1'),
     ({'model.frame_loss_on': 'none'}, 'frame_loss_on must be one of'),
+    ({'model.recovery_cover_thr': 1.5}, r'must be in \[0, 1\], got 1.5'),
 ])  # yapf: disable
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):

@@ -16,6 +16,7 @@ model = dict(
     mode='online',
     window=10,  # frames, paper Table 3
     frame_loss_on='first',  # paper Sec. 4.1
+    recovery_cover_thr=0.5,  # ours; 1 is the paper
     cls_thr=0.05,  # IDOL
     data_preprocessor=dict(
         type='TrackDataPreprocessor',
