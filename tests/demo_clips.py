@@ -91,7 +91,7 @@ def tiny_model_cfg(**options) -> Config:
                         **dims),
                     decoder=dict(
                         num_layers=2, feedforward_channels=32, **dims),
-                    cdn=dict(num_dn_pairs=4, **dims),
+                    dn_query_generator=dict(num_dn_pairs=4, **dims),
                     head=dict(mask_dims=32, num_match_points=64, **dims)),
                 association_head=dict(
                     in_channels=32, feat_channels=32, **dims),

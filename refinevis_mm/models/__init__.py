@@ -1,13 +1,23 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-from .association import ContrastiveHead, ContrastiveTracker
-from .denoising import ClipCdnQueryGenerator
-from .frame_level import (FrameModel, MaskDINO, MaskDINODecoder, MaskDINOHead,
-                          MaskDINOPixelDecoder)
+from .association import (CenterPriorCost, ContrastiveHead,
+                          ContrastiveTracker, IoUPairSelector, OTAAssigner,
+                          OTAPairSelector)
+from .denoising import (AssociationCDN, ClipCdnQueryGenerator,
+                        MaskDINODnQueryGenerator)
+from .frame_level import (CondInstHead, DeformableDETRCondInst,
+                          DeformableDETRDecoder, DeformableDETREncoder,
+                          FrameModel, FrameModelDetector, MaskDINO,
+                          MaskDINODecoder, MaskDINOHead, MaskDINOPixelDecoder)
+from .layers import GIoUCost, GIoULoss
 from .refinement import TARHead
 from .refinevis import RefineVIS
 
 __all__ = [
-    'ClipCdnQueryGenerator', 'ContrastiveHead', 'ContrastiveTracker',
-    'FrameModel', 'MaskDINO', 'MaskDINODecoder', 'MaskDINOHead',
-    'MaskDINOPixelDecoder', 'RefineVIS', 'TARHead'
+    'AssociationCDN', 'CenterPriorCost', 'ClipCdnQueryGenerator',
+    'CondInstHead', 'ContrastiveHead', 'ContrastiveTracker',
+    'DeformableDETRCondInst', 'DeformableDETRDecoder', 'DeformableDETREncoder',
+    'FrameModel', 'FrameModelDetector', 'GIoUCost', 'GIoULoss',
+    'IoUPairSelector', 'MaskDINO', 'MaskDINODecoder',
+    'MaskDINODnQueryGenerator', 'MaskDINOHead', 'MaskDINOPixelDecoder',
+    'OTAAssigner', 'OTAPairSelector', 'RefineVIS', 'TARHead'
 ]

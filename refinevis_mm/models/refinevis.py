@@ -5,18 +5,17 @@ from dataclasses import dataclass, field
 from typing import Dict, List, Optional
 
 import torch
-import torch.nn.functional as F
 from mmdet.models.mot import BaseMOTModel
 from mmdet.structures import TrackDataSample, TrackSampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from refinevis_mm.registry import MODELS
+from refinevis_mm.registry import MODELS, TASK_UTILS
 from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameTracks,
-                                     VideoResult)
+                                     QueryMatch, VideoResult)
 from .association.contrastive_tracker import ContrastiveTracker
-from .association.reference_pairs import select_reference_pairs
+from .layers.mask_resize import resize_masks
 from .refinement.refiners import (BaseRefiner, OfflineRefiner, OnlineRefiner,
                                   PassThroughRefiner)
 from .refinement.training_tracklets import build_training_tracklets
@@ -77,8 +76,13 @@ class RefineVIS(BaseMOTModel):
     Args:
         frame_model (dict): A :class:`FrameModel`.
         association_head (dict): :class:`ContrastiveHead`.
+        pair_selector (dict): Positive and negative pairs for the association
+            loss: :class:`OTAPairSelector` or :class:`IoUPairSelector`.
         tracker (dict): :class:`ContrastiveTracker`.
-        tar_head (dict): :class:`TARHead`.
+        tar_head (dict, optional): :class:`TARHead`; None leaves refinement
+            away, in training too, and needs ``window=0``.
+        association_cdn (dict, optional): :class:`AssociationCDN`, pairs of
+            denoising queries (Sec. 3.5); None trains without.
         mode (str): 'online' or 'offline' refinement at test. Defaults to
             'online'.
         window (int): Frames W seen by TAR at test; 0 switches refinement off
@@ -86,10 +90,9 @@ class RefineVIS(BaseMOTModel):
         frame_loss_on (str): Frames that get the frame losses of Eq. (2):
             'first' as in the paper (Sec. 4.1), or 'all' for training without
             an image-level phase before. Defaults to 'first'.
-        pair_cfg (dict): ``pos_iou_thr`` and ``neg_iou_thr`` of
-            :func:`select_reference_pairs`.
-        tracklet_cfg (dict): ``score_thr``, ``iou_thr`` and
-            ``num_background`` of :func:`build_training_tracklets`.
+        tracklet_cfg (dict, optional): ``score_thr``, ``iou_thr`` and
+            ``num_background`` of :func:`build_training_tracklets`; needed
+            with ``tar_head``.
         recovery_cover_thr (float): A mask recovered by refinement is left
             out if more than this share of its pixels belongs to detected
             objects; 1 keeps all, as the paper, which has no such rule.
@@ -101,16 +104,17 @@ class RefineVIS(BaseMOTModel):
 
     Raises:
         ValueError: If ``mode``, ``window``, ``frame_loss_on`` or
-            ``recovery_cover_thr`` is not allowed.
+            ``recovery_cover_thr`` is not allowed, or a part is missing.
     """
 
     def __init__(self,
                  frame_model: ConfigType,
                  association_head: ConfigType,
+                 pair_selector: ConfigType,
                  tracker: ConfigType,
-                 tar_head: ConfigType,
-                 pair_cfg: ConfigType,
-                 tracklet_cfg: ConfigType,
+                 tar_head: OptConfigType = None,
+                 tracklet_cfg: OptConfigType = None,
+                 association_cdn: OptConfigType = None,
                  mode: str = 'online',
                  window: int = 10,
                  frame_loss_on: str = 'first',
@@ -130,11 +134,18 @@ class RefineVIS(BaseMOTModel):
         if not 0 <= recovery_cover_thr <= 1:
             raise ValueError('recovery_cover_thr must be in [0, 1], got '
                              f'{recovery_cover_thr}')
+        if tar_head is None and window > 0:
+            raise ValueError(f'window must be 0 without tar_head, got {window}')
+        if tar_head is not None and tracklet_cfg is None:
+            raise ValueError('tracklet_cfg must be given with tar_head, '
+                             'got None')
         self.frame_model = MODELS.build(frame_model)
         self.association_head = MODELS.build(association_head)
+        self.pair_selector = TASK_UTILS.build(pair_selector)
         self.tracker = MODELS.build(tracker)
-        self.tar_head = MODELS.build(tar_head)
-        self.pair_cfg = pair_cfg
+        self.tar_head = None if tar_head is None else MODELS.build(tar_head)
+        self.association_cdn = None if association_cdn is None else \
+            MODELS.build(association_cdn)
         self.tracklet_cfg = tracklet_cfg
         self.mode = mode
         self.window = window
@@ -179,23 +190,32 @@ class RefineVIS(BaseMOTModel):
         matches = self.frame_model.match(frames, frame_targets)
         losses.update(self._loss_association(frames, targets, matches))
         # 3. Temporal refinement
-        tracklets = build_training_tracklets(frames, targets, matches,
-                                             **self.tracklet_cfg)
-        losses.update(
-            self.tar_head.loss(tracklets, self.frame_model,
-                               frames.mask_features))
+        if self.tar_head is not None:
+            tracklets = build_training_tracklets(frames, targets, matches,
+                                                 **self.tracklet_cfg)
+            losses.update(
+                self.tar_head.loss(tracklets, self.frame_model,
+                                   frames.mask_features))
         return losses
 
     def _loss_association(self, frames: FrameOutput,
                           targets: List[ClipTargets],
-                          matches: List[Tensor]) -> Dict[str, Tensor]:
+                          matches: List[QueryMatch]) -> Dict[str, Tensor]:
         """Eq. (3) between the key frames and the other frames."""
-        pairs = select_reference_pairs(frames, targets, matches,
-                                       **self.pair_cfg)
+        pairs = self.pair_selector(frames, targets, matches)
         key_embeds = frames.assoc_embeds[tuple(pairs.key_rows.T)]
         ref_embeds = frames.assoc_embeds[tuple(pairs.ref_rows.T)]
-        return self.association_head.loss(key_embeds, ref_embeds,
-                                          pairs.positive, pairs.negative)
+        losses = self.association_head.loss(key_embeds, ref_embeds,
+                                            pairs.positive, pairs.negative)
+        if self.association_cdn is not None:
+            if frames.dn_queries is None:
+                raise ValueError('association_cdn needs a frame model with '
+                                 'denoising queries, got none')
+            losses.update(
+                self.association_cdn.loss(
+                    self.association_head(frames.dn_embeds),
+                    frames.dn_queries, targets, self.association_head))
+        return losses
 
     def predict(self, inputs: Tensor, data_samples: TrackSampleList,
                 **kwargs) -> TrackSampleList:
@@ -325,7 +345,8 @@ class RefineVIS(BaseMOTModel):
         scores = frame.cls_logits[0].sigmoid()
         inds = state.tracker.select(scores, frame.boxes[0])
         masks = self.frame_model.segment(frame.embeds[:, inds],
-                                         frame.mask_features)[0] > 0
+                                         frame.mask_features,
+                                         frame.boxes[:, inds])[0] > 0
         best_scores, labels = scores[inds].max(-1)
         detections = InstanceData(
             scores=best_scores,
@@ -339,6 +360,7 @@ class RefineVIS(BaseMOTModel):
             meta=meta,
             ids=tracked.instances_id.tolist(),
             embeds=frame.embeds[0, tracked.query_inds],
+            boxes=frame.boxes[0, tracked.query_inds],
             real=torch.ones_like(tracked.query_inds, dtype=torch.bool),
             mask_features=frame.mask_features[0])
 
@@ -353,7 +375,8 @@ class RefineVIS(BaseMOTModel):
         """
         cls_scores = self.frame_model.classify(tracks.embeds).sigmoid()
         mask_logits = self.frame_model.segment(tracks.embeds[None],
-                                               tracks.mask_features[None])[0]
+                                               tracks.mask_features[None],
+                                               tracks.boxes[None])[0]
         keep = tracks.real | ~covered_by_detections(
             mask_logits > 0, tracks.real, self.recovery_cover_thr)
         masks = resize_masks(mask_logits[keep], tracks.meta) > 0
@@ -391,29 +414,3 @@ def covered_by_detections(masks: Tensor, real: Tensor,
     area = masks.flatten(1).sum(1)
     covered = (masks & detected).flatten(1).sum(1)
     return covered > cover_thr * area
-
-
-def resize_masks(mask_logits: Tensor, meta: dict) -> Tensor:
-    """Bring stride-4 logits to the original size (method of MaskDINO).
-
-    Args:
-        mask_logits (Tensor): Logits of the padded input at stride 4, has
-            shape (N, h, w).
-        meta (dict): ``img_shape`` (before padding) and ``ori_shape``.
-
-    Returns:
-        Tensor: Logits, has shape (N, ori_h, ori_w).
-    """
-    height, width = meta['img_shape'][:2]
-    if len(mask_logits) == 0:  # interpolate refuses zero channels
-        return mask_logits.new_zeros((0, *meta['ori_shape'][:2]))
-    logits = F.interpolate(
-        mask_logits[None],
-        scale_factor=4,
-        mode='bilinear',
-        align_corners=False)[..., :height, :width]
-    return F.interpolate(
-        logits,
-        size=meta['ori_shape'][:2],
-        mode='bilinear',
-        align_corners=False)[0]

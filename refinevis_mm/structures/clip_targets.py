@@ -1,11 +1,13 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Ground truth of a clip, aligned over frames by instance id."""
 from dataclasses import dataclass
-from typing import List
+from typing import List, Tuple
 
 import torch
-from mmdet.structures import TrackDataSample
-from mmdet.structures.bbox import bbox_xyxy_to_cxcywh
+import torch.nn.functional as F
+from mmdet.structures import DetDataSample, TrackDataSample
+from mmdet.structures.bbox import bbox_xyxy_to_cxcywh, get_box_tensor
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 
@@ -40,8 +42,8 @@ class ClipTargets:
     Attributes:
         ids (Tensor): Instance ids, has shape (S, ).
         labels (Tensor): Class indices, has shape (S, ).
-        valid (Tensor): Bool, True where the instance has a non-empty mask in
-            a frame, has shape (T, S).
+        valid (Tensor): Bool, True where the instance has a non-empty mask
+            and a box of some area in a frame, has shape (T, S).
         boxes (Tensor): Normalised (cx, cy, w, h) of the padded input, 0
             where not valid, has shape (T, S, 4).
         masks (Tensor): Bool masks of the padded input, False where not
@@ -102,21 +104,16 @@ class ClipTargets:
             width,
             dtype=torch.bool,
             device=device)
-        scale = boxes.new_tensor([width, height, width, height])
         for t, frame_rows in enumerate(rows):
             if not frame_rows:
                 continue
-            gt = data_sample[t].gt_instances
+            seen, frame_boxes, frame_masks = _visible_instances(
+                data_sample[t].gt_instances, inputs)
             slots = torch.tensor([slot_of[i] for i in frame_rows],
-                                 device=device)
-            frame_masks = gt.masks.pad(
-                (height, width)).to_tensor(torch.bool, device)
-            visible = frame_masks.flatten(1).any(1)
-            slots, frame_masks = slots[visible], frame_masks[visible]
-            xyxy = gt.bboxes.to(boxes)[visible] / scale
+                                 device=device)[seen]
             valid[t, slots] = True
+            boxes[t, slots] = frame_boxes
             masks[t, slots] = frame_masks
-            boxes[t, slots] = bbox_xyxy_to_cxcywh(xyxy)
         frame_inds = torch.tensor([img.frame_id for img in data_sample],
                                   device=device)
         labels = torch.tensor([label_of[i] for i in ids],
@@ -125,6 +122,79 @@ class ClipTargets:
         return cls(
             torch.tensor(ids, dtype=torch.long, device=device), labels, valid,
             boxes, masks, frame_inds)
+
+    @classmethod
+    def from_image(cls, data_sample: DetDataSample,
+                   image: Tensor) -> 'ClipTargets':
+        """An image as a clip of one frame, its instances numbered from 0.
+
+        Args:
+            data_sample (:obj:`DetDataSample`): ``gt_instances`` hold
+                ``bboxes`` (n, 4) as (x1, y1, x2, y2) in pixels, ``labels``
+                and ``masks`` (BitmapMasks or PolygonMasks).
+            image (Tensor): The padded image, has shape (3, H, W); gives size
+                and device.
+
+        Returns:
+            :obj:`ClipTargets`: The table, with visible instances only.
+        """
+        gt = data_sample.gt_instances
+        seen, boxes, masks = _visible_instances(gt, image)
+        labels = gt.labels.to(image.device)[seen]
+        ids = torch.arange(len(labels), device=image.device)
+        return cls(ids, labels,
+                   torch.ones_like(ids, dtype=torch.bool)[None], boxes[None],
+                   masks[None], ids.new_zeros(1))
+
+
+def collate_slots(targets: List[ClipTargets]) -> Tuple[Tensor, Tensor, Tensor]:
+    """Tables of several clips, padded to the largest number of slots.
+
+    Args:
+        targets (list[:obj:`ClipTargets`]): Ground truth of bs clips of T
+            frames.
+
+    Returns:
+        tuple[Tensor]: Labels (bs * T, S), boxes (bs * T, S, 4) and bool
+        validity (bs * T, S); padding is 0 and not valid.
+    """
+    num_slots = max(target.num_slots for target in targets)
+    labels, boxes, valid = [], [], []
+    for target in targets:
+        pad = num_slots - target.num_slots
+        labels.append(
+            F.pad(target.labels, (0, pad)).expand(len(target.valid), -1))
+        boxes.append(F.pad(target.boxes, (0, 0, 0, pad)))
+        valid.append(F.pad(target.valid, (0, pad)))
+    return torch.cat(labels), torch.cat(boxes), torch.cat(valid)
+
+
+def _visible_instances(gt_instances: InstanceData,
+                       image: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    """Ground truth that is left to see: a mask and a box of some area.
+
+    Args:
+        gt_instances (:obj:`InstanceData`): ``bboxes`` and ``masks``.
+        image (Tensor): Gives padded size and device, has shape (..., H, W).
+
+    Returns:
+        tuple[Tensor]: Bool, which instances are visible (n, ), their boxes,
+        normalised (cx, cy, w, h), (k, 4), and bool masks (k, H, W).
+
+    Raises:
+        ValueError: If the ground truth has no masks.
+    """
+    if 'masks' not in gt_instances:
+        raise ValueError('gt_instances must hold masks (with_mask=True of '
+                         f'the loading), got {gt_instances.keys()}')
+    height, width = image.shape[-2:]
+    masks = gt_instances.masks.pad(
+        (height, width)).to_tensor(torch.bool, image.device)
+    xyxy = get_box_tensor(gt_instances.bboxes).to(image)
+    boxes = bbox_xyxy_to_cxcywh(
+        xyxy / xyxy.new_tensor([width, height, width, height]))
+    seen = masks.flatten(1).any(1) & (boxes[:, 2:] > 0).all(1)
+    return seen, boxes[seen], masks[seen]
 
 
 def _index_instances(data_sample: TrackDataSample, num_frames: int):

@@ -18,6 +18,7 @@ K      classes
 L      decoder layers
 W      temporal window of TAR, in frames
 G      denoising groups
+D      denoising queries of a frame
 H, W   height and width of the padded network input, in pixels
 h, w   height and width of the mask features: H / 4 and W / 4
 ====== ==============================================================
@@ -77,7 +78,7 @@ class FrameOutput:
         dn_layers (list[:obj:`LayerOutput`]): Training only: the same for the
             denoising queries.
         dn_embeds (Tensor, optional): Training only: decoder states of the
-            denoising queries, has shape (bs * T, 2 * G * S, C).
+            denoising queries, has shape (bs * T, D, C).
         dn_queries (:obj:`DnQueries`, optional): Layout of the denoising
             queries.
     """

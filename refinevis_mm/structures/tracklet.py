@@ -17,6 +17,8 @@ class FrameTracks:
         meta (dict): Metainfo of the frame (``img_shape``, ``ori_shape``).
         ids (list[int]): Tracklet ids, N of them.
         embeds (Tensor): Object embeddings, has shape (N, C).
+        boxes (Tensor): Normalised (cx, cy, w, h), where not detected from
+            the nearest detections, has shape (N, 4).
         real (Tensor): Bool, False where the tracklet was not detected in
             this frame, has shape (N, ).
         mask_features (Tensor): Per-pixel features, has shape (C, h, w).
@@ -26,6 +28,7 @@ class FrameTracks:
     meta: dict
     ids: List[int]
     embeds: Tensor
+    boxes: Tensor
     real: Tensor
     mask_features: Tensor
 
@@ -36,7 +39,8 @@ class FrameTracks:
         ]
         return FrameTracks(self.frame_id, self.meta,
                            [self.ids[i] for i in keep], self.embeds[keep],
-                           self.real[keep], self.mask_features)
+                           self.boxes[keep], self.real[keep],
+                           self.mask_features)
 
 
 @dataclass
@@ -46,6 +50,8 @@ class TrackletBatch:
     Attributes:
         embeds (Tensor): Object embeddings, zero where the tracklet has no
             match in a frame, has shape (N, T, C).
+        boxes (Tensor): Normalised (cx, cy, w, h), interpolated where the
+            tracklet has no match, has shape (N, T, 4).
         frame_inds (Tensor): Position of the frames in their video, has shape
             (N, T).
         clip_inds (Tensor): Clip of each tracklet, has shape (N, ).
@@ -57,6 +63,7 @@ class TrackletBatch:
     """
 
     embeds: Tensor
+    boxes: Tensor
     frame_inds: Tensor
     clip_inds: Tensor
     labels: Tensor
@@ -88,6 +95,7 @@ class TrackletMemory:
             raise ValueError(f'window must be positive, got {window}')
         self.window = window
         self._entries: Dict[int, Deque[Tuple[int, Tensor, bool]]] = {}
+        self._last_box: Dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -111,6 +119,7 @@ class TrackletMemory:
         for track_id, entries in self._entries.items():
             embed = found.get(track_id, missing)
             entries.append((frame.frame_id, embed, track_id in found))
+        self._last_box.update(zip(frame.ids, frame.boxes))
         self.discard([
             track_id for track_id, entries in self._entries.items()
             if not any(real for _, _, real in entries)
@@ -148,6 +157,14 @@ class TrackletMemory:
             [entries[-1][2] for entries in self._entries.values()],
             dtype=torch.bool)
 
+    def current_boxes(self) -> Tensor:
+        """Boxes of the live tracklets where they were last detected.
+
+        Returns:
+            Tensor: Normalised (cx, cy, w, h), has shape (N, 4).
+        """
+        return torch.stack([self._last_box[i] for i in self._entries])
+
     def write_back(self, refined: Tensor) -> None:
         """Replace the current embeddings by refined ones, Eq. (4).
 
@@ -165,3 +182,36 @@ class TrackletMemory:
         """Forget tracklets; unknown ids are ignored."""
         for track_id in ids:
             self._entries.pop(track_id, None)
+            self._last_box.pop(track_id, None)
+
+
+def interpolate_boxes(boxes: Tensor, real: Tensor,
+                      frame_inds: Tensor) -> Tensor:
+    """Fill the boxes of missed frames from the detected ones.
+
+    Linear in time between two detections, the nearest detection before the
+    first and after the last.
+
+    Args:
+        boxes (Tensor): Boxes of N tracklets over T frames, anything where
+            not detected, has shape (N, T, 4).
+        real (Tensor): Bool, True where detected, at least once per tracklet,
+            has shape (N, T).
+        frame_inds (Tensor): Position of the frames in their video,
+            ascending, has shape (N, T).
+
+    Returns:
+        Tensor: Boxes, has shape (N, T, 4).
+    """
+    num_frames = real.shape[1]
+    steps = torch.arange(num_frames, device=real.device).expand_as(real)
+    before = steps.masked_fill(~real, -1).cummax(1).values
+    after = steps.masked_fill(~real, num_frames).flip(1).cummin(1).values
+    after = after.flip(1)
+    before, after = (before.where(before >= 0, after),
+                     after.where(after < num_frames, before))
+    start, end = frame_inds.gather(1, before), frame_inds.gather(1, after)
+    share = (frame_inds - start) / (end - start).clamp(min=1)
+    rows = torch.arange(len(boxes), device=real.device)[:, None]
+    return torch.lerp(boxes[rows, before], boxes[rows, after],
+                      share[..., None].to(boxes))

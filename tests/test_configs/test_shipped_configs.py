@@ -1,5 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-"""One loss and one predict run of every shipped model config."""
+"""One loss and one predict run of every shipped RefineVIS config."""
 import re
 from pathlib import Path
 
@@ -12,12 +12,16 @@ from refinevis_mm.registry import MODELS
 from tests.demo_clips import demo_clip, two_object_clip
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted(
-    path.relative_to(ROOT).as_posix()
-    for path in ROOT.glob('configs/[!_]*/*.py'))
-MODEL_BASES = sorted(
-    path.relative_to(ROOT).as_posix()
-    for path in ROOT.glob('configs/_base_/models/*.py'))
+
+
+def _find(pattern):
+    return sorted(
+        path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern))
+
+
+CONFIGS = _find('configs/[!_]*/*.py')
+REFINEVIS_CONFIGS = _find('configs/refinevis/*.py')
+REFINEVIS_BASES = _find('configs/_base_/models/refinevis_*.py')
 
 
 def _build(path):
@@ -30,7 +34,7 @@ def _build(path):
     return model
 
 
-@pytest.mark.parametrize('path', CONFIGS + MODEL_BASES)
+@pytest.mark.parametrize('path', REFINEVIS_CONFIGS + REFINEVIS_BASES)
 def test_loss_and_predict(path):
     model = _build(path).train()
     losses = model.loss(torch.randn(1, 2, 3, 64, 96), [two_object_clip()])
@@ -80,8 +84,8 @@ def test_inheritance_example_of_the_readme(tmp_path):
     assert model.tracker.mask_nms_thr == 0.3
 
 
-@pytest.mark.parametrize('path', MODEL_BASES)
+@pytest.mark.parametrize('path', REFINEVIS_BASES)
 def test_class_numbers_agree(path):
     model = Config.fromfile(str(ROOT / path)).model
     assert model.frame_model.head.num_classes == \
-        model.frame_model.cdn.num_classes
+        model.frame_model.dn_query_generator.num_classes

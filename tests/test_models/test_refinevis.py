@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from refinevis_mm.models.refinevis import covered_by_detections, resize_masks
+from refinevis_mm.models.association import IoUPairSelector
+from refinevis_mm.models.refinevis import covered_by_detections
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import FrameTracks
 from tests.demo_clips import (demo_clip, empty_clip, tiny_model_cfg,
@@ -113,19 +114,24 @@ def test_order_of_the_ground_truth_does_not_matter(model):
     boxes = [BOXES] * 2
     flipped = [frame[::-1] for frame in boxes]
     results = []
-    cdn, model.frame_model.cdn = model.frame_model.cdn, None
+    frame_model = model.frame_model
+    generator, association_cdn = (frame_model.dn_query_generator,
+                                  model.association_cdn)
+    frame_model.dn_query_generator = model.association_cdn = None
     for clip in (demo_clip(boxes, [5, 9],
                            [0, 1]), demo_clip(flipped, [9, 5], [1, 0])):
         torch.manual_seed(3)
         results.append(model.loss(images, [clip]))
-    model.frame_model.cdn = cdn
+    frame_model.dn_query_generator = generator
+    model.association_cdn = association_cdn
     for name in results[0]:
         assert_close(results[0][name], results[1][name], msg=name)
 
 
 def test_one_object_has_no_association_loss_but_finite_gradients():
     model = _build()
-    model.pair_cfg = dict(pos_iou_thr=0.7, neg_iou_thr=0.0)
+    # no query is a negative of the only object
+    model.pair_selector = IoUPairSelector(pos_iou_thr=0.7, neg_iou_thr=0.0)
     losses = model.loss(
         torch.randn(1, 2, 3, 64, 96),
         [demo_clip([[BOXES[0]], [BOXES[0]]], [1], [0])])
@@ -263,19 +269,11 @@ def test_recovered_duplicates_are_left_out():
     embed, feats = torch.randn(1, 32), torch.randn(32, 16, 24)
     tracks = FrameTracks(0,
                          _metas(1)[0], [4, 9], embed.repeat(2, 1),
-                         torch.tensor([True, False]), feats)
+                         torch.rand(2, 4), torch.tensor([True, False]), feats)
     with torch.no_grad():
         assert model.decode(tracks).ids == [4]
         model.recovery_cover_thr = 1.0
         assert model.decode(tracks).ids == [4, 9]
-
-
-def test_resize_masks_crops_the_padding():
-    logits = torch.full((1, 16, 24), -1.0)
-    logits[:, :8] = 1.0  # upper half of the padded input
-    meta = dict(img_shape=(32, 96), ori_shape=(64, 192))
-    # rows near the crop are blended with the padding; the rest is inside
-    assert (resize_masks(logits, meta)[:, :58] > 0).all()
 
 
 def test_predicting_leaves_the_inputs_alone(model):
@@ -302,3 +300,27 @@ def test_video_must_start_at_frame_0():
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         _build(**options)
+
+
+def test_idol_is_refinevis_without_refinement():
+    model = _build(**{'model.window': 0, 'model.tar_head': None})
+    losses = model.loss(torch.randn(1, 2, 3, 64, 96), [two_object_clip()])
+    assert not any(name.startswith('loss_refine') for name in losses)
+    with torch.no_grad():
+        out = _predict(_permissive(model).eval(), torch.randn(2, 3, 64, 96))
+    assert out.metainfo['video_length'] == 2
+
+
+@pytest.mark.parametrize('options, message', [
+    ({'model.tar_head': None}, 'window must be 0 without tar_head, got 10'),
+    ({'model.tracklet_cfg': None}, 'tracklet_cfg must be given'),
+])  # yapf: disable
+def test_missing_parts_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        _build(**options)
+
+
+def test_association_cdn_needs_denoising_queries():
+    model = _build(**{'model.frame_model.dn_query_generator': None})
+    with pytest.raises(ValueError, match='needs a frame model with denoising'):
+        model.loss(torch.randn(1, 2, 3, 64, 96), [two_object_clip()])

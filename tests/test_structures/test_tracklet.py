@@ -2,12 +2,14 @@
 import pytest
 import torch
 
-from refinevis_mm.structures import FrameTracks, TrackletMemory
+from refinevis_mm.structures import (FrameTracks, TrackletMemory,
+                                     interpolate_boxes)
 
 
 def _frame(frame_id, ids, value=1.0):
     return FrameTracks(frame_id, {}, ids,
                        torch.full((len(ids), 4), float(value)),
+                       torch.full((len(ids), 4), frame_id / 10),
                        torch.ones(len(ids), dtype=torch.bool),
                        torch.zeros(4, 2, 2))
 
@@ -63,3 +65,23 @@ def test_frame_tracks_without():
     frame = _frame(0, [3, 5, 8]).without([5])
     assert frame.ids == [3, 8]
     assert frame.embeds.shape == (2, 4)
+
+
+def test_boxes_of_missed_frames_are_interpolated():
+    boxes = torch.tensor([0.0, 0.1, 0.0, 0.0, 0.4, 0.0]).view(1, 6, 1)
+    real = torch.tensor([[False, True, False, False, True, False]])
+    frame_inds = torch.tensor([[3, 4, 5, 6, 7, 8]])
+    out = interpolate_boxes(boxes.expand(-1, -1, 4), real, frame_inds)
+    expected = torch.tensor([0.1, 0.1, 0.2, 0.3, 0.4, 0.4])
+    torch.testing.assert_close(out[0, :, 2], expected)
+    empty = interpolate_boxes(boxes.new_zeros(0, 6, 4), real[:0],
+                              frame_inds[:0])
+    assert empty.shape == (0, 6, 4)
+
+
+def test_online_memory_keeps_the_last_detected_box():
+    memory = TrackletMemory(3)
+    memory.push(_frame(0, [5]))
+    memory.push(_frame(1, [5, 9]))
+    memory.push(_frame(2, [9]))
+    assert memory.current_boxes()[:, 0].tolist() == pytest.approx([.1, .2])

@@ -49,6 +49,24 @@ def test_threshold_is_exclusive():
     assert not result.tracklets(cls_thr=0.5)
 
 
+def test_every_class_above_five_percent_is_a_result():
+    """As IDOL; mean over detected frames, masks stored once per instance."""
+    result = VideoResult(3)
+    both = torch.stack([square(0), square(4)])
+    add(result, 0, [0, 1], [[0.75, 0.125, 0.0], [0.0, 0.03125, 0.5]],
+        [True] * 2, both)
+    add(result, 1, [0, 1], [[0.25, 0.0, 0.0], [1.0, 1.0, 1.0]], [True, False],
+        both)  # 1 is missed here and recovered
+    add(result, 2, [1], [[0.0, 0.0625, 0.25]], [True], both[1:])
+    rows = to_results_json(5, result.tracklets(), [3, 9, 11])
+    assert [(row['category_id'], row['score']) for row in rows] == [
+        (3, 0.5), (9, 0.0625), (11, 0.375)
+    ]  # 0.046875 for class 1 of instance 1 is too low
+    first, second, third = (row['segmentations'] for row in rows)
+    assert first is second and first[2] is None
+    assert None not in third
+
+
 def test_equal_scores_stay_equal():
     result = VideoResult(3)
     for frame_id in range(3):

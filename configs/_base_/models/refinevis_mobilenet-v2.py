@@ -1,5 +1,6 @@
 # Small RefineVIS for one or two CPU cores: MobileNetV2, width 128, frames of
-# about 128 x 192.
+# about 128 x 192. One-to-one matching and no denoising pairs in association:
+# with its short schedule that is what was measured to be best (README).
 _base_ = ['./refinevis_r50.py']
 
 num_classes = 7
@@ -12,6 +13,7 @@ model = dict(
     frame_loss_on='all',  # there is no image-level phase before
     frame_model=dict(
         num_queries=50,
+        proposal_wh_order='fine_small',
         backbone=dict(
             _delete_=True,
             type='MobileNetV2',
@@ -34,18 +36,27 @@ model = dict(
             embed_dims=embed_dims,
             num_levels=num_levels,
             feedforward_channels=512),
-        cdn=dict(
+        dn_query_generator=dict(
             num_classes=num_classes, embed_dims=embed_dims, num_dn_pairs=30),
         head=dict(
             num_classes=num_classes,
             embed_dims=embed_dims,
             mask_dims=embed_dims,
             num_match_points=num_points,
+            cls_prior=0.01,  # there is no image-level phase before
+            assigner=dict(_base_.hungarian, _delete_=True),
             loss_mask=loss_mask)),
     association_head=dict(
         in_channels=embed_dims,
         feat_channels=embed_dims,
         embed_dims=embed_dims),
+    # IoU bands of unmatched queries, QDTrack's values
+    pair_selector=dict(
+        _delete_=True,
+        type='refinevis_mm.IoUPairSelector',
+        pos_iou_thr=0.7,
+        neg_iou_thr=0.3),
+    association_cdn=None,
     tracklet_cfg=dict(num_background=10),
     tar_head=dict(
         embed_dims=embed_dims,

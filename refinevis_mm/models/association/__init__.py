@@ -4,9 +4,14 @@ from .contrastive_head import ContrastiveHead
 from .contrastive_loss import (aux_cosine_loss, contrastive_loss,
                                sample_negatives)
 from .contrastive_tracker import PRESETS, ContrastiveTracker
+from .ota_assigner import CenterPriorCost, OTAAssigner
+from .reference_pairs import (IoUPairSelector, OTAPairSelector, PairSelector,
+                              ReferencePairs)
 from .similarity import bisoftmax_similarity, mask_iou
 
 __all__ = [
-    'ContrastiveHead', 'ContrastiveTracker', 'PRESETS', 'aux_cosine_loss',
+    'CenterPriorCost', 'ContrastiveHead', 'ContrastiveTracker',
+    'IoUPairSelector', 'OTAAssigner', 'OTAPairSelector', 'PRESETS',
+    'PairSelector', 'ReferencePairs', 'aux_cosine_loss',
     'bisoftmax_similarity', 'contrastive_loss', 'mask_iou', 'sample_negatives'
 ]

@@ -555,8 +555,9 @@ class ContrastiveTracker:
         if state['mask_size'] is not None:
             self._mask_size = tuple(state['mask_size'])
         self._forgotten = [list(item) for item in state['forgotten']]
-        for name, values in tracks.items():
-            setattr(self, f'_{name}', values.clone())
+        if state['embed_dims'] is not None:  # else there are no tracks yet
+            for name, values in tracks.items():
+                setattr(self, f'_{name}', values.clone())
 
 
 def _check_finite(**tensors: Tensor) -> None:

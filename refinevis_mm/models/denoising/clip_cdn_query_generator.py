@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from refinevis_mm.registry import MODELS
-from refinevis_mm.structures import ClipTargets, DnQueries
+from refinevis_mm.structures import ClipTargets, DnQueries, collate_slots
 
 
 @MODELS.register_module()
@@ -66,9 +66,9 @@ class ClipCdnQueryGenerator(BaseModule):
             :obj:`DnQueries`: Queries of the bs * T frames. A batch without
             any instance gives zero queries.
         """
-        num_slots = max(target.num_slots for target in targets)
+        labels, boxes, valid = collate_slots(targets)
+        num_slots = valid.shape[1]
         num_groups = max(1, self.num_dn_pairs // max(num_slots, 1))
-        labels, boxes, valid = self._collate(targets, num_slots)
         # One row per frame, group, sign and slot: sign 0 positive, 1 negative
         shape = (len(valid), num_groups, 2, num_slots)
         labels = labels[:, None, None].expand(shape)
@@ -80,19 +80,6 @@ class ClipCdnQueryGenerator(BaseModule):
                             boxes.new_tensor(0.5))
         return DnQueries(
             content.flatten(1, 3), boxes.flatten(1, 3), valid, num_groups)
-
-    def _collate(self, targets: List[ClipTargets], num_slots: int):
-        """Pad clips to S slots; rows are the bs * T frames."""
-        labels, boxes, valid = [], [], []
-        for target in targets:
-            num_frames = len(target.valid)
-            pad = num_slots - target.num_slots
-            labels.append(
-                nn.functional.pad(target.labels,
-                                  (0, pad)).expand(num_frames, -1))
-            boxes.append(nn.functional.pad(target.boxes, (0, 0, 0, pad)))
-            valid.append(nn.functional.pad(target.valid, (0, pad)))
-        return torch.cat(labels), torch.cat(boxes), torch.cat(valid)
 
     def _noise_labels(self, labels: Tensor) -> Tensor:
         """Replace labels by random classes with half the noise scale."""

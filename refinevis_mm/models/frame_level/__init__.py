@@ -1,11 +1,17 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+from .condinst_head import CondInstHead
+from .deformable_detr_condinst import DeformableDETRCondInst
+from .deformable_detr_transformer import (DeformableDETRDecoder,
+                                          DeformableDETREncoder)
 from .frame_model import FrameModel
+from .frame_model_detector import FrameModelDetector
 from .maskdino import MaskDINO
 from .maskdino_decoder import MaskDINODecoder
 from .maskdino_head import MaskDINOHead
 from .maskdino_pixel_decoder import MaskDINOPixelDecoder
 
 __all__ = [
-    'FrameModel', 'MaskDINO', 'MaskDINODecoder', 'MaskDINOHead',
-    'MaskDINOPixelDecoder'
+    'CondInstHead', 'DeformableDETRCondInst', 'DeformableDETRDecoder',
+    'DeformableDETREncoder', 'FrameModel', 'FrameModelDetector', 'MaskDINO',
+    'MaskDINODecoder', 'MaskDINOHead', 'MaskDINOPixelDecoder'
 ]

@@ -6,7 +6,8 @@ from typing import Dict, List, Optional
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from refinevis_mm.structures import ClipTargets, FrameOutput, FrameTargets
+from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameTargets,
+                                     QueryMatch)
 
 
 class FrameModel(BaseModule, metaclass=ABCMeta):
@@ -51,7 +52,7 @@ class FrameModel(BaseModule, metaclass=ABCMeta):
 
     @abstractmethod
     def match(self, output: FrameOutput,
-              targets: List[FrameTargets]) -> List[Tensor]:
+              targets: List[FrameTargets]) -> List[QueryMatch]:
         """Match the last prediction set to ground truth.
 
         Args:
@@ -60,8 +61,7 @@ class FrameModel(BaseModule, metaclass=ABCMeta):
                 frames.
 
         Returns:
-            list[Tensor]: For each frame the ground-truth index of every
-            query or -1, each has shape (Q, ).
+            list[:obj:`QueryMatch`]: Matched queries of each frame.
         """
 
     @abstractmethod
@@ -69,13 +69,19 @@ class FrameModel(BaseModule, metaclass=ABCMeta):
         """Class logits (..., K) of object embeddings (..., C)."""
 
     @abstractmethod
-    def segment(self, embeds: Tensor, mask_features: Tensor) -> Tensor:
+    def segment(self,
+                embeds: Tensor,
+                mask_features: Tensor,
+                boxes: Optional[Tensor] = None) -> Tensor:
         """Mask logits of object embeddings.
 
         Args:
             embeds (Tensor): Object embeddings, has shape (B, n, C).
             mask_features (Tensor): Per-pixel features, has shape
                 (B, C, h, w).
+            boxes (Tensor, optional): Normalised (cx, cy, w, h) of the
+                objects, has shape (B, n, 4), for models whose masks depend
+                on a position; others ignore them.
 
         Returns:
             Tensor: Mask logits, has shape (B, n, h, w).

@@ -68,7 +68,8 @@ class MaskDINODecoder(BaseModule):
             self, query: Tensor, value: Tensor, boxes: Tensor,
             spatial_shapes: Tensor, level_start_index: Tensor,
             valid_ratios: Tensor, reg_branch: nn.Module,
-            self_attn_mask: Optional[Tensor]
+            self_attn_mask: Optional[Tensor],
+            last_only: bool = False
     ) -> Tuple[List[Tensor], List[Tensor]]:
         """Refine queries and boxes layer by layer.
 
@@ -84,6 +85,9 @@ class MaskDINODecoder(BaseModule):
             reg_branch (nn.Module): Box branch shared by all layers.
             self_attn_mask (Tensor, optional): Bool, True blocks, has shape
                 (Q, Q).
+            last_only (bool): Whether to return the last layer alone and
+                leave out what only the others' predictions need. Defaults to
+                False.
 
         Returns:
             tuple[list[Tensor]]: For each layer the normalised states
@@ -93,7 +97,8 @@ class MaskDINODecoder(BaseModule):
         states, layer_boxes = [], []
         reference = boxes  # detached, moves the anchor
         undetached = boxes  # looks forward twice
-        for layer in self.layers:
+        for i, layer in enumerate(self.layers, start=1):
+            is_last = i == len(self.layers)
             reference_input = reference[:, :, None] * ratios
             query_pos = self.ref_point_head(
                 coordinate_to_encoding(
@@ -107,14 +112,18 @@ class MaskDINODecoder(BaseModule):
                 level_start_index=level_start_index,
                 valid_ratios=valid_ratios,
                 reference_points=reference_input)
-            state = self.norm(query)
-            states.append(state)
             # NOTE: the output box reads the normalised state, the anchor of
             # the next layer the raw one, as in the official decoder.
-            layer_boxes.append(
-                (reg_branch(state) +
-                 inverse_sigmoid(undetached, eps=LOGIT_EPS)).sigmoid())
-            undetached = (reg_branch(query) +
-                          inverse_sigmoid(reference, eps=LOGIT_EPS)).sigmoid()
-            reference = undetached.detach()
+            if is_last or not last_only:
+                states.append(self.norm(query))
+                layer_boxes.append(
+                    _move_boxes(undetached, reg_branch(states[-1])))
+            if not is_last:
+                undetached = _move_boxes(reference, reg_branch(query))
+                reference = undetached.detach()
         return states, layer_boxes
+
+
+def _move_boxes(boxes: Tensor, deltas: Tensor) -> Tensor:
+    """Move normalised boxes (B, Q, 4) by deltas in logit space."""
+    return (deltas + inverse_sigmoid(boxes, eps=LOGIT_EPS)).sigmoid()

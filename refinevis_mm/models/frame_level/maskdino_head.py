@@ -1,23 +1,26 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Class, box and mask head of MaskDINO with its losses."""
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import torch
 from mmcv.ops import point_sample
 from mmdet.models.layers import MLP
+from mmdet.models.task_modules.assigners import BaseAssigner
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
-from mmdet.utils import ConfigType, OptMultiConfig, reduce_mean
+from mmdet.utils import (ConfigType, OptConfigType, OptMultiConfig,
+                         reduce_mean)
 from mmengine.model import BaseModule, bias_init_with_prob
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from refinevis_mm.registry import MODELS, TASK_UTILS
 from refinevis_mm.structures import (DnQueries, FrameOutput, FrameTargets,
-                                     LayerOutput)
+                                     LayerOutput, QueryMatch)
 from ..layers.mask_point_loss import MaskPointLoss
+from .matching import check_finite, count_matched, match_queries, one_hot
 
-# Class probability at initialisation, from the focal loss paper.
-PRIOR_PROB = 0.01
+# Prefix of the encoder's prediction set.
+ENC_PREFIX = 'enc_'
 
 
 @MODELS.register_module()
@@ -31,13 +34,19 @@ class MaskDINOHead(BaseModule):
         num_classes (int): Number of classes K; sigmoid, no background column.
         embed_dims (int): Width of the queries. Defaults to 256.
         mask_dims (int): Width of the mask features. Defaults to 256.
-        assigner (dict): Matcher of queries to ground truth.
+        assigner (dict): Matcher of queries to ground truth; one-to-many
+            matchers set the extra property ``best_query_inds``.
         loss_cls (dict): Class loss.
         loss_bbox (dict): Box L1 loss on normalised (cx, cy, w, h).
         loss_iou (dict): Box IoU loss.
         loss_mask (dict): Arguments of :class:`MaskPointLoss`.
         num_match_points (int): Random points on which mask costs are
             computed, shared by all queries of an image. Defaults to 12544.
+        enc_assigner (dict, optional): Matcher of the encoder's prediction
+            set; ``assigner`` if None.
+        cls_prior (float, optional): Class probability at initialisation, in
+            (0, 1), for training without an image-level checkpoint. None
+            keeps the default bias, as the official code.
         init_cfg (dict, optional): Initialisation config.
     """
 
@@ -51,28 +60,30 @@ class MaskDINOHead(BaseModule):
                  embed_dims: int = 256,
                  mask_dims: int = 256,
                  num_match_points: int = 12544,
+                 enc_assigner: OptConfigType = None,
+                 cls_prior: Optional[float] = None,
                  init_cfg: OptMultiConfig = None) -> None:
         super().__init__(init_cfg=init_cfg)
         self.num_classes = num_classes
         self.num_match_points = num_match_points
+        self.cls_prior = cls_prior
         self.fc_cls = nn.Linear(embed_dims, num_classes)
         self.fc_reg = MLP(embed_dims, embed_dims, 4, 3)
         self.fc_mask = MLP(embed_dims, embed_dims, mask_dims, 3)
         self.assigner = TASK_UTILS.build(assigner)
+        self.enc_assigner = self.assigner if enc_assigner is None else \
+            TASK_UTILS.build(enc_assigner)
         self.loss_cls = MODELS.build(loss_cls)
         self.loss_bbox = MODELS.build(loss_bbox)
         self.loss_iou = MODELS.build(loss_iou)
         self.mask_point_loss = MaskPointLoss(**loss_mask)
 
     def init_weights(self) -> None:
-        """Boxes start at their anchors, classes at a low prior.
-
-        NOTE: the official head keeps the default bias. Training here may
-        start without an image-level checkpoint, where the focal prior saves
-        hundreds of iterations; a loaded checkpoint overwrites it.
-        """
+        """Boxes start at their anchors, classes at the prior if given."""
         super().init_weights()
-        nn.init.constant_(self.fc_cls.bias, bias_init_with_prob(PRIOR_PROB))
+        if self.cls_prior is not None:
+            nn.init.constant_(self.fc_cls.bias,
+                              bias_init_with_prob(self.cls_prior))
         nn.init.zeros_(self.fc_reg.layers[-1].weight)
         nn.init.zeros_(self.fc_reg.layers[-1].bias)
 
@@ -100,27 +111,45 @@ class MaskDINOHead(BaseModule):
             dict[str, Tensor]: ``{prefix}loss_{cls,bbox,iou,mask,dice}`` of
             each prediction set.
         """
-        num_masks = output.embeds.new_tensor(
-            float(sum(len(target) for target in targets)))
-        num_masks = reduce_mean(num_masks).clamp(min=1)
+        matches = [
+            self.match(layer, output.mask_features, targets)
+            for layer in output.layers
+        ]
+        num_gts, *num_matched = self._count(targets, matches)
         losses = {}
-        for layer in output.layers:
-            assigned = self.match(layer, output.mask_features, targets)
+        for layer, match, count in zip(output.layers, matches, num_matched):
             losses.update(
                 self._loss_layer(layer, output.mask_features, targets,
-                                 assigned, num_masks))
+                                 [frame.gt_inds for frame in match], count))
         if output.dn_layers:
             assigned, weight = self._dn_targets(output.dn_queries, targets)
-            avg_factor = num_masks * output.dn_queries.num_groups
+            avg_factor = num_gts * max(output.dn_queries.num_groups, 1)
             for layer in output.dn_layers:
                 losses.update(
                     self._loss_layer(layer, output.mask_features, targets,
                                      assigned, avg_factor, weight))
         return losses
 
+    @staticmethod
+    def _count(targets: List[FrameTargets],
+               matches: List[List[QueryMatch]]) -> Tensor:
+        """Normalisers, averaged over processes in one call.
+
+        One-to-one matching counts the objects, as MaskDINO; one-to-many
+        matching the matched queries, as IDOL.
+
+        Returns:
+            Tensor: Objects of the frames, then the count of every prediction
+            set, each at least 1, has shape (1 + number of sets, ).
+        """
+        matched = count_matched(matches)
+        num_gts = matched.new_tensor(sum(len(target) for target in targets))
+        counts = torch.cat([num_gts[None], matched.clamp(min=num_gts)])
+        return reduce_mean(counts.float()).clamp(min=1)
+
     @torch.no_grad()
     def match(self, layer: LayerOutput, mask_features: Tensor,
-              targets: List[FrameTargets]) -> List[Tensor]:
+              targets: List[FrameTargets]) -> List[QueryMatch]:
         """Match one prediction set to ground truth.
 
         Args:
@@ -129,32 +158,25 @@ class MaskDINOHead(BaseModule):
             targets (list[:obj:`FrameTargets`]): Ground truth of the n frames.
 
         Returns:
-            list[Tensor]: Ground-truth index of each query, -1 for
-            background, each has shape (Q, ).
+            list[:obj:`QueryMatch`]: Matched queries of each frame.
 
         Raises:
             FloatingPointError: If predictions are not finite.
         """
-        for name in ('cls_logits', 'boxes', 'mask_embeds'):
-            if not torch.isfinite(getattr(layer, name)).all():
-                raise FloatingPointError(
-                    f'predictions must be finite to be matched, got NaN or '
-                    f'Inf in {layer.prefix}{name}')
+        check_finite(layer)
+        assigner = self.enc_assigner if layer.prefix == ENC_PREFIX else \
+            self.assigner
         return [
-            self._match_single(layer.cls_logits[i], layer.boxes[i],
+            self._match_single(assigner, layer.cls_logits[i], layer.boxes[i],
                                layer.mask_embeds[i], mask_features[i], target)
             for i, target in enumerate(targets)
         ]
 
-    def _match_single(self, cls_logits: Tensor, boxes: Tensor,
-                      mask_embeds: Tensor, mask_features: Tensor,
-                      target: FrameTargets) -> Tensor:
+    def _match_single(self, assigner: BaseAssigner, cls_logits: Tensor,
+                      boxes: Tensor, mask_embeds: Tensor,
+                      mask_features: Tensor,
+                      target: FrameTargets) -> QueryMatch:
         """Match one frame; mask costs on random points, in fp32."""
-        if len(target) == 0:
-            return torch.full((len(boxes), ),
-                              -1,
-                              dtype=torch.long,
-                              device=boxes.device)
         points = torch.rand((1, self.num_match_points, 2), device=boxes.device)
         # Sampling is linear: sampled features give sampled logits.
         feats = point_sample(mask_features[None].float(), points)[0]
@@ -167,10 +189,7 @@ class MaskDINOHead(BaseModule):
             labels=target.labels,
             bboxes=bbox_cxcywh_to_xyxy(target.boxes),
             masks=gt_points)
-        # Boxes are normalised already: an image of size 1 x 1.
-        result = self.assigner.assign(
-            predictions, ground_truth, img_meta=dict(img_shape=(1, 1)))
-        return result.gt_inds - 1
+        return match_queries(assigner, predictions, ground_truth)
 
     def _dn_targets(
             self, dn_queries: DnQueries,
@@ -178,12 +197,15 @@ class MaskDINOHead(BaseModule):
         """Ground truth of denoising queries.
 
         Returns:
-            tuple: Ground-truth index of each query or -1, each (2 * G * S, ),
-            and the weight of each query, 0 for empty slots (n, 2 * G * S).
+            tuple: Ground-truth index of each query or -1, each (D, ),
+            and the class weight of each query (n, D): 0 for empty slots
+            among negatives; without negatives 1, as officially they are
+            background.
         """
         assigned = []
-        weight = dn_queries.content.new_zeros(
-            len(targets), dn_queries.num_queries)
+        weight = dn_queries.content.new_full(
+            (len(targets), dn_queries.num_queries),
+            float(dn_queries.num_signs == 1))
         for i, target in enumerate(targets):
             gt_inds = torch.full((dn_queries.num_queries, ),
                                  -1,
@@ -227,7 +249,7 @@ class MaskDINOHead(BaseModule):
         losses = dict(
             loss_cls=self.loss_cls(
                 layer.cls_logits.flatten(0, 1),
-                labels.flatten(),
+                one_hot(labels, self.num_classes).flatten(0, 1),
                 None if cls_weight is None else cls_weight.flatten(),
                 avg_factor=avg_factor),
             loss_bbox=self.loss_bbox(boxes, gt_boxes, avg_factor=avg_factor),

@@ -155,8 +155,11 @@ class MaskDINOPixelDecoder(BaseModule):
                                for lvl in inputs], 1), inputs)
         ]
         fused = self.lateral_conv(feats[0])
+        # Tokens lie channels last, but only a clone has strides that say so
+        # for one image; without them interpolation changes the layout.
+        finest = levels[0].clone(memory_format=torch.channels_last)
         fused = fused + F.interpolate(
-            levels[0], size=fused.shape[-2:], mode='bilinear')
+            finest, size=fused.shape[-2:], mode='bilinear')
         return self.mask_feature(self.output_conv(fused)), levels
 
     def _project_inputs(self, feats: Sequence[Tensor]) -> List[Tensor]:
@@ -175,6 +178,15 @@ class MaskDINOPixelDecoder(BaseModule):
 
     def _level_positions(self, level: Tensor, index: int) -> Tensor:
         """Sine encoding plus level embedding, has shape (1, h_l * w_l, C)."""
-        not_padded = level.new_zeros((1, *level.shape[-2:]), dtype=torch.bool)
-        pos = self.positional_encoding(not_padded)
+        height, width = level.shape[-2:]
+        # Half of the channels depend on the row alone, half on the column.
+        rows = self.positional_encoding(
+            level.new_zeros((1, height, 1), dtype=torch.bool))
+        columns = self.positional_encoding(
+            level.new_zeros((1, 1, width), dtype=torch.bool))
+        num_feats = self.positional_encoding.num_feats
+        pos = torch.cat([
+            rows[:, :num_feats].expand(-1, -1, -1, width),
+            columns[:, num_feats:].expand(-1, -1, height, -1)
+        ], 1)
         return pos.flatten(2).transpose(1, 2) + self.level_embed[index]

@@ -1,5 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Multi-scale deformable attention and the backends that compute it."""
+import math
 import os
 from importlib.util import find_spec
 from typing import Callable, Dict, Optional
@@ -13,23 +14,25 @@ from mmcv.ops.multi_scale_deform_attn import (
 from torch import Tensor
 
 from refinevis_mm.compat.mmcv_lite import has_compiled_ops
+from .embedding_bag_attn import Shapes, embedding_bag_attention
 
 # Environment variable that overrides the choice of the backend.
 BACKEND_ENV = 'REFINEVIS_MSDA_BACKEND'
 HAS_TORCH_MS_DEFORM_ATTN = find_spec('torch_ms_deform_attn') is not None
-# Images that mmcv's CUDA op works on at a time.
-IM2COL_STEP = 64
+# Most images that mmcv's CUDA op works on at a time.
+MAX_IM2COL_STEP = 64
 
 
 def _mmcv_cuda(value: Tensor, spatial_shapes: Tensor,
                level_start_index: Tensor, sampling_locations: Tensor,
                attention_weights: Tensor) -> Tensor:
     """mmcv's compiled CUDA op."""
+    # The op refuses a batch that the step does not divide.
+    step = math.gcd(len(value), MAX_IM2COL_STEP)
     return MultiScaleDeformableAttnFunction.apply(value, spatial_shapes,
                                                   level_start_index,
                                                   sampling_locations,
-                                                  attention_weights,
-                                                  IM2COL_STEP)
+                                                  attention_weights, step)
 
 
 def _mmcv_pytorch(value: Tensor, spatial_shapes: Tensor,
@@ -55,41 +58,12 @@ def _torch_ms_deform_attn(value: Tensor, spatial_shapes: Tensor,
 def _embedding_bag(value: Tensor, spatial_shapes: Tensor,
                    level_start_index: Tensor, sampling_locations: Tensor,
                    attention_weights: Tensor) -> Tensor:
-    """One weighted gather over the flattened values.
-
-    The output of a query and head is a sum over levels, points and the four
-    neighbours of each point of ``attention * bilinear weight * value``: an
-    ``embedding_bag`` whose table is the value tensor.
-    """
-    bs, num_values, num_heads, dims = value.shape
-    num_queries = sampling_locations.shape[1]
-    height = spatial_shapes[:, 0].view(-1, 1)
-    width = spatial_shapes[:, 1].view(-1, 1)
-    # (bs, Q, heads, levels, points), in pixels, centre of a cell at integer
-    x = sampling_locations[..., 0] * width - 0.5
-    y = sampling_locations[..., 1] * height - 0.5
-    x0, y0 = x.floor(), y.floor()
-    right, below = x - x0, y - y0
-    x0, y0 = x0.long(), y0.long()
-    row = torch.arange(bs, device=value.device).view(-1, 1, 1, 1, 1)
-    head = torch.arange(num_heads, device=value.device).view(1, 1, -1, 1, 1)
-    start = row * num_values + level_start_index.view(-1, 1)
-    inds, weights = [], []
-    for x_i, x_w in ((x0, 1 - right), (x0 + 1, right)):
-        x_in = (x_i >= 0) & (x_i < width)
-        x_c = torch.minimum(x_i.clamp(min=0), width - 1)
-        for y_i, y_w in ((y0, 1 - below), (y0 + 1, below)):
-            inside = x_in & (y_i >= 0) & (y_i < height)
-            y_c = torch.minimum(y_i.clamp(min=0), height - 1)
-            inds.append((start + y_c * width + x_c) * num_heads + head)
-            weights.append(x_w * y_w * attention_weights * inside)
-    num_bags = bs * num_queries * num_heads
-    out = F.embedding_bag(
-        torch.stack(inds, -1).view(num_bags, -1),
-        value.reshape(-1, dims),
-        per_sample_weights=torch.stack(weights, -1).view(num_bags, -1),
-        mode='sum')
-    return out.view(bs, num_queries, num_heads * dims)
+    """One weighted gather over the flattened values, in plain PyTorch."""
+    sizes = spatial_shapes.flip(-1)[:, None]
+    points = (sampling_locations * sizes - 0.5).flatten(3, 4)
+    return embedding_bag_attention(value, points.movedim(-1, 2),
+                                   attention_weights.flatten(3),
+                                   _as_tuples(spatial_shapes))
 
 
 BACKENDS: Dict[str, Callable] = {
@@ -176,29 +150,94 @@ class MultiScaleDeformableAttention(_MMCVMultiScaleDeformableAttention):
         identity = query if identity is None else identity
         if query_pos is not None:
             query = query + query_pos
-        bs, num_queries, _ = query.shape
         value = self.value_proj(value)
         if key_padding_mask is not None:
             value = value.masked_fill(key_padding_mask[..., None], 0.0)
-        value = value.view(bs, -1, self.num_heads,
-                           value.shape[-1] // self.num_heads)
-        grid = (bs, num_queries, self.num_heads, self.num_levels,
-                self.num_points)
-        offsets = self.sampling_offsets(query).view(*grid, 2)
-        weights = self.attention_weights(query).view(bs, num_queries,
-                                                     self.num_heads,
-                                                     -1).softmax(-1).view(grid)
-        centres = reference_points[:, :, None, :, None, :2]
-        if reference_points.shape[-1] == 2:
-            unit = 1 / spatial_shapes.flip(-1)[:, None].to(offsets)
-        else:
-            unit = reference_points[:, :, None, :, None,
-                                    2:] * (0.5 / self.num_points)
-        locations = centres + offsets * unit
+        value = value.unflatten(-1, (self.num_heads, -1)).float()
+        weights = self._predict_weights(query)
         needs_grad = torch.is_grad_enabled() and (value.requires_grad
-                                                  or locations.requires_grad)
-        backend = BACKENDS[select_backend(value.device, needs_grad)]
-        output = backend(value.float(), spatial_shapes, level_start_index,
-                         locations.float(), weights.float())
+                                                  or query.requires_grad)
+        backend = select_backend(value.device, needs_grad)
+        if backend == 'embedding_bag':
+            shapes = _as_tuples(spatial_shapes)
+            points = self._predict_points(query, reference_points, shapes)
+            output = embedding_bag_attention(value, points, weights, shapes)
+        else:
+            locations = self._predict_locations(query, reference_points,
+                                                spatial_shapes)
+            output = BACKENDS[backend](value, spatial_shapes,
+                                       level_start_index, locations,
+                                       weights.view(locations.shape[:-1]))
         output = self.output_proj(output.to(query.dtype))
         return self.dropout(output) + identity
+
+    def _predict_weights(self, query: Tensor) -> Tensor:
+        """Attention of every point, fp32, (bs, Q, heads, levels * points)."""
+        logits = self.attention_weights(query).float()
+        return _softmax_of_few(logits.unflatten(-1, (self.num_heads, -1)))
+
+    def _predict_locations(self, query: Tensor, reference_points: Tensor,
+                           spatial_shapes: Tensor) -> Tensor:
+        """Normalised (x, y) of every point, fp32.
+
+        Returns:
+            Tensor: Has shape (bs, Q, heads, levels, points, 2).
+        """
+        offsets = self.sampling_offsets(query).float().unflatten(
+            -1, (self.num_heads, self.num_levels, self.num_points, 2))
+        references = reference_points.float()[:, :, None, :, None]
+        if references.shape[-1] == 2:
+            unit = 1 / spatial_shapes.flip(-1)[:, None].to(offsets)
+        else:
+            unit = references[..., 2:] * (0.5 / self.num_points)
+        return references[..., :2] + offsets * unit
+
+    def _predict_points(self, query: Tensor, reference_points: Tensor,
+                        shapes: Shapes) -> Tensor:
+        """x and y of every point in cells of its level, fp32.
+
+        The same as :meth:`_predict_locations` in the units and the order of
+        :func:`embedding_bag_attention`. Weights are reordered instead of
+        what they predict: they are fewer.
+
+        Returns:
+            Tensor: Has shape (bs, Q, 2, heads, levels * points).
+        """
+        weight, bias = [
+            param.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
+            for param in (self.sampling_offsets.weight,
+                          self.sampling_offsets.bias)
+        ]
+        offsets = F.linear(query, weight, bias).float().unflatten(
+            -1, (2, self.num_heads, -1))
+        sizes = offsets.new_tensor(shapes).flip(-1)
+        references = reference_points.float()
+        centres = self._per_column(references[..., :2] * sizes - 0.5)
+        if references.shape[-1] == 2:
+            return offsets + centres
+        units = self._per_column(references[..., 2:] * sizes *
+                                 (0.5 / self.num_points))
+        return torch.addcmul(centres, offsets, units)
+
+    def _per_column(self, per_level: Tensor) -> Tensor:
+        """Repeat (bs, Q, levels, 2) to (bs, Q, 2, 1, levels * points)."""
+        columns = per_level.transpose(-1, -2).repeat_interleave(
+            self.num_points, -1)
+        return columns[:, :, :, None]
+
+
+def _as_tuples(spatial_shapes: Tensor) -> Shapes:
+    """Level shapes (levels, 2) as a hashable constant."""
+    return tuple((height, width) for height, width in spatial_shapes.tolist())
+
+
+def _softmax_of_few(logits: Tensor) -> Tensor:
+    """Softmax over a short last dimension.
+
+    Written out, it is six times faster on a CPU than the operator, which
+    does not vectorise rows shorter than a few vectors.
+    """
+    if logits.is_cuda:
+        return logits.softmax(-1)
+    exp = (logits - logits.detach().amax(-1, keepdim=True)).exp()
+    return exp / exp.sum(-1, keepdim=True)

@@ -5,7 +5,8 @@ from typing import List, Sequence
 
 import torch
 
-from refinevis_mm.structures import FrameTracks, TrackletMemory
+from refinevis_mm.structures import (FrameTracks, TrackletMemory,
+                                     interpolate_boxes)
 from .tar_head import TARHead
 
 
@@ -69,6 +70,7 @@ class OnlineRefiner(BaseRefiner):
         self.memory.write_back(refined)  # Eq. (4) reads refined past frames
         return [
             FrameTracks(frame.frame_id, frame.meta, self.memory.ids, refined,
+                        self.memory.current_boxes(),
                         self.memory.current_real().to(refined.device),
                         frame.mask_features)
         ]
@@ -107,18 +109,21 @@ class OfflineRefiner(BaseRefiner):
         row_of = {track_id: row for row, track_id in enumerate(ids)}
         dims = clip[0].embeds.shape[-1]
         embeds = clip[0].embeds.new_zeros(len(ids), len(clip), dims)
+        boxes = embeds.new_zeros(len(ids), len(clip), 4)
         real = torch.zeros(
             embeds.shape[:2], dtype=torch.bool, device=embeds.device)
         for t, frame in enumerate(clip):
             rows = [row_of[track_id] for track_id in frame.ids]
             embeds[rows, t] = frame.embeds
+            boxes[rows, t] = frame.boxes
             real[rows, t] = True
         frame_inds = torch.tensor([frame.frame_id for frame in clip],
                                   device=embeds.device).expand(len(ids), -1)
         refined = self.tar_head.refine(embeds, frame_inds)
+        boxes = interpolate_boxes(boxes, real, frame_inds)
         return [
             FrameTracks(frame.frame_id, frame.meta, ids, refined[:, t],
-                        real[:, t], frame.mask_features)
+                        boxes[:, t], real[:, t], frame.mask_features)
             for t, frame in enumerate(clip)
         ]
 

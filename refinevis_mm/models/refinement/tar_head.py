@@ -10,6 +10,7 @@ from torch import Tensor
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import TrackletBatch
 from ..frame_level.frame_model import FrameModel
+from ..frame_level.matching import one_hot
 from ..layers.mask_point_loss import MaskPointLoss
 from ..layers.temporal_attention import (TemporalAttentionLayer,
                                          frame_position_encoding)
@@ -124,7 +125,7 @@ class TARHead(BaseModule):
         Returns:
             dict[str, Tensor]: ``loss_refine_{cls,mask,dice}``.
         """
-        num_frames = cls_logits.shape[1]
+        num_frames, num_classes = cls_logits.shape[1:]
         avg_factor = reduce_mean(
             tracklets.present.sum().to(cls_logits)).clamp(min=1)
         weight = cls_logits.new_ones(cls_logits.shape[:2])
@@ -132,7 +133,8 @@ class TARHead(BaseModule):
         losses = dict(
             loss_refine_cls=self.loss_cls(
                 cls_logits.flatten(0, 1),
-                tracklets.labels.repeat_interleave(num_frames),
+                one_hot(tracklets.labels, num_classes).repeat_interleave(
+                    num_frames, 0),
                 weight.flatten(),
                 avg_factor=avg_factor))
         mask_losses = self.mask_point_loss(
@@ -161,6 +163,7 @@ class TARHead(BaseModule):
         for clip, feats in enumerate(mask_features.split(num_frames)):
             rows = (clip_inds == clip).nonzero().flatten()
             # (T, n, h, w): a frame's masks come from its own features
-            masks = heads.segment(refined[rows].transpose(0, 1), feats)
+            masks = heads.segment(refined[rows].transpose(0, 1), feats,
+                                  tracklets.boxes[rows].transpose(0, 1))
             logits.append(masks.transpose(0, 1))
         return torch.cat(logits)

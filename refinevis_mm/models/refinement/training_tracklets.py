@@ -6,17 +6,18 @@ import torch
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
 from torch import Tensor
 
-from refinevis_mm.structures import ClipTargets, FrameOutput, TrackletBatch
+from refinevis_mm.structures import (ClipTargets, FrameOutput, QueryMatch,
+                                     TrackletBatch, interpolate_boxes)
 from ..association.similarity import bisoftmax_similarity
 
 
 def build_training_tracklets(frames: FrameOutput, targets: List[ClipTargets],
-                             matches: List[Tensor], score_thr: float,
+                             matches: List[QueryMatch], score_thr: float,
                              iou_thr: float,
                              num_background: int) -> TrackletBatch:
     """Positive tracklets of the instances, and background tracklets.
 
-    A positive tracklet strings together the queries matched to one instance.
+    A positive tracklet strings together the best queries of one instance.
     A match counts only above relaxed thresholds (paper Sec. 4.1: "a lower
     threshold of IoU and prediction confidence"), otherwise the frame holds
     the zero embedding; instances without any accepted match are left out. A
@@ -27,8 +28,8 @@ def build_training_tracklets(frames: FrameOutput, targets: List[ClipTargets],
         frames (:obj:`FrameOutput`): Output for bs * T frames with
             association embeddings.
         targets (list[:obj:`ClipTargets`]): Ground truth of the bs clips.
-        matches (list[Tensor]): For each of the bs * T frames the index into
-            that frame's ground truth of every query, or -1, each (Q, ).
+        matches (list[:obj:`QueryMatch`]): Matched queries of the bs * T
+            frames.
         score_thr (float): Least score of the true class.
         iou_thr (float): Least box IoU with the ground truth.
         num_background (int): Background tracklets per clip at most.
@@ -59,9 +60,13 @@ def build_training_tracklets(frames: FrameOutput, targets: List[ClipTargets],
         for clip, q in [(c, q) for c, q, _ in positives] + backgrounds
     ])
     frame_inds = torch.stack([target.frame_inds for target in targets])
+    frame_inds = frame_inds[clip_inds]
+    embeds = _gather(frames.embeds, queries, clip_inds)
+    boxes = _gather(frames.boxes.detach(), queries, clip_inds)
     return TrackletBatch(
-        embeds=_gather_embeds(frames.embeds, queries, clip_inds),
-        frame_inds=frame_inds[clip_inds],
+        embeds=embeds,
+        boxes=interpolate_boxes(boxes, queries >= 0, frame_inds),
+        frame_inds=frame_inds,
         clip_inds=clip_inds,
         labels=labels,
         present=torch.cat(
@@ -73,20 +78,20 @@ def build_training_tracklets(frames: FrameOutput, targets: List[ClipTargets],
 
 
 def _accepted_queries(frames: FrameOutput, target: ClipTargets,
-                      matches: List[Tensor], first_row: int, score_thr: float,
-                      iou_thr: float) -> Tensor:
+                      matches: List[QueryMatch], first_row: int,
+                      score_thr: float, iou_thr: float) -> Tensor:
     """Query of each slot and frame or -1, has shape (S, T)."""
     accepted = target.labels.new_full((target.num_slots, len(matches)), -1)
     for t, match in enumerate(matches):
         row = first_row + t
-        queries = (match >= 0).nonzero().flatten()
         gt = target.frame(t)
-        slots = gt.slots[match[queries]]
+        matched = match.best_query >= 0
+        queries, slots = match.best_query[matched], gt.slots[matched]
         scores = frames.cls_logits[row, queries].detach().sigmoid()
         scores = scores.gather(1, target.labels[slots][:, None])[:, 0]
         ious = bbox_overlaps(
             bbox_cxcywh_to_xyxy(frames.boxes[row, queries].detach()),
-            bbox_cxcywh_to_xyxy(gt.boxes[match[queries]]),
+            bbox_cxcywh_to_xyxy(gt.boxes[matched]),
             is_aligned=True)
         good = (scores >= score_thr) & (ious >= iou_thr)
         accepted[slots[good], t] = queries[good]
@@ -94,36 +99,35 @@ def _accepted_queries(frames: FrameOutput, target: ClipTargets,
 
 
 @torch.no_grad()
-def _background_queries(frames: FrameOutput, matches: List[Tensor],
+def _background_queries(frames: FrameOutput, matches: List[QueryMatch],
                         first_row: int, num_background: int) -> Tensor:
     """Unmatched queries strung together, -1 for none, has shape (n, T)."""
-    unmatched = [(match < 0).nonzero().flatten() for match in matches]
-    scores = frames.cls_logits[first_row, unmatched[0]].max(-1).values
+    unmatched = (matches[0].gt_inds < 0).nonzero().flatten()
+    scores = frames.cls_logits[first_row, unmatched].max(-1).values
     count = min(num_background, len(scores))
-    key = unmatched[0][scores.topk(count).indices]
+    key = unmatched[scores.topk(count).indices]
     columns = [key]
     for t in range(1, len(matches)):
         similarity = bisoftmax_similarity(frames.assoc_embeds[first_row, key],
                                           frames.assoc_embeds[first_row + t])
         best = similarity.argmax(1)
-        columns.append(torch.where(matches[t][best] < 0, best, -1))
+        columns.append(torch.where(matches[t].gt_inds[best] < 0, best, -1))
     return torch.stack(columns, 1)
 
 
-def _gather_embeds(embeds: Tensor, queries: Tensor,
-                   clip_inds: Tensor) -> Tensor:
-    """Embeddings of tracklets, zero where the query is -1.
+def _gather(values: Tensor, queries: Tensor, clip_inds: Tensor) -> Tensor:
+    """Values of the queries of tracklets, zero where the query is -1.
 
     Args:
-        embeds (Tensor): Has shape (bs * T, Q, C).
+        values (Tensor): Has shape (bs * T, Q, n).
         queries (Tensor): Has shape (N, T).
         clip_inds (Tensor): Has shape (N, ).
 
     Returns:
-        Tensor: Has shape (N, T, C).
+        Tensor: Has shape (N, T, n).
     """
     num_frames = queries.shape[1]
     rows = clip_inds[:, None] * num_frames + torch.arange(
         num_frames, device=queries.device)
-    found = embeds[rows, queries.clamp(min=0)]  # (N, T, C)
+    found = values[rows, queries.clamp(min=0)]
     return found * (queries >= 0)[..., None]

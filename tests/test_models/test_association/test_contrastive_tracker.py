@@ -7,6 +7,7 @@ disjoint 1-pixel masks unless a test says otherwise.
 """
 import io
 import math
+import time
 
 import pytest
 import torch
@@ -435,6 +436,19 @@ def test_load_errors_leave_tracker_unchanged():
         fresh.track(dets, 1)
 
 
+@pytest.mark.parametrize('num_detections', [0, 2])
+def test_used_tracker_takes_the_state_of_a_new_one(num_detections):
+    """A state from before the first frame knows no embedding size yet."""
+    tracker = ContrastiveTracker()
+    tracker.track(frame([0, 1], [0.9, 0.8]), 5)
+    tracker.load_state_dict(ContrastiveTracker().state_dict())
+    assert tracker.live_ids == [] and tracker.embed_dims == DIMS
+    objects = [2, 3][:num_detections]
+    results = tracker.track(frame(objects, [0.9, 0.8][:num_detections]), 0)
+    assert ids_of(results) == [0, 1][:num_detections]
+    assert ids_of(tracker.track(frame([3], [0.9]), 1)) == [num_detections // 2]
+
+
 def test_reset_starts_a_new_video():
     generator = torch.Generator().manual_seed(0)
     frames = [_random_frame(generator) for _ in range(12)]
@@ -485,6 +499,10 @@ def test_bad_frames():
     with pytest.raises(ValueError, match='assoc_embeds must be finite, got 1'):
         tracker.track(bad, 4)
     bad = frame([0], [0.9])
+    bad.assoc_embeds[0, :3] = math.inf
+    with pytest.raises(ValueError, match='assoc_embeds must be finite, got 3'):
+        tracker.track(bad, 4)
+    bad = frame([0], [0.9])
     bad.masks = torch.ones(1, HEIGHT, WIDTH + 1, dtype=torch.bool)
     with pytest.raises(ValueError, match=r'got \(4, 7\) at frame 4'):
         tracker.track(bad, 4)
@@ -506,13 +524,54 @@ def test_bad_frames():
     assert ids_of(tracker.track(frame([0], [0.9]), 4)) == [0]
 
 
+def test_one_object_only():
+    """A video with a single object, unseen in every other frame."""
+    tracker = ContrastiveTracker()
+    for frame_id in range(40):
+        objects = [0] if frame_id % 2 == 0 else []
+        results = tracker.track(frame(objects, [0.9] * len(objects)), frame_id)
+        assert ids_of(results) == objects
+    assert tracker.live_ids == [0] and tracker.discarded_ids == []
+
+
+@pytest.fixture
+def one_thread():
+    """Small operations on one thread, without waiting for others."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+def test_thirty_detections_and_fifty_tracks_are_fast(one_thread):
+    """3 ms a frame are wanted on one core; three times that fails."""
+    generator = torch.Generator().manual_seed(0)
+    objects = torch.randn(50, 256, generator=generator)
+    tracker = ContrastiveTracker(num_frames_retain=1000, min_track_frames=1)
+    times = []
+    for frame_id in range(40):
+        rows = torch.randperm(50, generator=generator)[:30]
+        masks = torch.zeros(50, 120, 160, dtype=torch.bool)
+        masks.view(50, 50, -1)[range(50), range(50)] = True  # disjoint
+        dets = InstanceData(
+            scores=torch.full((30, ), 0.5),
+            masks=masks[rows],
+            assoc_embeds=objects[rows])
+        start = time.thread_time()
+        results = tracker.track(dets, frame_id)
+        times.append(time.thread_time() - start)
+        assert len(results) == 30
+    assert len(tracker.live_ids) == 50
+    assert min(times[20:]) < 0.009
+
+
 def _state_size(tracker):
     file = io.BytesIO()
     torch.save(tracker.state_dict(), file)
     return file.tell()
 
 
-def test_state_is_constant_over_ten_thousand_frames():
+def test_state_is_constant_over_ten_thousand_frames(one_thread):
     """Three objects at a time, one replaced by a new one every 20 frames."""
     tracker = ContrastiveTracker()
     generator = torch.Generator().manual_seed(0)

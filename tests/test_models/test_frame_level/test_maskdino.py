@@ -84,16 +84,17 @@ def test_groups_do_not_see_each_other(frame_model):
     """Perturb one group: the other and the matching queries stay."""
     frame_model.eval()
     images, targets = torch.randn(2, 3, 64, 96), _targets(two_object_clip())
-    dn = frame_model.cdn(targets)
+    generator = frame_model.dn_query_generator
+    dn = generator(targets)
     outs = []
     for shift in (0.0, 1.0):
         moved = dn.select_frames(torch.arange(2))
         moved.content = dn.content.clone()
         moved.content[:, 4:] += shift  # group 1 of two groups of 4 queries
-        frame_model.cdn.forward = lambda targets, moved=moved: moved
+        generator.forward = lambda targets, moved=moved: moved
         with torch.no_grad():
             outs.append(frame_model.forward_frames(images, targets))
-    del frame_model.cdn.forward
+    del generator.forward
     frame_model.train()
     assert_close(outs[0].dn_embeds[:, :4], outs[1].dn_embeds[:, :4])
     assert_close(outs[0].embeds, outs[1].embeds)
@@ -134,8 +135,9 @@ def test_matching_finds_the_query_that_is_the_truth(frame_model):
     match = frame_model.head.match(layer,
                                    torch.zeros_like(out.mask_features[1:]),
                                    [targets])[0]
-    assert match[3] == 1 and match[9] == 0
-    assert (match >= 0).sum() == 2
+    assert match.gt_inds[3] == 1 and match.gt_inds[9] == 0
+    assert (match.gt_inds >= 0).sum() == 2
+    assert match.best_query.tolist() == [9, 3]
 
 
 def test_nan_is_named(frame_model):

@@ -28,6 +28,7 @@ def _video(ids_of_frames, seed=0):
     torch.manual_seed(seed)
     return [
         FrameTracks(t, {}, list(ids), torch.randn(len(ids), DIMS),
+                    torch.full((len(ids), 4), t / 10),
                     torch.ones(len(ids), dtype=torch.bool),
                     torch.randn(DIMS, 2, 2))
         for t, ids in enumerate(ids_of_frames)

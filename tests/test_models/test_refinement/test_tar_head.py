@@ -80,7 +80,7 @@ class _Heads:
     def classify(self, embeds):
         return embeds[..., :3]
 
-    def segment(self, embeds, mask_features):
+    def segment(self, embeds, mask_features, boxes=None):
         return torch.einsum('bnc,bchw->bnhw', embeds, mask_features)
 
 
@@ -88,6 +88,7 @@ def _tracklets(num_positives, num_background):
     total = num_positives + num_background
     return TrackletBatch(
         embeds=torch.randn(total, 2, DIMS),
+        boxes=torch.rand(total, 2, 4),
         frame_inds=_frames(total, 2),
         clip_inds=torch.zeros(total, dtype=torch.long),
         labels=torch.tensor(

@@ -4,7 +4,7 @@ from torch.testing import assert_close
 
 from refinevis_mm.models.refinement.training_tracklets import \
     build_training_tracklets
-from refinevis_mm.structures import ClipTargets, FrameOutput
+from refinevis_mm.structures import ClipTargets, FrameOutput, QueryMatch
 from tests.demo_clips import demo_clip, empty_clip
 
 LEFT, RIGHT = (10, 10, 30, 30), (60, 60, 80, 80)
@@ -30,9 +30,13 @@ def _frames(scale=1.0):
 
 
 def _build(frames, clip, matches, score_thr=0.05, iou_thr=0.3, num_bg=1):
-    return build_training_tracklets(frames, _targets(clip),
-                                    [torch.tensor(m) for m in matches],
-                                    score_thr, iou_thr, num_bg)
+    targets = _targets(clip)
+    matches = [
+        QueryMatch.one_to_one(torch.tensor(m), len(targets[0].frame(t)))
+        for t, m in enumerate(matches)
+    ]
+    return build_training_tracklets(frames, targets, matches, score_thr,
+                                    iou_thr, num_bg)
 
 
 def test_positive_and_background_tracklets_by_hand():
