@@ -51,3 +51,31 @@ def test_refusals(tool, capsys):
     with pytest.raises(SystemExit) as error:
         tool.main([files[0]])
     assert error.value.code == 2
+
+
+def test_identity(tool, capsys):
+    case = CASES / 'small'
+    files = [str(case / 'gt.json'), str(case / 'pred.json')]
+    assert tool.main([*files, '--identity']) == 0
+    output = capsys.readouterr().out
+    assert '37.05' in output and 'score >= 0.3' in output
+    *_, names, _, cells, _ = output.splitlines()
+    row = {
+        name.strip(): cell.strip()
+        for name, cell in zip(names.split('|'), cells.split('|'))
+    }
+    # TrackEval 1.3.0 gives the same numbers on the same IoUs.
+    assert row['IDF1'] == '59.26' and row['switches'] == '9'
+    assert row['MOTA'] == '-21.43' and row['object-frames'] == '28'
+
+    assert tool.main([*files, '--identity', '--score-thr=0', '--json']) == 0
+    stats = json.loads(capsys.readouterr().out)
+    assert stats['AP'] == pytest.approx(0.3705, abs=1e-4)
+    assert stats['identity']['idtp'] == 24
+    assert stats['identity']['num_pred'] == 54
+
+
+def test_score_thr_needs_identity(tool):
+    with pytest.raises(SystemExit) as error:
+        tool.main(['gt.json', 'pred.json', '--score-thr', '0.5'])
+    assert error.value.code == 2

@@ -1,7 +1,10 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Transforms for clips."""
+from .clip_padding import PadClip
 from .filtering import FilterTrackAnnotations
 from .frame_sampling import KeyFirstFrameSample
 from .loading import LoadFrame
 
-__all__ = ['FilterTrackAnnotations', 'KeyFirstFrameSample', 'LoadFrame']
+__all__ = [
+    'FilterTrackAnnotations', 'KeyFirstFrameSample', 'LoadFrame', 'PadClip'
+]

@@ -1,0 +1,7 @@
+# First of the three phases of RefineVIS Swin-L.
+_base_ = [
+    '../_base_/models/maskdino_swin-l_refinevis.py',
+    '../_base_/datasets/coco_instance_lsj.py',
+    '../_base_/schedules/schedule_coco_368k_swin-l.py',
+    '../_base_/coco_runtime.py'
+]

@@ -1,0 +1,200 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Class, box and mask head of IDOL's frame model with its losses."""
+from typing import Dict, List, Tuple
+
+import torch
+from mmdet.models.layers import MLP
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
+from mmdet.utils import ConfigType, OptMultiConfig, reduce_mean
+from mmengine.model import BaseModule, ModuleList, bias_init_with_prob
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from refinevis_mm.registry import MODELS, TASK_UTILS
+from refinevis_mm.structures import (FrameOutput, FrameTargets, LayerOutput,
+                                     QueryMatch)
+from .condinst_masks import (CondInstMaskBranch, dynamic_masks,
+                             num_dynamic_params, stride_masks)
+from .matching import check_finite, count_matched, match_queries, one_hot
+
+# Logit of an initial box size, 12 % of the image (Deformable DETR).
+INIT_SIZE_LOGIT = -2.0
+
+
+@MODELS.register_module()
+class CondInstHead(BaseModule):
+    """Class and box branches of every decoder layer, one mask head for all.
+
+    A query becomes the parameters of three small convolutions which turn the
+    shared mask features into its mask
+    (`CondInst <https://arxiv.org/abs/2003.05664>`_), as in `IDOL
+    <https://arxiv.org/abs/2207.10661>`_.
+
+    Args:
+        num_classes (int): Number of classes K; sigmoid, no background column.
+        assigner (dict): Matcher of queries to ground truth; one-to-many
+            matchers set the extra property ``best_query_inds``.
+        loss_cls (dict): Class loss.
+        loss_bbox (dict): Box L1 loss on normalised (cx, cy, w, h).
+        loss_iou (dict): Box IoU loss.
+        loss_mask (dict): Focal loss on the cells of the masks.
+        loss_dice (dict): Dice loss of the masks.
+        num_layers (int): Decoder layers L. Defaults to 6.
+        embed_dims (int): Width C of the queries. Defaults to 256.
+        mask_dims (int): Channels of the mask features. Defaults to 8.
+        cls_prior (float): Class probability at initialisation, in (0, 1).
+            Defaults to 0.01.
+        init_cfg (dict, optional): Initialisation config.
+    """
+
+    def __init__(self,
+                 num_classes: int,
+                 assigner: ConfigType,
+                 loss_cls: ConfigType,
+                 loss_bbox: ConfigType,
+                 loss_iou: ConfigType,
+                 loss_mask: ConfigType,
+                 loss_dice: ConfigType,
+                 num_layers: int = 6,
+                 embed_dims: int = 256,
+                 mask_dims: int = 8,
+                 cls_prior: float = 0.01,
+                 init_cfg: OptMultiConfig = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.num_classes = num_classes
+        self.cls_prior = cls_prior
+        self.fc_cls = ModuleList(
+            [nn.Linear(embed_dims, num_classes) for _ in range(num_layers)])
+        self.fc_reg = ModuleList(
+            [MLP(embed_dims, embed_dims, 4, 3) for _ in range(num_layers)])
+        self.controller = MLP(embed_dims, embed_dims,
+                              num_dynamic_params(mask_dims), 3)
+        self.mask_branch = CondInstMaskBranch(embed_dims, mask_dims)
+        self.assigner = TASK_UTILS.build(assigner)
+        self.loss_cls = MODELS.build(loss_cls)
+        self.loss_bbox = MODELS.build(loss_bbox)
+        self.loss_iou = MODELS.build(loss_iou)
+        self.loss_mask = MODELS.build(loss_mask)
+        self.loss_dice = MODELS.build(loss_dice)
+
+    def init_weights(self) -> None:
+        """Classes start at the prior, boxes small at their points."""
+        super().init_weights()
+        for fc_cls, fc_reg in zip(self.fc_cls, self.fc_reg):
+            nn.init.constant_(fc_cls.bias, bias_init_with_prob(self.cls_prior))
+            nn.init.zeros_(fc_reg.layers[-1].weight)
+            nn.init.zeros_(fc_reg.layers[-1].bias)
+        nn.init.constant_(self.fc_reg[0].layers[-1].bias[2:], INIT_SIZE_LOGIT)
+        for layer in self.controller.layers:
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, states: List[Tensor]) -> Tuple[List[Tensor], ...]:
+        """Class logits and mask parameters of all layers.
+
+        Args:
+            states (list[Tensor]): States of the L layers, each (B, Q, C).
+
+        Returns:
+            tuple[list[Tensor]]: For each layer the class logits (B, Q, K) and
+            the parameters of the dynamic convolutions
+            (B, Q, num_dynamic_params).
+        """
+        cls_logits = [fc(state) for fc, state in zip(self.fc_cls, states)]
+        return cls_logits, [self.controller(state) for state in states]
+
+    def loss_by_feat(self, output: FrameOutput,
+                     targets: List[FrameTargets]) -> Dict[str, Tensor]:
+        """Eq. (2) for every decoder layer.
+
+        Every loss is divided by the matched queries of its layer, averaged
+        over processes, at least 1.
+
+        Args:
+            output (:obj:`FrameOutput`): Training output of n frames.
+            targets (list[:obj:`FrameTargets`]): Ground truth of the n frames.
+
+        Returns:
+            dict[str, Tensor]: ``{prefix}loss_{cls,bbox,iou,mask,dice}`` of
+            each layer.
+        """
+        matches = [self.match(layer, targets) for layer in output.layers]
+        num_matched = reduce_mean(
+            count_matched(matches).float()).clamp(min=1)
+        losses = {}
+        for layer, match, count in zip(output.layers, matches, num_matched):
+            losses.update(
+                self._loss_layer(layer, output.mask_features, targets, match,
+                                 count))
+        return losses
+
+    @torch.no_grad()
+    def match(self, layer: LayerOutput,
+              targets: List[FrameTargets]) -> List[QueryMatch]:
+        """Match the predictions of one layer to ground truth.
+
+        Args:
+            layer (:obj:`LayerOutput`): Predictions of n frames.
+            targets (list[:obj:`FrameTargets`]): Ground truth of the n frames.
+
+        Returns:
+            list[:obj:`QueryMatch`]: Matched queries of each frame.
+
+        Raises:
+            FloatingPointError: If predictions are not finite.
+        """
+        check_finite(layer)
+        return [
+            self._match_single(layer.cls_logits[i], layer.boxes[i], target)
+            for i, target in enumerate(targets)
+        ]
+
+    def _match_single(self, cls_logits: Tensor, boxes: Tensor,
+                      target: FrameTargets) -> QueryMatch:
+        """Match one frame, in fp32."""
+        predictions = InstanceData(
+            scores=cls_logits.float(),
+            bboxes=bbox_cxcywh_to_xyxy(boxes.float()))
+        ground_truth = InstanceData(
+            labels=target.labels, bboxes=bbox_cxcywh_to_xyxy(target.boxes))
+        return match_queries(self.assigner, predictions, ground_truth)
+
+    def _loss_layer(self, layer: LayerOutput, mask_features: Tensor,
+                    targets: List[FrameTargets], match: List[QueryMatch],
+                    avg_factor: Tensor) -> Dict[str, Tensor]:
+        """Class loss on all queries, box and mask loss on matched ones."""
+        labels = torch.full(
+            layer.cls_logits.shape[:2],
+            self.num_classes,
+            dtype=torch.long,
+            device=layer.cls_logits.device)
+        boxes, gt_boxes, mask_logits, gt_masks = [], [], [], []
+        for i, (target, frame) in enumerate(zip(targets, match)):
+            matched = (frame.gt_inds >= 0).nonzero().flatten()
+            gt = frame.gt_inds[matched]
+            labels[i, matched] = target.labels[gt]
+            boxes.append(layer.boxes[i, matched])
+            gt_boxes.append(target.boxes[gt])
+            masks = dynamic_masks(layer.mask_embeds[i, matched][None],
+                                  mask_features[i][None], boxes[-1][None])[0]
+            mask_logits.append(masks)
+            gt_masks.append(stride_masks(target.masks, *masks.shape[1:])[gt])
+        boxes, gt_boxes = torch.cat(boxes), torch.cat(gt_boxes)
+        mask_logits = torch.cat(mask_logits).flatten(1)  # (P, cells)
+        gt_masks = torch.cat(gt_masks).flatten(1).to(mask_logits)
+        num_cells = mask_logits.shape[1]
+        losses = dict(
+            loss_cls=self.loss_cls(
+                layer.cls_logits.flatten(0, 1),
+                one_hot(labels, self.num_classes).flatten(0, 1),
+                avg_factor=avg_factor),
+            loss_bbox=self.loss_bbox(boxes, gt_boxes, avg_factor=avg_factor),
+            loss_iou=self.loss_iou(
+                bbox_cxcywh_to_xyxy(boxes),
+                bbox_cxcywh_to_xyxy(gt_boxes),
+                avg_factor=avg_factor),
+            loss_mask=self.loss_mask(
+                mask_logits, gt_masks, avg_factor=avg_factor * num_cells),
+            loss_dice=self.loss_dice(
+                mask_logits, gt_masks, avg_factor=avg_factor))
+        return {f'{layer.prefix}{key}': loss for key, loss in losses.items()}

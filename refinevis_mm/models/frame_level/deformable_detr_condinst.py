@@ -1,0 +1,112 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Deformable DETR with a CondInst mask head, the frame model of IDOL."""
+from typing import Dict, List, Optional
+
+from mmdet.utils import ConfigType, OptMultiConfig
+from torch import Tensor
+
+from refinevis_mm.registry import MODELS
+from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameTargets,
+                                     LayerOutput, QueryMatch)
+from .condinst_masks import dynamic_masks
+from .frame_model import FrameModel
+
+
+@MODELS.register_module()
+class DeformableDETRCondInst(FrameModel):
+    """The image model of `IDOL <https://arxiv.org/abs/2207.10661>`_.
+
+    backbone -> neck -> deformable encoder -> mask features, and decoder with
+    box refinement -> class and box branches of each layer, mask parameters.
+
+    The mask features have stride 8 and few channels; ``segment`` gives masks
+    at stride 4. ``LayerOutput.mask_embeds`` holds the parameters of the
+    dynamic convolutions. The centres of objects in pixels follow from the
+    size of the mask features: exact for inputs padded to a multiple of 8.
+
+    NOTE: padding counts as picture, here as in the other frame models: no
+    attention mask, boxes are normalised by the padded size. IDOL masks
+    padding and normalises by the size before it.
+
+    Args:
+        backbone (dict): Backbone with maps of stride 8, 16 and 32.
+        neck (dict): Brings them to one width and adds coarser levels, e.g.
+            mmdet's ``ChannelMapper``.
+        encoder (dict): :class:`DeformableDETREncoder`.
+        decoder (dict): :class:`DeformableDETRDecoder`.
+        head (dict): :class:`CondInstHead`.
+        init_cfg (dict, optional): Initialisation config.
+
+    Raises:
+        ValueError: If decoder and head have different numbers of layers.
+    """
+
+    def __init__(self,
+                 backbone: ConfigType,
+                 neck: ConfigType,
+                 encoder: ConfigType,
+                 decoder: ConfigType,
+                 head: ConfigType,
+                 init_cfg: OptMultiConfig = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.neck = MODELS.build(neck)
+        self.encoder = MODELS.build(encoder)
+        self.decoder = MODELS.build(decoder)
+        self.head = MODELS.build(head)
+        num_layers = len(self.decoder.layers)
+        if len(self.head.fc_cls) != num_layers:
+            raise ValueError(
+                'num_layers of head and decoder must be equal, got '
+                f'{len(self.head.fc_cls)} and {num_layers}')
+
+    def forward_frames(
+            self,
+            images: Tensor,
+            targets: Optional[List[ClipTargets]] = None) -> FrameOutput:
+        """See :meth:`FrameModel.forward_frames`."""
+        levels = self.encoder(self.neck(self.backbone(images)))
+        mask_features = self.head.mask_branch(levels)
+        states, boxes = self.decoder(levels, self.head.fc_reg)
+        output = FrameOutput(
+            embeds=states[-1],
+            cls_logits=self.classify(states[-1]),
+            boxes=boxes[-1],
+            mask_features=mask_features)
+        if targets is not None:
+            prefixes = [f'd{i}.' for i in range(len(states) - 1)] + ['']
+            cls_logits, params = self.head(states)
+            output.layers = [
+                LayerOutput(*layer)
+                for layer in zip(prefixes, cls_logits, boxes, params)
+            ]
+        return output
+
+    def loss_frames(self, output: FrameOutput,
+                    targets: List[FrameTargets]) -> Dict[str, Tensor]:
+        """See :meth:`FrameModel.loss_frames`."""
+        return self.head.loss_by_feat(output, targets)  # Eq. (2)
+
+    def match(self, output: FrameOutput,
+              targets: List[FrameTargets]) -> List[QueryMatch]:
+        """See :meth:`FrameModel.match`."""
+        return self.head.match(output.layers[-1], targets)
+
+    def classify(self, embeds: Tensor) -> Tensor:
+        """See :meth:`FrameModel.classify`."""
+        return self.head.fc_cls[-1](embeds)
+
+    def segment(self,
+                embeds: Tensor,
+                mask_features: Tensor,
+                boxes: Optional[Tensor] = None) -> Tensor:
+        """See :meth:`FrameModel.segment`; ``boxes`` must be given.
+
+        Raises:
+            ValueError: If there are no boxes.
+        """
+        if boxes is None:
+            raise ValueError('boxes must be given: the masks depend on the '
+                             'centres of the objects, got None')
+        return dynamic_masks(
+            self.head.controller(embeds), mask_features, boxes)

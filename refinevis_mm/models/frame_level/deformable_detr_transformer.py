@@ -1,0 +1,228 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Encoder and decoder of Deformable DETR (https://arxiv.org/abs/2010.04159)."""
+from typing import List, Sequence, Tuple
+
+import torch
+from mmdet.models.layers import SinePositionalEncoding, inverse_sigmoid
+from mmdet.utils import OptMultiConfig
+from mmengine.model import BaseModule, ModuleList, xavier_init
+from torch import Tensor, nn
+
+from refinevis_mm.registry import MODELS
+from ..layers.ms_deform_attn import MultiScaleDeformableAttention
+from ..layers.transformer_layers import (DeformableDecoderLayer,
+                                         DeformableEncoder, flatten_levels)
+
+
+@MODELS.register_module()
+class DeformableDETREncoder(BaseModule):
+    """Deformable self-attention over all feature levels.
+
+    NOTE: padded pixels count as picture and valid ratios are 1, where the
+    official code masks them.
+
+    Args:
+        num_layers (int): Layers. Defaults to 6.
+        embed_dims (int): Width C. Defaults to 256.
+        num_heads (int): Attention heads. Defaults to 8.
+        num_levels (int): Feature levels. Defaults to 4.
+        num_points (int): Sampled points per level and head. Defaults to 4.
+        feedforward_channels (int): FFN width. Defaults to 1024.
+        dropout (float): Dropout of attention and FFN. Defaults to 0.1.
+        init_cfg (dict, optional): Initialisation config.
+    """
+
+    def __init__(self,
+                 num_layers: int = 6,
+                 embed_dims: int = 256,
+                 num_heads: int = 8,
+                 num_levels: int = 4,
+                 num_points: int = 4,
+                 feedforward_channels: int = 1024,
+                 dropout: float = 0.1,
+                 init_cfg: OptMultiConfig = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.positional_encoding = SinePositionalEncoding(
+            num_feats=embed_dims // 2, normalize=True, offset=-0.5)
+        self.level_embed = nn.Parameter(torch.empty(num_levels, embed_dims))
+        self.encoder = DeformableEncoder(
+            num_layers=num_layers,
+            layer_cfg=dict(
+                self_attn_cfg=dict(
+                    embed_dims=embed_dims,
+                    num_heads=num_heads,
+                    num_levels=num_levels,
+                    num_points=num_points,
+                    dropout=dropout,
+                    batch_first=True),
+                ffn_cfg=dict(
+                    embed_dims=embed_dims,
+                    feedforward_channels=feedforward_channels,
+                    num_fcs=2,
+                    ffn_drop=dropout,
+                    act_cfg=dict(type='ReLU', inplace=True))))
+
+    def init_weights(self) -> None:
+        """Xavier, then the attention's own initialisation."""
+        super().init_weights()
+        _init_transformer(self)
+        nn.init.normal_(self.level_embed)
+
+    def forward(self, levels: Sequence[Tensor]) -> List[Tensor]:
+        """Encode feature maps.
+
+        Args:
+            levels (Sequence[Tensor]): Maps, fine to coarse, each
+                (B, C, h_l, w_l).
+
+        Returns:
+            list[Tensor]: Encoded maps of the same shapes.
+        """
+        query, shapes, starts, ratios = flatten_levels(levels)
+        pos = torch.cat([
+            self._level_positions(level, i) for i, level in enumerate(levels)
+        ], 1)
+        encoded = self.encoder(
+            query=query,
+            query_pos=pos,
+            key_padding_mask=None,
+            spatial_shapes=shapes,
+            level_start_index=starts,
+            valid_ratios=ratios)
+        sizes = [level[0, 0].numel() for level in levels]
+        return [
+            memory.transpose(1, 2).reshape_as(level)
+            for memory, level in zip(encoded.split(sizes, 1), levels)
+        ]
+
+    def _level_positions(self, level: Tensor, index: int) -> Tensor:
+        """Sine encoding plus level embedding, has shape (1, h_l * w_l, C)."""
+        not_padded = level.new_zeros((1, *level.shape[-2:]), dtype=torch.bool)
+        pos = self.positional_encoding(not_padded)
+        return pos.flatten(2).transpose(1, 2) + self.level_embed[index]
+
+
+@MODELS.register_module()
+class DeformableDETRDecoder(BaseModule):
+    """Learned queries that find objects, with iterative box refinement.
+
+    A query starts at a learned point. Every layer predicts a box relative to
+    its reference; the detached box is the reference of the next layer.
+
+    Args:
+        num_queries (int): Queries Q. Defaults to 300.
+        num_layers (int): Layers L. Defaults to 6.
+        embed_dims (int): Width C. Defaults to 256.
+        num_heads (int): Attention heads. Defaults to 8.
+        num_levels (int): Feature levels. Defaults to 4.
+        num_points (int): Sampled points per level and head. Defaults to 4.
+        feedforward_channels (int): FFN width. Defaults to 1024.
+        dropout (float): Dropout of attention and FFN. Defaults to 0.1.
+        init_cfg (dict, optional): Initialisation config.
+    """
+
+    def __init__(self,
+                 num_queries: int = 300,
+                 num_layers: int = 6,
+                 embed_dims: int = 256,
+                 num_heads: int = 8,
+                 num_levels: int = 4,
+                 num_points: int = 4,
+                 feedforward_channels: int = 1024,
+                 dropout: float = 0.1,
+                 init_cfg: OptMultiConfig = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.query_embedding = nn.Embedding(num_queries, embed_dims)
+        self.query_pos_embedding = nn.Embedding(num_queries, embed_dims)
+        self.reference_points = nn.Linear(embed_dims, 2)
+        self.layers = ModuleList([
+            DeformableDecoderLayer(
+                self_attn_cfg=dict(
+                    embed_dims=embed_dims,
+                    num_heads=num_heads,
+                    dropout=dropout),
+                cross_attn_cfg=dict(
+                    embed_dims=embed_dims,
+                    num_heads=num_heads,
+                    num_levels=num_levels,
+                    num_points=num_points,
+                    dropout=dropout),
+                ffn_cfg=dict(
+                    embed_dims=embed_dims,
+                    feedforward_channels=feedforward_channels,
+                    num_fcs=2,
+                    ffn_drop=dropout,
+                    act_cfg=dict(type='ReLU', inplace=True)))
+            for _ in range(num_layers)
+        ])
+
+    def init_weights(self) -> None:
+        """Xavier, then the attention's own initialisation."""
+        super().init_weights()
+        _init_transformer(self.layers)
+        xavier_init(self.reference_points, distribution='uniform')
+        nn.init.normal_(self.query_embedding.weight)
+        nn.init.normal_(self.query_pos_embedding.weight)
+
+    def forward(
+        self, levels: Sequence[Tensor], reg_branches: Sequence[nn.Module]
+    ) -> Tuple[List[Tensor], List[Tensor]]:
+        """Find objects in encoded maps.
+
+        Args:
+            levels (Sequence[Tensor]): Encoded maps, fine to coarse, each
+                (B, C, h_l, w_l).
+            reg_branches (Sequence[nn.Module]): Box branch of each layer.
+
+        Returns:
+            tuple[list[Tensor]]: For each layer the states (B, Q, C), which
+            end in a LayerNorm, and the boxes predicted from them, normalised
+            (cx, cy, w, h), (B, Q, 4).
+        """
+        value, shapes, starts, ratios = flatten_levels(levels)
+        size = (len(value), -1, -1)
+        query = self.query_embedding.weight.expand(size)
+        query_pos = self.query_pos_embedding.weight.expand(size)
+        reference = self.reference_points(query_pos).sigmoid()
+        states, layer_boxes = [], []
+        for layer, reg_branch in zip(self.layers, reg_branches):
+            query = layer(
+                query,
+                query_pos=query_pos,
+                value=value,
+                spatial_shapes=shapes,
+                level_start_index=starts,
+                valid_ratios=ratios,
+                # the same on every level: valid ratios are 1
+                reference_points=reference[:, :, None])
+            boxes = refine_boxes(reg_branch(query), reference)
+            states.append(query)
+            layer_boxes.append(boxes)
+            reference = boxes.detach()
+        return states, layer_boxes
+
+
+def refine_boxes(deltas: Tensor, references: Tensor) -> Tensor:
+    """Move references by deltas in logit space.
+
+    Args:
+        deltas (Tensor): Has shape (..., 4).
+        references (Tensor): Normalised points (..., 2), which say nothing of
+            the size, or boxes (cx, cy, w, h) (..., 4).
+
+    Returns:
+        Tensor: Boxes, normalised (cx, cy, w, h), has shape (..., 4).
+    """
+    known = references.shape[-1]
+    moved = deltas[..., :known] + inverse_sigmoid(references)
+    return torch.cat([moved, deltas[..., known:]], -1).sigmoid()
+
+
+def _init_transformer(module: nn.Module) -> None:
+    """Xavier for matrices, then the attention's own initialisation."""
+    for param in module.parameters():
+        if param.dim() > 1:
+            nn.init.xavier_uniform_(param)
+    for child in module.modules():
+        if isinstance(child, MultiScaleDeformableAttention):
+            child.init_weights()

@@ -1,0 +1,154 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import pytest
+import torch
+from torch.testing import assert_close
+
+from refinevis_mm.models.frame_level.condinst_masks import dynamic_masks
+from refinevis_mm.registry import MODELS
+from refinevis_mm.structures import ClipTargets
+from tests.demo_clips import demo_clip, empty_clip, two_object_clip
+from tests.tiny_idol import tiny_idol_cfg, tiny_tar_head_cfg
+
+
+@pytest.fixture(scope='module')
+def frame_model():
+    torch.manual_seed(0)
+    model = MODELS.build(tiny_idol_cfg().model.frame_model)
+    model.init_weights()
+    return model
+
+
+def _targets(clip, height=64, width=96):
+    images = torch.zeros(2, 3, height, width)
+    return [ClipTargets.from_data_sample(clip, images)]
+
+
+def test_shapes_and_prediction_sets(frame_model):
+    out = frame_model.forward_frames(
+        torch.randn(2, 3, 64, 96), _targets(two_object_clip()))
+    assert out.embeds.shape == (2, 12, 32)
+    assert out.cls_logits.shape == (2, 12, 40)
+    assert out.boxes.shape == (2, 12, 4)
+    assert out.mask_features.shape == (2, 8, 8, 12)
+    assert [layer.prefix for layer in out.layers] == ['d0.', '']
+    assert out.layers[0].mask_embeds.shape == (2, 12, 169)
+    assert out.dn_layers == []
+
+
+def test_last_layer_is_what_the_shared_heads_say(frame_model):
+    out = frame_model.forward_frames(
+        torch.randn(2, 3, 64, 96), _targets(two_object_clip()))
+    last = out.layers[-1]
+    assert_close(frame_model.classify(out.embeds), last.cls_logits)
+    assert_close(out.boxes, last.boxes)
+    masks = frame_model.segment(out.embeds, out.mask_features, out.boxes)
+    assert masks.shape == (2, 12, 16, 24)
+    assert_close(masks,
+                 dynamic_masks(last.mask_embeds, out.mask_features, out.boxes))
+
+
+def test_targets_do_not_change_predictions(frame_model):
+    frame_model.eval()
+    images = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        alone = frame_model.forward_frames(images)
+        beside = frame_model.forward_frames(images,
+                                            _targets(two_object_clip()))
+    frame_model.train()
+    assert alone.layers == []
+    assert torch.equal(alone.boxes, beside.boxes)
+
+
+def test_masks_move_with_the_box_centre(frame_model):
+    """Shifting features and centre by a cell shifts the mask."""
+    torch.manual_seed(0)
+    embeds, feats = torch.randn(1, 1, 32), torch.rand(1, 8, 8, 12)
+    box = torch.tensor([[[0.25, 0.5, 0.1, 0.1]]])
+    moved = box + torch.tensor([1 / 12, 0., 0., 0.])
+    with torch.no_grad():
+        here = frame_model.segment(embeds, feats, box)
+        there = frame_model.segment(embeds, feats.roll(1, 3), moved)
+    assert_close(here[..., 2:-4], there[..., 4:-2], atol=1e-4, rtol=1e-5)
+    with pytest.raises(ValueError, match='boxes must be given'):
+        frame_model.segment(embeds, feats)
+
+
+@pytest.mark.parametrize('clip', [two_object_clip(), empty_clip()])
+def test_every_parameter_gets_a_gradient(frame_model, clip):
+    frame_model.zero_grad(set_to_none=True)
+    targets = _targets(clip)
+    out = frame_model.forward_frames(torch.randn(2, 3, 64, 96), targets)
+    losses = frame_model.loss_frames(out,
+                                     [targets[0].frame(t) for t in range(2)])
+    assert len(losses) == 5 * 2
+    sum(losses.values()).backward()
+    grads = {
+        name: param.grad
+        for name, param in frame_model.named_parameters()
+        if param.requires_grad
+    }
+    assert [name for name, grad in grads.items() if grad is None] == []
+    assert all(torch.isfinite(grad).all() for grad in grads.values())
+
+
+def test_loss_falls_when_one_frame_is_learnt():
+    torch.manual_seed(0)
+    model = MODELS.build(tiny_idol_cfg().model.frame_model)
+    model.init_weights()
+    image, targets = torch.randn(1, 3, 64, 96), _targets(two_object_clip())
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    totals = []
+    for _ in range(20):
+        losses = model.loss_frames(
+            model.forward_frames(image, targets), [targets[0].frame(1)])
+        total = sum(losses.values())
+        optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        totals.append(float(total.detach()))
+    assert totals[-1] < 0.6 * totals[0]
+
+
+@pytest.mark.parametrize('mode', ['online', 'offline'])
+def test_tar_refines_its_embeddings(mode):
+    """Masks of missed frames are placed by interpolated boxes."""
+    torch.manual_seed(0)
+    cfg = tiny_idol_cfg().model
+    cfg.update(mode=mode, window=3, **tiny_tar_head_cfg())
+    cfg.tracker.select_score_thr = cfg.tracker.init_score_thr = 0.0
+    model = MODELS.build(cfg)
+    model.init_weights()
+    losses = model.loss(torch.randn(1, 2, 3, 64, 96), [two_object_clip()])
+    assert {'loss_refine_cls', 'loss_refine_mask', 'loss_refine_dice'} < \
+        set(losses)
+    assert torch.isfinite(sum(losses.values()))
+    model.eval()
+    with torch.no_grad():
+        for t in range(4):
+            out, = model.predict(
+                torch.randn(1, 1, 3, 64, 96), [
+                    demo_clip([[(8, 8, 40, 40)]], [1], [0],
+                              first_frame=t,
+                              video_length=4)
+                ])
+    assert isinstance(out.metainfo['pred_tracklets'], list)
+
+
+def test_odd_sizes(frame_model):
+    clip = demo_clip([[(8, 8, 40, 40)], [None]], [1], [3], 75, 91)
+    targets = _targets(clip, 75, 91)
+    out = frame_model.forward_frames(torch.randn(2, 3, 75, 91), targets)
+    assert out.mask_features.shape == (2, 8, 10, 12)
+    masks = frame_model.segment(out.embeds, out.mask_features, out.boxes)
+    assert masks.shape == (2, 12, 20, 24)  # covers the frame: 80 x 96 pixels
+    losses = frame_model.loss_frames(out,
+                                     [targets[0].frame(t) for t in range(2)])
+    assert torch.isfinite(sum(losses.values()))
+
+
+def test_layers_of_head_and_decoder_must_agree():
+    cfg = tiny_idol_cfg().model.frame_model
+    cfg.head.num_layers = 3
+    with pytest.raises(ValueError, match='num_layers .* got 3 and 2'):
+        MODELS.build(cfg)
