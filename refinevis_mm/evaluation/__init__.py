@@ -1,6 +1,10 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-"""The official video instance segmentation metric."""
+"""The official video instance segmentation metric and identity metrics."""
+from .identity_eval import evaluate_identity
 from .vis_eval import check_results, evaluate_vis, load_json
 from .vis_metric import VISMetric
 
-__all__ = ['VISMetric', 'check_results', 'evaluate_vis', 'load_json']
+__all__ = [
+    'VISMetric', 'check_results', 'evaluate_identity', 'evaluate_vis',
+    'load_json'
+]

@@ -14,6 +14,7 @@ from mmengine.structures import BaseDataElement
 
 from refinevis_mm.registry import METRICS
 from refinevis_mm.structures.video_result import to_results_json
+from .identity_eval import evaluate_identity
 from .vis_eval import (check_ground_truth, check_results, evaluate_vis,
                        load_json)
 
@@ -53,6 +54,9 @@ class VISMetric(BaseMetric):
             to None, which gives 'vis'.
         collect_dir (str, optional): Folder shared by the ranks, for
             ``collect_device='cpu'``. Defaults to None.
+        identity (bool): Whether to add the numbers of
+            :func:`evaluate_identity`, at its default thresholds: ``idf1``,
+            ``id_switches`` and so on. Defaults to False.
 
     Raises:
         ValueError: If ``format_only`` comes without ``outfile_prefix``.
@@ -67,7 +71,8 @@ class VISMetric(BaseMetric):
                  allow_missing: bool = False,
                  collect_device: str = 'cpu',
                  prefix: Optional[str] = None,
-                 collect_dir: Optional[str] = None) -> None:
+                 collect_dir: Optional[str] = None,
+                 identity: bool = False) -> None:
         super().__init__(
             collect_device=collect_device,
             prefix=prefix,
@@ -80,6 +85,7 @@ class VISMetric(BaseMetric):
         self.format_only = format_only
         self.outfile_prefix = outfile_prefix
         self.allow_missing = allow_missing
+        self.identity = identity
         self._ground_truth: Optional[dict] = None
 
     def process(self, data_batch: Optional[dict],
@@ -117,8 +123,8 @@ class VISMetric(BaseMetric):
             results (list[tuple]): (video id, tracklets) of all ranks.
 
         Returns:
-            dict[str, float]: The twelve official numbers, or nothing with
-            ``format_only``.
+            dict[str, float]: The twelve official numbers and, with
+            ``identity``, its numbers; nothing with ``format_only``.
 
         Raises:
             ValueError: If the results do not fit the annotation file.
@@ -135,6 +141,10 @@ class VISMetric(BaseMetric):
             aps = (f'{numbers["name"]} {numbers["AP"]:.4f}'
                    for numbers in per_class.values())
             print_log(f'AP by class: {", ".join(aps)}', logger='current')
+            if self.identity:
+                numbers = evaluate_identity(ground_truth, rows)
+                numbers.pop('per_video')
+                stats.update(numbers)
         if self.outfile_prefix is not None:
             write_submission(rows, self.outfile_prefix)
         return stats

@@ -3,6 +3,7 @@
 
 Example:
     python tools/analysis_tools/eval_vis.py valid.json results.json
+    python tools/analysis_tools/eval_vis.py valid.json results.json --identity
 """
 import argparse
 import json
@@ -11,10 +12,13 @@ from typing import List, Optional
 
 from terminaltables import AsciiTable
 
-from refinevis_mm.evaluation import evaluate_vis
+from refinevis_mm.evaluation import evaluate_identity, evaluate_vis
 
 COLUMNS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR1', 'AR10', 'AR100',
            'ARs', 'ARm', 'ARl')
+IDENTITY_RATES = ('idf1', 'idp', 'idr', 'mota')
+IDENTITY_COUNTS = ('id_switches', 'fragmentations', 'misses',
+                   'false_positives', 'num_gt', 'num_pred')
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
@@ -33,7 +37,21 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         '--strict',
         action='store_true',
         help='refuse results of unknown categories instead of dropping them')
-    return parser.parse_args(argv)
+    parser.add_argument(
+        '--identity',
+        action='store_true',
+        help='also count identity switches and the like, whatever the class')
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        help='score below which results do not count for --identity; '
+        'default: 0.3')
+    args = parser.parse_args(argv)
+    if args.score_thr is None:
+        args.score_thr = 0.3
+    elif not args.identity:
+        parser.error('--score-thr is for --identity; AP uses all results')
+    return args
 
 
 def format_table(stats: dict) -> str:
@@ -65,6 +83,26 @@ def format_table(stats: dict) -> str:
     return table.table
 
 
+def format_identity(numbers: dict) -> str:
+    """Table of the identity metrics, rates in percent.
+
+    Args:
+        numbers (dict): What ``evaluate_identity`` returns.
+
+    Returns:
+        str: The rates and the counts in one line under their names.
+    """
+    rates = [f'{100 * numbers[key]:.2f}' for key in IDENTITY_RATES]
+    counts = [str(numbers[key]) for key in IDENTITY_COUNTS]
+    rows = [[
+        'IDF1', 'IDP', 'IDR', 'MOTA', 'switches', 'fragm.', 'misses',
+        'false pos.', 'object-frames', 'predicted masks'
+    ], rates + counts]
+    table = AsciiTable(rows)
+    table.justify_columns = dict.fromkeys(range(len(rows[0])), 'right')
+    return table.table
+
+
 def main(argv: Optional[List[str]] = None) -> int:
     """Evaluate and print; returns the exit code."""
     args = parse_args(argv)
@@ -73,10 +111,19 @@ def main(argv: Optional[List[str]] = None) -> int:
             args.gt,
             args.results,
             unknown_category='raise' if args.strict else 'drop')
+        if args.identity:
+            stats['identity'] = evaluate_identity(args.gt, args.results,
+                                                  args.score_thr)
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    print(json.dumps(stats, indent=1) if args.json else format_table(stats))
+    if args.json:
+        print(json.dumps(stats, indent=1))
+        return 0
+    print(format_table(stats))
+    if args.identity:
+        print(f'identity, results of score >= {args.score_thr:g}, all classes '
+              f'together:\n{format_identity(stats["identity"])}')
     return 0
 
 

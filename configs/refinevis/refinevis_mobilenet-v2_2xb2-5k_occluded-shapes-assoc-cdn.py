@@ -1,0 +1,5 @@
+# With the pairs of denoising queries in the association loss (paper Sec. 3.5).
+_base_ = ['./refinevis_mobilenet-v2_2xb2-5k_occluded-shapes.py']
+
+model = dict(
+    association_cdn=dict(type='refinevis_mm.AssociationCDN', loss_weight=1.0))
