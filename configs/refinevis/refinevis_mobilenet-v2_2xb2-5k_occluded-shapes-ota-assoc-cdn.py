@@ -2,4 +2,5 @@
 _base_ = ['./refinevis_mobilenet-v2_2xb2-5k_occluded-shapes-ota.py']
 
 model = dict(
-    association_cdn=dict(type='refinevis_mm.AssociationCDN', loss_weight=1.0))
+    association_cdn=dict(
+        _delete_=True, type='refinevis_mm.AssociationCDN', loss_weight=1.0))
