@@ -1,5 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import logging
+import os
 
 import pytest
 import torch
@@ -7,7 +8,9 @@ from mmengine.registry import DefaultScope, init_default_scope
 
 import refinevis_mm  # noqa: F401  makes mmdet importable on mmcv-lite
 
-torch.set_num_threads(2)
+# small tensors: more threads only wait for each other
+if 'OMP_NUM_THREADS' not in os.environ:
+    torch.set_num_threads(2)
 logging.getLogger('mmengine').setLevel(logging.WARNING)
 
 

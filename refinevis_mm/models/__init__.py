@@ -1,7 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-from .association import (CenterPriorCost, ContrastiveHead,
-                          ContrastiveTracker, IoUPairSelector, OTAAssigner,
-                          OTAPairSelector)
+from .association import (CenterPriorCost, ContrastiveHead, ContrastiveTracker,
+                          IoUPairSelector, OTAAssigner, OTAPairSelector)
 from .denoising import (AssociationCDN, ClipCdnQueryGenerator,
                         MaskDINODnQueryGenerator)
 from .frame_level import (CondInstHead, DeformableDETRCondInst,

@@ -135,7 +135,8 @@ class RefineVIS(BaseMOTModel):
             raise ValueError('recovery_cover_thr must be in [0, 1], got '
                              f'{recovery_cover_thr}')
         if tar_head is None and window > 0:
-            raise ValueError(f'window must be 0 without tar_head, got {window}')
+            raise ValueError(
+                f'window must be 0 without tar_head, got {window}')
         if tar_head is not None and tracklet_cfg is None:
             raise ValueError('tracklet_cfg must be given with tar_head, '
                              'got None')
@@ -213,8 +214,8 @@ class RefineVIS(BaseMOTModel):
                                  'denoising queries, got none')
             losses.update(
                 self.association_cdn.loss(
-                    self.association_head(frames.dn_embeds),
-                    frames.dn_queries, targets, self.association_head))
+                    self.association_head(frames.dn_embeds), frames.dn_queries,
+                    targets, self.association_head))
         return losses
 
     def predict(self, inputs: Tensor, data_samples: TrackSampleList,

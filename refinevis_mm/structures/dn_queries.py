@@ -87,6 +87,7 @@ class DnQueries:
                            -1,
                            device=self.content.device)
         group[:num_dn] = torch.arange(
-            num_dn, device=group.device) // (self.num_signs * self.num_slots)
+            num_dn, device=group.device) // (
+                self.num_signs * self.num_slots)
         is_matching = group == -1
         return (group[:, None] != group[None]) & ~is_matching[None]

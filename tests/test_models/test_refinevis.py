@@ -320,7 +320,36 @@ def test_missing_parts_are_named(options, message):
         _build(**options)
 
 
+def _build_as_the_paper(**options):
+    """OTA matching and association CDN."""
+    cfg = tiny_model_cfg(**options)
+    cfg.frame_model.head.assigner = dict(type='refinevis_mm.OTAAssigner')
+    cfg.pair_selector = dict(type='refinevis_mm.OTAPairSelector')
+    cfg.association_cdn = dict(type='refinevis_mm.AssociationCDN')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg)
+    model.init_weights()
+    return model
+
+
+@pytest.mark.parametrize('clips', [[two_object_clip(), empty_clip()],
+                                   [empty_clip()]])
+def test_training_as_in_the_paper(clips):
+    model = _build_as_the_paper()
+    losses = model.loss(torch.randn(len(clips), 2, 3, 64, 96), clips)
+    assert 'loss_assoc_cdn' in losses
+    total = sum(losses.values())
+    assert torch.isfinite(total)
+    total.backward()
+    missing = [
+        name for name, param in model.named_parameters()
+        if param.requires_grad and param.grad is None
+    ]
+    assert missing == []
+
+
 def test_association_cdn_needs_denoising_queries():
-    model = _build(**{'model.frame_model.dn_query_generator': None})
+    model = _build_as_the_paper(
+        **{'model.frame_model.dn_query_generator': None})
     with pytest.raises(ValueError, match='needs a frame model with denoising'):
         model.loss(torch.randn(1, 2, 3, 64, 96), [two_object_clip()])

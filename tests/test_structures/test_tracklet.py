@@ -74,8 +74,8 @@ def test_boxes_of_missed_frames_are_interpolated():
     out = interpolate_boxes(boxes.expand(-1, -1, 4), real, frame_inds)
     expected = torch.tensor([0.1, 0.1, 0.2, 0.3, 0.4, 0.4])
     torch.testing.assert_close(out[0, :, 2], expected)
-    empty = interpolate_boxes(boxes.new_zeros(0, 6, 4), real[:0],
-                              frame_inds[:0])
+    empty = interpolate_boxes(
+        boxes.new_zeros(0, 6, 4), real[:0], frame_inds[:0])
     assert empty.shape == (0, 6, 4)
 
 

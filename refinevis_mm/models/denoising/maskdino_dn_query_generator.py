@@ -73,10 +73,10 @@ class MaskDINODnQueryGenerator(BaseModule):
             num_groups, device=rows.device).repeat_interleave(len(rows))
         queries = group * num_slots + slots.repeat(num_groups)
         frames = rows.repeat(num_groups)
-        noised_labels = self._noise_labels(
-            labels[rows, slots].repeat(num_groups))
-        noised_boxes = self._noise_boxes(
-            boxes[rows, slots].repeat(num_groups, 1))
+        noised_labels = self._noise_labels(labels[rows,
+                                                  slots].repeat(num_groups))
+        noised_boxes = self._noise_boxes(boxes[rows,
+                                               slots].repeat(num_groups, 1))
         embeds = self.label_embedding(noised_labels)
         shape = (num_frames, num_groups * num_slots)
         content = embeds.new_zeros(*shape, embeds.shape[-1])

@@ -119,8 +119,7 @@ class CondInstHead(BaseModule):
             each layer.
         """
         matches = [self.match(layer, targets) for layer in output.layers]
-        num_matched = reduce_mean(
-            count_matched(matches).float()).clamp(min=1)
+        num_matched = reduce_mean(count_matched(matches).float()).clamp(min=1)
         losses = {}
         for layer, match, count in zip(output.layers, matches, num_matched):
             losses.update(

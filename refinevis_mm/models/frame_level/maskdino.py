@@ -73,10 +73,12 @@ class MaskDINO(FrameModel):
                  dn_query_generator: OptConfigType = None,
                  init_cfg: OptMultiConfig = None) -> None:
         super().__init__(init_cfg=init_cfg)
-        for name, value, allowed in (
-            ('anchor_init', anchor_init, ANCHOR_INITS),
-            ('empty_mask_anchor', empty_mask_anchor, EMPTY_MASK_ANCHORS),
-            ('proposal_wh_order', proposal_wh_order, PROPOSAL_WH_ORDERS)):
+        for name, value, allowed in (('anchor_init', anchor_init,
+                                      ANCHOR_INITS),
+                                     ('empty_mask_anchor', empty_mask_anchor,
+                                      EMPTY_MASK_ANCHORS),
+                                     ('proposal_wh_order', proposal_wh_order,
+                                      PROPOSAL_WH_ORDERS)):
             if value not in allowed:
                 raise ValueError(
                     f'{name} must be one of {allowed}, got {value!r}')
@@ -130,9 +132,16 @@ class MaskDINO(FrameModel):
             attn_mask = dn.attn_mask(query.shape[1])
             query = torch.cat([dn.content, query], 1)
             boxes = torch.cat([_away_from_border(dn.boxes), boxes], 1)
-        states, layer_boxes = self.decoder(query, value, boxes, shapes, starts,
-                                           ratios, self.head.fc_reg, attn_mask,
-                                           last_only=targets is None)
+        states, layer_boxes = self.decoder(
+            query,
+            value,
+            boxes,
+            shapes,
+            starts,
+            ratios,
+            self.head.fc_reg,
+            attn_mask,
+            last_only=targets is None)
         num_dn = 0 if dn is None else dn.num_queries
         embeds = states[-1][:, num_dn:]
         output = FrameOutput(
@@ -178,9 +187,9 @@ class MaskDINO(FrameModel):
         kernels = self.head.fc_mask(self.decoder.norm(embeds))
         return torch.einsum('bqc,bchw->bqhw', kernels, mask_features)
 
-    def select_queries(self, value: Tensor,
-                       spatial_shapes: Tensor
-                       ) -> Tuple[Tensor, Tensor, Tensor]:
+    def select_queries(
+            self, value: Tensor,
+            spatial_shapes: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
         """Take the encoder tokens that look most like an object.
 
         Args:

@@ -64,13 +64,16 @@ class MaskDINODecoder(BaseModule):
         self.ref_point_head = MLP(embed_dims * 2, embed_dims, embed_dims, 2)
         self.norm = nn.LayerNorm(embed_dims)
 
-    def forward(
-            self, query: Tensor, value: Tensor, boxes: Tensor,
-            spatial_shapes: Tensor, level_start_index: Tensor,
-            valid_ratios: Tensor, reg_branch: nn.Module,
-            self_attn_mask: Optional[Tensor],
-            last_only: bool = False
-    ) -> Tuple[List[Tensor], List[Tensor]]:
+    def forward(self,
+                query: Tensor,
+                value: Tensor,
+                boxes: Tensor,
+                spatial_shapes: Tensor,
+                level_start_index: Tensor,
+                valid_ratios: Tensor,
+                reg_branch: nn.Module,
+                self_attn_mask: Optional[Tensor],
+                last_only: bool = False) -> Tuple[List[Tensor], List[Tensor]]:
         """Refine queries and boxes layer by layer.
 
         Args:

@@ -7,8 +7,7 @@ from mmcv.ops import point_sample
 from mmdet.models.layers import MLP
 from mmdet.models.task_modules.assigners import BaseAssigner
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
-from mmdet.utils import (ConfigType, OptConfigType, OptMultiConfig,
-                         reduce_mean)
+from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig, reduce_mean
 from mmengine.model import BaseModule, bias_init_with_prob
 from mmengine.structures import InstanceData
 from torch import Tensor, nn

@@ -34,7 +34,7 @@ class ConvBNFolding:
         self._folded.clear()
 
     def __call__(self, network: nn.Module, images: Tensor) -> Any:
-        """Run ``network``, folded where no gradients are recorded.
+        """Run ``network``, folded in evaluation without gradients.
 
         Args:
             network (nn.Module): Always the same network.
@@ -43,7 +43,7 @@ class ConvBNFolding:
         Returns:
             Any: What the network returns.
         """
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or network.training:
             return network(images)
         if self._pairs is None:
             self._pairs = find_pairs(network, images[:1])
@@ -65,13 +65,12 @@ class ConvBNFolding:
     def _fold(self, conv: nn.Conv2d, norm: nn.Module,
               layout: torch.memory_format) -> Tuple[Tensor, Tensor]:
         """Weight and bias of both together, computed when they change."""
-        tensors = [
-            tensor for tensor in (conv.weight, conv.bias, norm.weight,
-                                  norm.bias, norm.running_mean,
-                                  norm.running_var) if tensor is not None
-        ]
-        state = (layout, *[(tensor.data_ptr(), tensor._version)
-                           for tensor in tensors])
+        tensors = (conv.weight, conv.bias, norm.weight, norm.bias,
+                   norm.running_mean, norm.running_var)
+        state = (layout, *[
+            None if tensor is None else (tensor.data_ptr(), tensor._version)
+            for tensor in tensors
+        ])
         if conv not in self._folded or self._folded[conv][0] != state:
             with torch.inference_mode(False), torch.no_grad():
                 weight, bias = fold(conv, norm)

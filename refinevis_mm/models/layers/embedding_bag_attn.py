@@ -8,7 +8,7 @@ neighbours of each point of ``attention * bilinear weight * value``: one
 Shape legend: N values, J = heads * levels * points columns of a query.
 """
 from functools import lru_cache
-from typing import List, NamedTuple, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -33,15 +33,15 @@ class _Grid(NamedTuple):
     Attributes:
         last (Tensor): Greatest first neighbour in x and y, w - 2 and h - 2,
             at least 0, has shape (2, J).
-        single (Tensor): 1 where the level is one cell wide or high, else 0,
-            has shape (2, J); None where no level is.
+        single (Tensor, optional): 1 where the level is one cell wide or
+            high, else 0, has shape (2, J); None if no level is.
         width (Tensor): Width of the level in cells, has shape (J, ).
         rows (Tensor): int32 table row of the four corners of the level's
             first cell, has shape (4, J).
     """
 
     last: Tensor
-    single: Tensor
+    single: Optional[Tensor]
     width: Tensor
     rows: Tensor
 
@@ -55,9 +55,9 @@ def _make_grid(shapes: Shapes, num_heads: int, num_points: int,
         height, width = torch.tensor(shapes, device=device).unbind(1)
         start = (height * width).cumsum(0) - height * width
 
-        def columns(level: Tensor) -> Tensor:
-            return level.repeat_interleave(num_points, -1).repeat(
-                *[1] * (level.dim() - 1), num_heads)
+        def columns(levels: Tensor) -> Tensor:
+            return torch.cat([levels.repeat_interleave(num_points, -1)] *
+                             num_heads, -1)
 
         sizes = torch.stack([width, height])
         steps = torch.stack([torch.ones_like(width), width]) * (sizes > 1)
@@ -196,8 +196,7 @@ def _slopes(cells: _Neighbours) -> Tuple[Tensor, Tensor]:
     return before.sub_(between), between - after
 
 
-def _point_grads(cells: _Neighbours, weights: Tensor,
-                 dots: Tuple[Tensor, ...],
+def _point_grads(cells: _Neighbours, weights: Tensor, dots: Tuple[Tensor, ...],
                  grid: _Grid) -> Tuple[Tensor, Tensor]:
     """Gradients of points (Q, 2, J) and weights (Q, J)."""
     near, far = _slopes(cells)
@@ -230,11 +229,10 @@ def _scatter(grad: Tensor, positions: Tensor, cells: _Neighbours,
     counts = torch.bincount(first_row.flatten(), minlength=num_rows)
     starts = counts.cumsum(0) - counts
     result = grad.new_zeros(num_rows, grad.shape[1])
+    distances = (cells.near, cells.far)
     for right, down in CORNERS:
-        corner = _times_weight(weights,
-                               (cells.far if right else cells.near)[:, 0])
-        corner = _times_weight(corner,
-                               (cells.far if down else cells.near)[:, 1])
+        column = _times_weight(weights, distances[right][:, 0])
+        corner = _times_weight(column, distances[down][:, 1])
         sums = F.embedding_bag(
             bags,
             grad,
@@ -260,8 +258,8 @@ def _backward_single(grad: Tensor, value: Tensor, points: Tensor,
     grad = grad.reshape(len(grad) * num_heads, -1).contiguous()
     cells = _find_neighbours(points, grid)
     positions = _find_cells(cells, grid)
-    dots = _dots_with_values(grad, value,
-                             _bag_rows(positions, grid, num_heads))
+    rows = _bag_rows(positions, grid, num_heads)
+    dots = _dots_with_values(grad, value, rows)
     value_grad = _scatter(grad, positions, cells, weights, grid, shapes,
                           num_heads)
     return value_grad, *_point_grads(cells, weights, dots, grid)

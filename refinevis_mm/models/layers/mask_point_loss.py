@@ -8,6 +8,9 @@ from mmdet.models.losses import CrossEntropyLoss, DiceLoss
 from mmdet.models.utils import get_uncertain_point_coords_with_randomness
 from torch import Tensor, nn
 
+# Masks of full size that exist in fp32 at once.
+MASK_CHUNK = 16
+
 
 class MaskPointLoss(nn.Module):
     """Binary cross entropy and Dice on PointRend points.
@@ -60,9 +63,21 @@ class MaskPointLoss(nn.Module):
             points = get_uncertain_point_coords_with_randomness(
                 mask_logits, None, self.num_points, self.oversample_ratio,
                 self.importance_sample_ratio)
-            targets = point_sample(gt_masks[:, None].float(), points)[:, 0]
+            targets = _sample_masks(gt_masks, points)
         logits = point_sample(mask_logits, points)[:, 0]  # (P, num_points)
         return dict(
             loss_mask=self.loss_mask(
                 logits, targets, avg_factor=avg_factor * self.num_points),
             loss_dice=self.loss_dice(logits, targets, avg_factor=avg_factor))
+
+
+def _sample_masks(masks: Tensor, points: Tensor) -> Tensor:
+    """Sample bool masks (P, H, W) at points (P, n, 2), has shape (P, n).
+
+    A few masks at a time: all of them in fp32 may take gigabytes.
+    """
+    return torch.cat([
+        point_sample(mask[:, None].float(), point)[:, 0]
+        for mask, point in zip(
+            masks.split(MASK_CHUNK), points.split(MASK_CHUNK))
+    ])

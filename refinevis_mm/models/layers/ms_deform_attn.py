@@ -74,18 +74,19 @@ BACKENDS: Dict[str, Callable] = {
 }
 
 
-def select_backend(device: torch.device, needs_grad: bool) -> str:
+def select_backend(device: torch.device, needs_grad: bool = False) -> str:
     """Name the backend that computes deformable attention.
 
     A GPU takes mmcv's CUDA op where mmcv is compiled. Otherwise
     ``torch_ms_deform_attn`` is taken where that package is installed, else
-    ``embedding_bag`` for inference and mmcv's PyTorch loop for training,
-    whose backward pass is faster. The environment variable
+    ``embedding_bag``, for inference and training. mmcv's PyTorch loop is the
+    reference for the others. The environment variable
     ``REFINEVIS_MSDA_BACKEND`` overrides the choice.
 
     Args:
         device (torch.device): Device of the value tensor.
-        needs_grad (bool): Whether gradients will be asked for.
+        needs_grad (bool): Whether gradients will be asked for; every backend
+            has them, so it changes nothing at present. Defaults to False.
 
     Returns:
         str: A key of ``BACKENDS``.
@@ -103,7 +104,7 @@ def select_backend(device: torch.device, needs_grad: bool) -> str:
         return 'mmcv_cuda'
     if HAS_TORCH_MS_DEFORM_ATTN:
         return 'torch_ms_deform_attn'
-    return 'mmcv_pytorch' if needs_grad else 'embedding_bag'
+    return 'embedding_bag'
 
 
 class MultiScaleDeformableAttention(_MMCVMultiScaleDeformableAttention):
@@ -155,9 +156,7 @@ class MultiScaleDeformableAttention(_MMCVMultiScaleDeformableAttention):
             value = value.masked_fill(key_padding_mask[..., None], 0.0)
         value = value.unflatten(-1, (self.num_heads, -1)).float()
         weights = self._predict_weights(query)
-        needs_grad = torch.is_grad_enabled() and (value.requires_grad
-                                                  or query.requires_grad)
-        backend = select_backend(value.device, needs_grad)
+        backend = select_backend(value.device)
         if backend == 'embedding_bag':
             shapes = _as_tuples(spatial_shapes)
             points = self._predict_points(query, reference_points, shapes)
@@ -208,8 +207,8 @@ class MultiScaleDeformableAttention(_MMCVMultiScaleDeformableAttention):
             for param in (self.sampling_offsets.weight,
                           self.sampling_offsets.bias)
         ]
-        offsets = F.linear(query, weight, bias).float().unflatten(
-            -1, (2, self.num_heads, -1))
+        offsets = F.linear(query, weight,
+                           bias).float().unflatten(-1, (2, self.num_heads, -1))
         sizes = offsets.new_tensor(shapes).flip(-1)
         references = reference_points.float()
         centres = self._per_column(references[..., :2] * sizes - 0.5)

@@ -38,8 +38,8 @@ def test_loss_and_cost():
     assert loss.item() == pytest.approx((2 * (1 - value) + same) / 4, abs=1e-5)
     loss.backward()
     assert torch.isfinite(pred.grad).all()
-    cost = GIoUCost(weight=3.0)(
-        InstanceData(bboxes=pred.detach()), InstanceData(bboxes=target[:1]))
+    cost = GIoUCost(weight=3.0)(InstanceData(bboxes=pred.detach()),
+                                InstanceData(bboxes=target[:1]))
     assert cost.shape == (2, 1)
     assert cost[0, 0].item() == pytest.approx(-3 * value, abs=1e-5)
 

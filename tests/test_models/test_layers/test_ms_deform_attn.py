@@ -3,28 +3,47 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from mmcv.ops.multi_scale_deform_attn import \
+    MultiScaleDeformableAttention as MMCVAttention
 from torch.testing import assert_close
 
+from refinevis_mm.compat.mmcv_lite import has_compiled_ops
+from refinevis_mm.models.layers import embedding_bag_attn
 from refinevis_mm.models.layers.ms_deform_attn import (
-    BACKEND_ENV, BACKENDS, MultiScaleDeformableAttention, select_backend)
+    BACKEND_ENV, BACKENDS, MultiScaleDeformableAttention, _softmax_of_few,
+    select_backend)
 
 CPU = torch.device('cpu')
 CPU_BACKENDS = ['embedding_bag', 'mmcv_pytorch'] + (
     ['torch_ms_deform_attn'] if find_spec('torch_ms_deform_attn') else [])
+# odd and even sizes, levels of one cell, one row and one column
+SHAPES = [[5, 7], [4, 4], [1, 1], [1, 3], [2, 1]]
 
 
-def _inputs(dtype=torch.float32):
-    """Odd level sizes; a fifth of the points outside of the picture."""
+def _inputs(shapes=SHAPES, num_points=4, batch=2, dtype=torch.float32):
+    """A third of the points lie outside of the picture."""
     torch.manual_seed(0)
-    shapes = torch.tensor([[5, 7], [3, 4], [1, 1]])
-    starts = torch.tensor([0, 35, 47])
-    value = torch.randn(2, 48, 2, 4, dtype=dtype, requires_grad=True)
-    locations = (torch.rand(2, 6, 2, 3, 4, 2, dtype=dtype) * 1.4 -
-                 0.2).requires_grad_()
-    weights = torch.rand(
-        2, 6, 2, 12, dtype=dtype).softmax(-1).view(2, 6, 2, 3,
-                                                   4).requires_grad_()
-    return value, shapes, starts, locations, weights
+    levels, shapes = len(shapes), torch.tensor(shapes)
+    sizes = shapes.prod(1)
+    value = torch.randn(
+        batch, sizes.sum(), 2, 4, dtype=dtype, requires_grad=True)
+    locations = (
+        torch.rand(batch, 6, 2, levels, num_points, 2, dtype=dtype) * 1.6 -
+        0.3).requires_grad_()
+    weights = torch.randn(batch, 6, 2, levels * num_points, dtype=dtype)
+    weights = weights.softmax(-1).view(locations.shape[:-1])
+    return (value, shapes, sizes.cumsum(0) - sizes, locations,
+            weights.detach().requires_grad_())
+
+
+def _run(name, inputs):
+    """Output and the three gradients."""
+    inputs = [
+        x.detach().clone().requires_grad_(x.requires_grad) for x in inputs
+    ]
+    out = BACKENDS[name](*inputs)
+    (out * torch.arange(out.numel()).view_as(out).cos()).sum().backward()
+    return [out.detach()] + [inputs[i].grad for i in (0, 3, 4)]
 
 
 def test_single_point_by_hand():
@@ -41,26 +60,121 @@ def test_single_point_by_hand():
 
 @pytest.mark.parametrize('name',
                          [n for n in CPU_BACKENDS if n != 'mmcv_pytorch'])
-def test_backends_agree_forward_and_backward(name):
-    results = {}
-    for backend in ('mmcv_pytorch', name):
-        inputs = _inputs()
-        out = BACKENDS[backend](*inputs)
-        (out * torch.arange(out.numel()).view_as(out).cos()).sum().backward()
-        results[backend] = (out.detach(), inputs[0].grad, inputs[3].grad,
-                            inputs[4].grad)
-    for ours, reference in zip(results[name], results['mmcv_pytorch']):
+@pytest.mark.parametrize('options', [
+    dict(),
+    dict(batch=1),
+    dict(shapes=[[6, 3]], num_points=1),
+    dict(shapes=[[1, 1]], num_points=1),
+    dict(dtype=torch.float64),
+])
+def test_backends_agree_forward_and_backward(name, options):
+    inputs = _inputs(**options)
+    for ours, reference in zip(
+            _run(name, inputs), _run('mmcv_pytorch', inputs)):
         assert_close(ours, reference, atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize('name', CPU_BACKENDS)
+def test_points_outside_see_and_move_nothing(name):
+    value, shapes, starts, locations, weights = _inputs()
+    locations = (locations.detach().sign() * 7).requires_grad_()
+    out, *grads = _run(name, (value, shapes, starts, locations, weights))
+    assert not out.any()
+    assert not any(grad.any() for grad in grads)
+
+
+def test_chunks_of_queries_change_nothing(monkeypatch):
+    inputs = _inputs()
+    whole = _run('embedding_bag', inputs)
+    monkeypatch.setattr(embedding_bag_attn, 'CHUNK_POINTS', 100)
+    for ours, reference in zip(_run('embedding_bag', inputs), whole):
+        assert torch.equal(ours, reference)
+
+
+def test_embedding_bag_first_used_in_inference_mode():
+    """Remembered constants must serve training afterwards."""
+    embedding_bag_attn._make_grid.cache_clear()
+    inputs = _inputs()
+    with torch.inference_mode():
+        BACKENDS['embedding_bag'](*inputs)
+    assert all(grad is not None for grad in _run('embedding_bag', inputs))
+
+
+def test_embedding_bag_remembers_a_bounded_number_of_sizes():
+    limit = embedding_bag_attn.MAX_CACHED_SIZES
+    for width in range(1, limit + 5):
+        BACKENDS['embedding_bag'](*_inputs([[2, width]], 1, 1))
+    assert embedding_bag_attn._make_grid.cache_info().currsize == limit
+
+
+def test_nan_point_gives_nan_and_no_crash():
+    value, shapes, starts, locations, weights = _inputs()
+    locations = locations.detach()
+    locations[0, 2, 1, 0, 3, 0] = float('nan')
+    out = BACKENDS['embedding_bag'](value, shapes, starts, locations, weights)
+    bad = out.isnan().view(2, 6, 2, 4).any(-1)
+    assert bad.sum() == 1 and bad[0, 2, 1]
+
+
+@pytest.mark.parametrize('last', [2, 4])
+@pytest.mark.parametrize('batch', [1, 3])
+def test_module_is_mmcv_with_any_backend(monkeypatch, last, batch):
+    """Same keys, same output, same gradients of every parameter."""
+    options = dict(
+        embed_dims=8,
+        num_heads=2,
+        num_levels=2,
+        num_points=3,
+        dropout=0.0,
+        batch_first=True)
+    torch.manual_seed(0)
+    reference = MMCVAttention(**options)
+    for param in reference.parameters():
+        torch.nn.init.normal_(param, std=0.5)
+    shapes, starts = torch.tensor([[3, 5], [2, 2]]), torch.tensor([0, 15])
+    inputs = dict(
+        query=torch.randn(batch, 4, 8),
+        value=torch.randn(batch, 19, 8),
+        query_pos=torch.randn(batch, 4, 8),
+        key_padding_mask=torch.rand(batch, 19) < 0.2,
+        reference_points=torch.rand(batch, 4, 2, last),
+        spatial_shapes=shapes,
+        level_start_index=starts)
+    expected = reference(**inputs)
+    expected.cos().sum().backward()
+    for name in CPU_BACKENDS:
+        monkeypatch.setenv(BACKEND_ENV, name)
+        attn = MultiScaleDeformableAttention(**options)
+        attn.load_state_dict(reference.state_dict())
+        out = attn(**inputs)
+        assert_close(out, expected, atol=2e-5, rtol=1e-4, msg=name)
+        out.cos().sum().backward()
+        for ours, theirs in zip(attn.parameters(), reference.parameters()):
+            assert_close(ours.grad, theirs.grad, atol=2e-4, rtol=1e-3)
+
+
+def test_short_softmax_is_softmax():
+    logits = torch.tensor([[300.0, -300.0, 299.0], [1.0, 2.0, 3.0]])
+    logits.requires_grad_()
+    ours = _softmax_of_few(logits)
+    assert_close(ours, logits.softmax(-1))
+    grads = [
+        torch.autograd.grad((out * torch.arange(3)).sum(), logits)[0]
+        for out in (ours, logits.softmax(-1))
+    ]
+    assert_close(*grads)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
-def test_cuda_op_agrees():
+def test_backends_agree_on_a_gpu():
     inputs = [x.detach().cuda() for x in _inputs()]
-    assert_close(
-        BACKENDS['mmcv_cuda'](*inputs).cpu(),
-        BACKENDS['mmcv_pytorch'](*inputs).cpu(),
-        atol=1e-4,
-        rtol=1e-3)
+    names = ['embedding_bag'] + ['mmcv_cuda'] * has_compiled_ops()
+    for name in names:
+        assert_close(
+            BACKENDS[name](*inputs).cpu(),
+            BACKENDS['mmcv_pytorch'](*inputs).cpu(),
+            atol=1e-4,
+            rtol=1e-3)
 
 
 def test_half_precision_is_computed_in_fp32():
@@ -85,10 +199,10 @@ def test_choice_of_backend(monkeypatch):
     expected = 'torch_ms_deform_attn'
     if find_spec('torch_ms_deform_attn') is None:
         expected = 'embedding_bag'
-        assert select_backend(CPU, needs_grad=True) == 'mmcv_pytorch'
-    assert select_backend(CPU, needs_grad=False) == expected
+    assert select_backend(CPU) == expected
+    assert select_backend(CPU, needs_grad=True) == expected
     monkeypatch.setenv(BACKEND_ENV, 'mmcv_pytorch')
-    assert select_backend(CPU, needs_grad=False) == 'mmcv_pytorch'
+    assert select_backend(CPU) == 'mmcv_pytorch'
     monkeypatch.setenv(BACKEND_ENV, 'nonsense')
     with pytest.raises(ValueError, match="got 'nonsense'"):
-        select_backend(CPU, needs_grad=False)
+        select_backend(CPU)

@@ -1,0 +1,138 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from refinevis_mm.models.layers.ms_deform_attn import BACKEND_ENV
+from tests.demo_clips import tiny_model_cfg
+
+# so that noise makes tracklets
+NO_THRESHOLDS = [
+    f'model.tracker.{name}=0.0'
+    for name in ('select_score_thr', 'init_score_thr', 'new_score_thr')
+]
+TOOL = Path(__file__).parents[2] / 'tools/analysis_tools/benchmark.py'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('benchmark', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(tool, tmp_path, monkeypatch):
+    """Run the tool on the tiny model, as a video model or as a detector."""
+    monkeypatch.setenv(BACKEND_ENV, 'mmcv_pytorch')  # undone after the test
+
+    def run_tool(*args, detector=False):
+        model = tiny_model_cfg()
+        if detector:
+            model = dict(
+                type='refinevis_mm.FrameModelDetector',
+                frame_model=model.frame_model)
+        path = str(tmp_path / 'config.py')
+        Config(dict(default_scope='mmdet', model=model)).dump(path)
+        args = [
+            path, '--shape', '64', '96', '--repeats', '3', '--warmup', '1',
+            *args
+        ]
+        return tool.run_benchmark(tool.parse_args(args))
+
+    return run_tool
+
+
+def test_time_inside_a_stage_counts_once(tool):
+    timer = tool.StageTimer(torch.device('cpu'))
+    clock = iter([0, 1, 3, 7, 10, 20])  # outer 0..20, inner 1..3 and 7..10
+    timer.now = lambda: next(clock)
+    inner = timer.timed('inner', lambda: None)
+
+    def outer():
+        inner()
+        inner()
+
+    assert timer.measure(outer) == {'inner': 5, 'other': 15, 'total': 20}
+
+
+def test_summary_by_hand(tool):
+    runs = [dict(backbone=t, total=t) for t in (0.004, 0.001, 0.002, 0.003)]
+    runs.append(dict(backbone=0.005, decoder=0.1, total=0.105))
+    stages = tool.summarise(runs)
+    assert list(stages) == ['backbone', 'decoder', 'total']
+    assert stages['backbone'] == dict(
+        median=pytest.approx(3),
+        q1=pytest.approx(2),
+        q3=pytest.approx(4),
+        min=1)
+    assert stages['decoder']['median'] == 0
+
+
+@pytest.mark.parametrize('detector', [False, True])
+def test_inference(tool, run, detector):
+    args = ['--backend', 'embedding_bag']
+    if not detector:
+        args += ['--cfg-options', *NO_THRESHOLDS]
+    report = run(*args, detector=detector)
+    stages = report['stages']
+    expected = {
+        'backbone', 'encoder', 'query selection', 'decoder',
+        'heads and post-processing', 'other', 'total'
+    }
+    if not detector:
+        expected |= {'association', 'TAR'}
+        assert report['tracklets'] >= 1
+    assert set(stages) == expected
+    assert all(
+        0 < times['min'] <= times['q1'] <= times['median'] <= times['q3']
+        for times in stages.values())
+    assert report['setup']['backend'] == 'embedding_bag'
+    assert os.environ[BACKEND_ENV] == 'embedding_bag'
+    assert report['memory']['peak_rss_mib'] > 50
+    text = tool.format_report(json.loads(json.dumps(report)))
+    for word in ('query selection', 'peak_rss', 'quartiles', '64, 96',
+                 f'torch {torch.__version__}'):
+        assert word in text
+
+
+@pytest.mark.parametrize('detector', [False, True])
+def test_training(run, detector):
+    report = run(
+        '--train', '--objects', '2', '--batch-size', '2', detector=detector)
+    stages = report['stages']
+    assert {'matching and losses', 'backward', 'optimiser'} <= set(stages)
+    assert ('TAR' in stages) == (not detector)
+    assert stages['backward']['min'] > 0
+    assert report['setup']['batch_size'] == 2
+
+
+def test_pretrained_weights_are_not_fetched(tool):
+    cfg = dict(a=[], init_cfg=None, b=dict(init_cfg=dict(type='Pretrained')))
+    tool._drop_pretrained(cfg)
+    assert cfg == dict(a=[], init_cfg=None, b=dict(init_cfg=None))
+
+
+@pytest.mark.parametrize('args, message', [
+    (['c.py', '--repeats', '0'], '--repeats must be at least 1, got 0'),
+    (['c.py', '--shape', '16', '64'], 'at least 32 x 32'),
+    (['c.py', '--backend', 'fast'], "invalid choice: 'fast'"),
+])
+def test_wrong_arguments(tool, capsys, args, message):
+    with pytest.raises(SystemExit) as error:
+        tool.parse_args(args)
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_no_model(tool, tmp_path):
+    path = tmp_path / 'empty.py'
+    path.write_text('x = 1')
+    with pytest.raises(ValueError, match='must have a "model"'):
+        tool.run_benchmark(tool.parse_args([str(path)]))
