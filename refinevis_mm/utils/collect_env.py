@@ -21,7 +21,7 @@ def collect_env() -> Dict[str, str]:
     Returns:
         dict[str, str]: mmcv's report plus MMDetection, refinevis_mm, whether
         mmcv has compiled operators, and the backend of multi-scale
-        deformable attention per device, for inference and for training.
+        deformable attention per device.
     """
     from mmcv.utils import collect_env as mmcv_collect_env
 
@@ -33,9 +33,8 @@ def collect_env() -> Dict[str, str]:
     env['refinevis_mm'] = __version__
     devices = ['cpu'] + ['cuda'] * torch.cuda.is_available()
     for device in devices:
-        for purpose in ('inference', 'training'):
-            env[f'Deformable attention, {device} {purpose}'] = select_backend(
-                torch.device(device), needs_grad=purpose == 'training')
+        env[f'Deformable attention, {device}'] = select_backend(
+            torch.device(device))
     return env
 
 

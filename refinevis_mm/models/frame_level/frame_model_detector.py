@@ -3,6 +3,7 @@
 from typing import Dict, Tuple
 
 import torch
+import torch.nn.functional as F
 from mmdet.models.detectors import BaseDetector
 from mmdet.structures import OptSampleList, SampleList
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
@@ -173,9 +174,10 @@ class FrameModelDetector(BaseDetector):
                                               output.boxes[row:row + 1, inds])
             logits = resize_masks(logits[0].float(), meta).flatten(1)
             inside = logits > 0
-            area = inside.sum(1)
-            mask_scores.append(
-                (logits.sigmoid_() * inside).sum(1) / (area + AREA_EPS))
+            area = inside.sum(1, dtype=torch.int32)
+            # the sigmoid of -inf is 0: only the inside counts
+            logits = F.threshold_(logits, 0, -torch.inf).sigmoid_()
+            mask_scores.append(logits.sum(1) / (area + AREA_EPS))
             masks.append(inside.unflatten(1, tuple(meta['ori_shape'][:2])))
         return torch.cat(masks), torch.cat(mask_scores)
 

@@ -74,19 +74,16 @@ BACKENDS: Dict[str, Callable] = {
 }
 
 
-def select_backend(device: torch.device, needs_grad: bool = False) -> str:
+def select_backend(device: torch.device) -> str:
     """Name the backend that computes deformable attention.
 
-    A GPU takes mmcv's CUDA op where mmcv is compiled. Otherwise
-    ``torch_ms_deform_attn`` is taken where that package is installed, else
-    ``embedding_bag``, for inference and training. mmcv's PyTorch loop is the
-    reference for the others. The environment variable
+    A GPU takes mmcv's CUDA op where mmcv is compiled, else mmcv's PyTorch
+    loop. A CPU takes ``torch_ms_deform_attn`` where that package is
+    installed, else ``embedding_bag``. The environment variable
     ``REFINEVIS_MSDA_BACKEND`` overrides the choice.
 
     Args:
         device (torch.device): Device of the value tensor.
-        needs_grad (bool): Whether gradients will be asked for; every backend
-            has them, so it changes nothing at present. Defaults to False.
 
     Returns:
         str: A key of ``BACKENDS``.
@@ -100,8 +97,8 @@ def select_backend(device: torch.device, needs_grad: bool = False) -> str:
             raise ValueError(f'{BACKEND_ENV} must be one of '
                              f'{sorted(BACKENDS)}, got {name!r}')
         return name
-    if torch.device(device).type == 'cuda' and has_compiled_ops():
-        return 'mmcv_cuda'
+    if torch.device(device).type == 'cuda':
+        return 'mmcv_cuda' if has_compiled_ops() else 'mmcv_pytorch'
     if HAS_TORCH_MS_DEFORM_ATTN:
         return 'torch_ms_deform_attn'
     return 'embedding_bag'
