@@ -332,8 +332,8 @@ def _build_as_the_paper(**options):
     return model
 
 
-@pytest.mark.parametrize('clips', [[two_object_clip(), empty_clip()],
-                                   [empty_clip()]])
+@pytest.mark.parametrize('clips',
+                         [[two_object_clip(), empty_clip()], [empty_clip()]])
 def test_training_as_in_the_paper(clips):
     model = _build_as_the_paper()
     losses = model.loss(torch.randn(len(clips), 2, 3, 64, 96), clips)
