@@ -143,7 +143,10 @@ class RefineVIS(BaseMOTModel):
         self.frame_model = MODELS.build(frame_model)
         self.association_head = MODELS.build(association_head)
         self.pair_selector = TASK_UTILS.build(pair_selector)
-        self.tracker = MODELS.build(tracker)
+        # A saved state of other dimensions is refused when it is loaded.
+        self.tracker = MODELS.build(
+            tracker,
+            default_args=dict(embed_dims=self.association_head.embed_dims))
         self.tar_head = None if tar_head is None else MODELS.build(tar_head)
         self.association_cdn = None if association_cdn is None else \
             MODELS.build(association_cdn)

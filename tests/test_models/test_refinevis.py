@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from refinevis_mm.models.association import IoUPairSelector
+from refinevis_mm.models.association import (ContrastiveTracker,
+                                             IoUPairSelector)
 from refinevis_mm.models.refinevis import covered_by_detections
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import FrameTracks
@@ -300,6 +301,13 @@ def test_video_must_start_at_frame_0():
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         _build(**options)
+
+
+def test_tracker_refuses_a_state_of_other_dimensions():
+    model = _build()
+    other = ContrastiveTracker(embed_dims=16).state_dict()
+    with pytest.raises(ValueError, match='16'):
+        model.tracker.load_state_dict(other)
 
 
 def test_idol_is_refinevis_without_refinement():
