@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from refinevis_mm.models.association import (ContrastiveTracker,
-                                             IoUPairSelector)
+from refinevis_mm.models.association import ContrastiveTracker, IoUPairSelector
 from refinevis_mm.models.refinevis import covered_by_detections
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import FrameTracks
