@@ -18,9 +18,8 @@ import numpy as np
 from pycocotools import mask as mask_utils
 from scipy.optimize import linear_sum_assignment
 
-from .vis_eval import (PathOrObject, Tube, _num_frames, _to_rles,
-                       check_ground_truth, check_results, load_json,
-                       mask_areas)
+from .vis_eval import (PathOrObject, Tube, check_ground_truth, check_results,
+                       load_json, mask_areas, num_frames_of, to_rles)
 
 
 def evaluate_identity(gt: PathOrObject,
@@ -115,11 +114,11 @@ def evaluate_identity(gt: PathOrObject,
 def _count_video(video: dict, rows: List[dict], anns: List[dict],
                  iou_thr: float) -> Dict[str, int]:
     """Counts of one video, the keys are those of ``per_video``."""
-    num_frames = _num_frames(video)
+    num_frames = num_frames_of(video)
     objs, crowds = [], []
     for ann in anns:
-        (crowds if ann.get('iscrowd') else objs).append(_to_rles(video, ann))
-    dets = _distinct_tubes([_to_rles(video, row) for row in rows], num_frames)
+        (crowds if ann.get('iscrowd') else objs).append(to_rles(video, ann))
+    dets = _distinct_tubes([to_rles(video, row) for row in rows], num_frames)
     det_areas, obj_areas, crowd_areas = (
         mask_areas(tubes, num_frames) for tubes in (dets, objs, crowds))
 

@@ -232,7 +232,7 @@ def _check_unique_ids(rows: Sequence[dict], kind: str) -> None:
         seen.add(row['id'])
 
 
-def _num_frames(video: dict) -> int:
+def num_frames_of(video: dict) -> int:
     """Number of frames of a video of the annotation file."""
     return video['length'] if 'length' in video else len(video['file_names'])
 
@@ -244,10 +244,11 @@ def _check_tube(row: dict, videos: Dict[int, dict], name: str) -> None:
                          f'{row["video_id"]!r}')
     name = f'{name} (video {row["video_id"]})'
     video, tube = videos[row['video_id']], row['segmentations']
-    if not isinstance(tube, (list, tuple)) or len(tube) != _num_frames(video):
+    if not isinstance(tube,
+                      (list, tuple)) or len(tube) != num_frames_of(video):
         got = len(tube) if isinstance(tube, (list, tuple)) else tube
         raise ValueError(f'{name} needs one segmentation or null for each of '
-                         f'{_num_frames(video)} frames, got {got}')
+                         f'{num_frames_of(video)} frames, got {got}')
     height, width = video['height'], video['width']
     for frame, mask in enumerate(tube):
         if not mask or isinstance(mask, list):  # no mask, or polygons
@@ -260,7 +261,7 @@ def _check_tube(row: dict, videos: Dict[int, dict], name: str) -> None:
                              f', got {mask.get("size")} in frame {frame}')
 
 
-def _to_rles(video: dict, row: dict) -> List[Optional[dict]]:
+def to_rles(video: dict, row: dict) -> List[Optional[dict]]:
     """Masks of an object or result as compressed RLE, F in number."""
     height, width = video['height'], video['width']
     tube = []
@@ -349,8 +350,8 @@ def _match_video(video: dict, dets: List[dict],
     """
     order = np.argsort([-det['score'] for det in dets], kind='mergesort')
     dets = [dets[i] for i in order[:MAX_DETS[-1]]]
-    det_tubes = [_to_rles(video, det) for det in dets]
-    areas = mask_areas(det_tubes, _num_frames(video))
+    det_tubes = [to_rles(video, det) for det in dets]
+    areas = mask_areas(det_tubes, num_frames_of(video))
     num_masks = np.maximum((areas > 0).sum(1), 1)
     outside = _outside(areas.sum(1) / num_masks)  # (A, D)
     crowd = np.array([bool(obj.get('iscrowd')) for obj in objs], dtype=bool)
@@ -359,7 +360,7 @@ def _match_video(video: dict, dets: List[dict],
 
     ious = np.zeros((len(dets), len(objs)))
     if dets and objs:
-        obj_tubes = [_to_rles(video, obj) for obj in objs]
+        obj_tubes = [to_rles(video, obj) for obj in objs]
         ious = tube_ious(det_tubes, obj_tubes, areas,
                          mask_areas(obj_tubes, areas.shape[1]), IOU_THRS[0])
     # The official code marks a match by the object's id: 0 is no match.

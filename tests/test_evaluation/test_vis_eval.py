@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from refinevis_mm.evaluation.vis_eval import (_to_rles, evaluate_vis,
-                                              load_json, mask_areas, tube_ious)
+from refinevis_mm.evaluation.vis_eval import (evaluate_vis, load_json,
+                                              mask_areas, to_rles, tube_ious)
 
 FOLDERS = [Path(__file__).parents[1] / 'data' / 'metric']
 if 'REFINEVIS_PARITY_DIR' in os.environ:
@@ -98,7 +98,7 @@ def test_tube_ious_equal_official(case):
 
         def tubes_of(rows):
             return [
-                _to_rles(videos[video_id], row) for row in rows
+                to_rles(videos[video_id], row) for row in rows
                 if row['video_id'] == video_id
                 and row['category_id'] == category_id
             ]

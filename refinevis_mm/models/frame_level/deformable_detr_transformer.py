@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from refinevis_mm.registry import MODELS
 from ..layers.ms_deform_attn import MultiScaleDeformableAttention
 from ..layers.transformer_layers import (DeformableDecoderLayer,
-                                         DeformableEncoder, flatten_levels)
+                                         DeformableEncoder, encode_levels,
+                                         flatten_levels)
 
 
 @MODELS.register_module()
@@ -78,28 +79,8 @@ class DeformableDETREncoder(BaseModule):
         Returns:
             list[Tensor]: Encoded maps of the same shapes.
         """
-        query, shapes, starts, ratios = flatten_levels(levels)
-        pos = torch.cat([
-            self._level_positions(level, i) for i, level in enumerate(levels)
-        ], 1)
-        encoded = self.encoder(
-            query=query,
-            query_pos=pos,
-            key_padding_mask=None,
-            spatial_shapes=shapes,
-            level_start_index=starts,
-            valid_ratios=ratios)
-        sizes = [level[0, 0].numel() for level in levels]
-        return [
-            memory.transpose(1, 2).reshape_as(level)
-            for memory, level in zip(encoded.split(sizes, 1), levels)
-        ]
-
-    def _level_positions(self, level: Tensor, index: int) -> Tensor:
-        """Sine encoding plus level embedding, has shape (1, h_l * w_l, C)."""
-        not_padded = level.new_zeros((1, *level.shape[-2:]), dtype=torch.bool)
-        pos = self.positional_encoding(not_padded)
-        return pos.flatten(2).transpose(1, 2) + self.level_embed[index]
+        return encode_levels(self.encoder, levels, self.positional_encoding,
+                             self.level_embed)
 
 
 @MODELS.register_module()

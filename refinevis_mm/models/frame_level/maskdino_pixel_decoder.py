@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from refinevis_mm.registry import MODELS
 from ..layers.ms_deform_attn import MultiScaleDeformableAttention
-from ..layers.transformer_layers import DeformableEncoder, flatten_levels
+from ..layers.transformer_layers import DeformableEncoder, encode_levels
 
 
 @MODELS.register_module()
@@ -138,22 +138,8 @@ class MaskDINOPixelDecoder(BaseModule):
             (B, C, h_l, w_l).
         """
         inputs = self._project_inputs(feats)
-        value, shapes, starts, ratios = flatten_levels(inputs)
-        pos = torch.cat([
-            self._level_positions(level, i) for i, level in enumerate(inputs)
-        ], 1)
-        encoded = self.encoder(
-            query=value,
-            query_pos=pos,
-            key_padding_mask=None,
-            spatial_shapes=shapes,
-            level_start_index=starts,
-            valid_ratios=ratios)
-        levels = [
-            memory.transpose(1, 2).reshape_as(level) for memory, level in zip(
-                encoded.split([lvl[0, 0].numel()
-                               for lvl in inputs], 1), inputs)
-        ]
+        levels = encode_levels(self.encoder, inputs, self.positional_encoding,
+                               self.level_embed)
         fused = self.lateral_conv(feats[0])
         # Tokens lie channels last, but only a clone has strides that say so
         # for one image; without them interpolation changes the layout.
@@ -175,18 +161,3 @@ class MaskDINOPixelDecoder(BaseModule):
             extra = conv(extra)
             inputs.append(extra)
         return inputs
-
-    def _level_positions(self, level: Tensor, index: int) -> Tensor:
-        """Sine encoding plus level embedding, has shape (1, h_l * w_l, C)."""
-        height, width = level.shape[-2:]
-        # Half of the channels depend on the row alone, half on the column.
-        rows = self.positional_encoding(
-            level.new_zeros((1, height, 1), dtype=torch.bool))
-        columns = self.positional_encoding(
-            level.new_zeros((1, 1, width), dtype=torch.bool))
-        num_feats = self.positional_encoding.num_feats
-        pos = torch.cat([
-            rows[:, :num_feats].expand(-1, -1, -1, width),
-            columns[:, num_feats:].expand(-1, -1, height, -1)
-        ], 1)
-        return pos.flatten(2).transpose(1, 2) + self.level_embed[index]

@@ -1,9 +1,10 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """mmdet's deformable transformer layers on our deformable attention."""
-from typing import List, Optional, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 from mmcv.cnn.bricks.transformer import MultiheadAttention
+from mmdet.models.layers import SinePositionalEncoding
 from mmdet.models.layers.transformer import (
     DeformableDetrTransformerDecoderLayer, DeformableDetrTransformerEncoder,
     DeformableDetrTransformerEncoderLayer)
@@ -94,3 +95,63 @@ def flatten_levels(
     starts = sizes.cumsum(0) - sizes
     ratios = value.new_ones(len(value), len(feats), 2)
     return value, shapes, starts, ratios
+
+
+def encode_levels(encoder: DeformableEncoder, levels: Sequence[Tensor],
+                  positional_encoding: SinePositionalEncoding,
+                  level_embed: Tensor) -> List[Tensor]:
+    """Run an encoder over feature maps and give maps back.
+
+    Args:
+        encoder (:obj:`DeformableEncoder`): The encoder.
+        levels (Sequence[Tensor]): Feature maps, each (B, C, h_l, w_l).
+        positional_encoding (:obj:`SinePositionalEncoding`): Of C / 2 features
+            per axis.
+        level_embed (Tensor): Has shape (levels, C).
+
+    Returns:
+        list[Tensor]: Encoded maps of the same shapes.
+    """
+    query, shapes, starts, ratios = flatten_levels(levels)
+    pos = torch.cat([
+        level_positions(positional_encoding, level) + embed
+        for level, embed in zip(levels, level_embed)
+    ], 1)
+    encoded = encoder(
+        query=query,
+        query_pos=pos,
+        key_padding_mask=None,
+        spatial_shapes=shapes,
+        level_start_index=starts,
+        valid_ratios=ratios)
+    sizes = [level[0, 0].numel() for level in levels]
+    return [
+        memory.transpose(1, 2).reshape_as(level)
+        for memory, level in zip(encoded.split(sizes, 1), levels)
+    ]
+
+
+def level_positions(positional_encoding: SinePositionalEncoding,
+                    level: Tensor) -> Tensor:
+    """Sine encoding of the cells of a map without padding.
+
+    Args:
+        positional_encoding (:obj:`SinePositionalEncoding`): Of C / 2 features
+            per axis.
+        level (Tensor): Gives size and device, has shape (..., h_l, w_l).
+
+    Returns:
+        Tensor: Has shape (1, h_l * w_l, C).
+    """
+    height, width = level.shape[-2:]
+    # Half of the channels depend on the row alone, half on the column.
+    rows = positional_encoding(
+        level.new_zeros((1, height, 1), dtype=torch.bool))
+    columns = positional_encoding(
+        level.new_zeros((1, 1, width), dtype=torch.bool))
+    num_feats = positional_encoding.num_feats
+    pos = torch.cat([
+        rows[:, :num_feats].expand(-1, -1, -1, width),
+        columns[:, num_feats:].expand(-1, -1, height, -1)
+    ], 1)
+    return pos.flatten(2).transpose(1, 2)

@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from refinevis_mm.models.frame_level.deformable_detr_transformer import (
     DeformableDETRDecoder, DeformableDETREncoder, refine_boxes)
+from refinevis_mm.models.layers.transformer_layers import level_positions
 
 SIZES = ((6, 8), (3, 4), (2, 2), (1, 1))
 SMALL = dict(num_layers=2, embed_dims=32, num_heads=4, feedforward_channels=32)
@@ -39,7 +40,7 @@ def test_encoder_keeps_shapes_and_has_offset_positions():
         encoded = encoder(levels)
     assert [e.shape for e in encoded] == [lvl.shape for lvl in levels]
     # a cell's centre, not its end: of one column, x is 1/2 and not 1
-    pos = encoder._level_positions(levels[3], 3) - encoder.level_embed[3]
+    pos = level_positions(encoder.positional_encoding, levels[3])
     assert_close(pos[0, 0, 16:18], torch.tensor([0., -1.]), atol=1e-4, rtol=0)
 
 

@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from refinevis_mm.models.frame_level.maskdino import masks_to_boxes
+from refinevis_mm.models.layers.transformer_layers import level_positions
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import ClipTargets
 from tests.demo_clips import empty_clip, tiny_model_cfg
@@ -74,11 +75,11 @@ def test_running_again_changes_no_bit(frame_model):
 
 
 def test_positions_are_mmdets(frame_model):
-    decoder = frame_model.pixel_decoder
-    level = torch.zeros(1, 32, 5, 7)
-    sine = decoder.positional_encoding(torch.zeros(1, 5, 7, dtype=torch.bool))
-    expected = sine.flatten(2).transpose(1, 2) + decoder.level_embed[1]
-    assert torch.equal(decoder._level_positions(level, 1), expected)
+    encoding = frame_model.pixel_decoder.positional_encoding
+    sine = encoding(torch.zeros(1, 5, 7, dtype=torch.bool))
+    assert torch.equal(
+        level_positions(encoding, torch.zeros(1, 32, 5, 7)),
+        sine.flatten(2).transpose(1, 2))
 
 
 def test_boxes_of_logits_are_boxes_of_masks():
