@@ -36,7 +36,11 @@ def tiny_idol_cfg(path: str = MODEL_CONFIG) -> Config:
 def tiny_tar_head_cfg() -> dict:
     """Refinement for the tiny model: the options of RefineVIS it needs."""
     return dict(
-        tracklet_cfg=dict(score_thr=0.0, iou_thr=0.0, num_background=4),
+        tracklet_builder=dict(
+            type='refinevis_mm.MatchedTrackletBuilder',
+            score_thr=0.0,
+            iou_thr=0.0,
+            num_background=4),
         tar_head=dict(
             type='refinevis_mm.TARHead',
             embed_dims=32,

@@ -16,8 +16,9 @@ from torch import Tensor
 
 import refinevis_mm
 from refinevis_mm.compat.checkpoints import load_checkpoint_strict
-from refinevis_mm.models.refinevis import FrameResult, RefineVIS
+from refinevis_mm.models.refinevis import RefineVIS
 from refinevis_mm.registry import MODELS
+from refinevis_mm.structures import FrameResult
 
 
 def init_model(config: Union[str, Config],

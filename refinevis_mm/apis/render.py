@@ -9,8 +9,8 @@ from typing import Callable, Dict, List, Optional
 import numpy as np
 from torch import Tensor
 
-from refinevis_mm.models.refinevis import FrameResult, RefineVIS
-from refinevis_mm.structures import VideoResult, to_results_json
+from refinevis_mm.models.refinevis import RefineVIS
+from refinevis_mm.structures import FrameResult, VideoResult, to_results_json
 from refinevis_mm.visualization import (FrameSource, RefinementFigure,
                                         VideoSink, display_scale,
                                         draw_instances, output_folder,

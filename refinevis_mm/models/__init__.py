@@ -2,21 +2,22 @@
 from .association import (CenterPriorCost, ContrastiveHead, ContrastiveTracker,
                           IoUPairSelector, OTAAssigner, OTAPairSelector)
 from .denoising import (AssociationCDN, ClipCdnQueryGenerator,
-                        MaskDINODnQueryGenerator)
+                        MaskDINODnQueryGenerator, TemporalCDN)
 from .frame_level import (CondInstHead, DeformableDETRCondInst,
                           DeformableDETRDecoder, DeformableDETREncoder,
                           FrameModel, FrameModelDetector, MaskDINO,
                           MaskDINODecoder, MaskDINOHead, MaskDINOPixelDecoder)
 from .layers import GIoUCost, GIoULoss
-from .refinement import TARHead
+from .refinement import EmbeddingHeads, MatchedTrackletBuilder, TARHead
 from .refinevis import RefineVIS
 
 __all__ = [
     'AssociationCDN', 'CenterPriorCost', 'ClipCdnQueryGenerator',
     'CondInstHead', 'ContrastiveHead', 'ContrastiveTracker',
     'DeformableDETRCondInst', 'DeformableDETRDecoder', 'DeformableDETREncoder',
-    'FrameModel', 'FrameModelDetector', 'GIoUCost', 'GIoULoss',
-    'IoUPairSelector', 'MaskDINO', 'MaskDINODecoder',
-    'MaskDINODnQueryGenerator', 'MaskDINOHead', 'MaskDINOPixelDecoder',
-    'OTAAssigner', 'OTAPairSelector', 'RefineVIS', 'TARHead'
+    'EmbeddingHeads', 'FrameModel', 'FrameModelDetector', 'GIoUCost',
+    'GIoULoss', 'IoUPairSelector', 'MaskDINO', 'MaskDINODecoder',
+    'MaskDINODnQueryGenerator', 'MatchedTrackletBuilder', 'MaskDINOHead',
+    'MaskDINOPixelDecoder', 'OTAAssigner', 'OTAPairSelector', 'RefineVIS',
+    'TARHead'
 ]

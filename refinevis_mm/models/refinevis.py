@@ -12,13 +12,12 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from refinevis_mm.registry import MODELS, TASK_UTILS
-from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameTracks,
-                                     QueryMatch, VideoResult)
+from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameResult,
+                                     FrameTracks, QueryMatch, VideoResult)
 from .association.contrastive_tracker import ContrastiveTracker
-from .layers.mask_resize import resize_masks
-from .refinement.refiners import (BaseRefiner, OfflineRefiner, OnlineRefiner,
-                                  PassThroughRefiner)
-from .refinement.training_tracklets import build_training_tracklets
+from .refinement.decoding import decode_tracks
+from .refinement.embedding_heads import predict_tracks
+from .refinement.refiners import BaseRefiner, build_refiner
 
 MODES = ('online', 'offline')
 FRAME_LOSS_ON = ('first', 'all')
@@ -40,31 +39,6 @@ class StreamState:
     discarded_ids: List[int] = field(default_factory=list)
 
 
-@dataclass
-class FrameResult:
-    """Result of one frame.
-
-    Attributes:
-        frame_id (int): Position of the frame in its video.
-        ids (list[int]): Tracklet ids, N of them.
-        cls_scores (Tensor): Class probabilities, has shape (N, K).
-        real (Tensor): Bool, False where the frame model missed the object
-            and refinement recovered it, has shape (N, ).
-        masks (Tensor): Bool masks at the original size, has shape
-            (N, ori_h, ori_w).
-        discarded_ids (list[int]): Tracklets the tracker judged noise since
-            the last result: drop what earlier frames said of them before
-            adding this frame. An id may come back later.
-    """
-
-    frame_id: int
-    ids: List[int]
-    cls_scores: Tensor
-    real: Tensor
-    masks: Tensor
-    discarded_ids: List[int]
-
-
 @MODELS.register_module()
 class RefineVIS(BaseMOTModel):
     """Video instance segmentation in three stages (paper Sec. 3.1).
@@ -83,6 +57,8 @@ class RefineVIS(BaseMOTModel):
             away, in training too, and needs ``window=0``.
         association_cdn (dict, optional): :class:`AssociationCDN`, pairs of
             denoising queries (Sec. 3.5); None trains without.
+        temporal_cdn (dict, optional): :class:`TemporalCDN`, tracklets of
+            denoising queries (Sec. 3.5); None trains without.
         mode (str): 'online' or 'offline' refinement at test. Defaults to
             'online'.
         window (int): Frames W seen by TAR at test; 0 switches refinement off
@@ -90,9 +66,9 @@ class RefineVIS(BaseMOTModel):
         frame_loss_on (str): Frames that get the frame losses of Eq. (2):
             'first' as in the paper (Sec. 4.1), or 'all' for training without
             an image-level phase before. Defaults to 'first'.
-        tracklet_cfg (dict, optional): ``score_thr``, ``iou_thr`` and
-            ``num_background`` of :func:`build_training_tracklets`; needed
-            with ``tar_head``.
+        tracklet_builder (dict, optional): Tracklets for training TAR:
+            :class:`MatchedTrackletBuilder` or
+            :class:`TrackedTrackletBuilder`; needed with ``tar_head``.
         recovery_cover_thr (float): A mask recovered by refinement is left
             out if more than this share of its pixels belongs to detected
             objects; 1 keeps all, as the paper, which has no such rule.
@@ -113,8 +89,9 @@ class RefineVIS(BaseMOTModel):
                  pair_selector: ConfigType,
                  tracker: ConfigType,
                  tar_head: OptConfigType = None,
-                 tracklet_cfg: OptConfigType = None,
+                 tracklet_builder: OptConfigType = None,
                  association_cdn: OptConfigType = None,
+                 temporal_cdn: OptConfigType = None,
                  mode: str = 'online',
                  window: int = 10,
                  frame_loss_on: str = 'first',
@@ -137,9 +114,11 @@ class RefineVIS(BaseMOTModel):
         if tar_head is None and window > 0:
             raise ValueError(
                 f'window must be 0 without tar_head, got {window}')
-        if tar_head is not None and tracklet_cfg is None:
-            raise ValueError('tracklet_cfg must be given with tar_head, '
+        if tar_head is not None and tracklet_builder is None:
+            raise ValueError('tracklet_builder must be given with tar_head, '
                              'got None')
+        if tar_head is None and temporal_cdn is not None:
+            raise ValueError('temporal_cdn trains tar_head, got tar_head=None')
         self.frame_model = MODELS.build(frame_model)
         self.association_head = MODELS.build(association_head)
         self.pair_selector = TASK_UTILS.build(pair_selector)
@@ -150,7 +129,10 @@ class RefineVIS(BaseMOTModel):
         self.tar_head = None if tar_head is None else MODELS.build(tar_head)
         self.association_cdn = None if association_cdn is None else \
             MODELS.build(association_cdn)
-        self.tracklet_cfg = tracklet_cfg
+        self.temporal_cdn = None if temporal_cdn is None else \
+            TASK_UTILS.build(temporal_cdn)
+        self.tracklet_builder = None if tracklet_builder is None else \
+            TASK_UTILS.build(tracklet_builder)
         self.mode = mode
         self.window = window
         self.frame_loss_on = frame_loss_on
@@ -195,11 +177,7 @@ class RefineVIS(BaseMOTModel):
         losses.update(self._loss_association(frames, targets, matches))
         # 3. Temporal refinement
         if self.tar_head is not None:
-            tracklets = build_training_tracklets(frames, targets, matches,
-                                                 **self.tracklet_cfg)
-            losses.update(
-                self.tar_head.loss(tracklets, self.frame_model,
-                                   frames.mask_features))
+            losses.update(self._loss_refinement(frames, targets, matches))
         return losses
 
     def _loss_association(self, frames: FrameOutput,
@@ -212,13 +190,33 @@ class RefineVIS(BaseMOTModel):
         losses = self.association_head.loss(key_embeds, ref_embeds,
                                             pairs.positive, pairs.negative)
         if self.association_cdn is not None:
-            if frames.dn_queries is None:
-                raise ValueError('association_cdn needs a frame model with '
-                                 'denoising queries, got none')
+            _check_denoising(frames, 'association_cdn')
             losses.update(
                 self.association_cdn.loss(
                     self.association_head(frames.dn_embeds), frames.dn_queries,
                     targets, self.association_head))
+        return losses
+
+    def _loss_refinement(self, frames: FrameOutput, targets: List[ClipTargets],
+                         matches: List[QueryMatch]) -> Dict[str, Tensor]:
+        """Eq. (5) on tracklets of ordinary and of denoising queries."""
+        tracklets = self.tracklet_builder(frames, targets, matches)
+        losses = self.tar_head.loss(tracklets, frames.mask_features,
+                                    self.frame_model)
+        if self.temporal_cdn is not None:
+            _check_denoising(frames, 'temporal_cdn')
+            tracklets = self.temporal_cdn.tracklets(
+                frames.dn_embeds, frames.dn_queries, targets,
+                frames.cls_logits.shape[-1])
+            cdn_losses = self.tar_head.loss(
+                tracklets,
+                frames.mask_features,
+                self.frame_model,
+                prefix='loss_refine_cdn')
+            losses.update({
+                name: self.temporal_cdn.loss_weight * loss
+                for name, loss in cdn_losses.items()
+            })
         return losses
 
     def predict(self, inputs: Tensor, data_samples: TrackSampleList,
@@ -276,12 +274,8 @@ class RefineVIS(BaseMOTModel):
         """Empty state for a new video."""
         tracker = copy.deepcopy(self.tracker)
         tracker.reset()
-        if self.window == 0:
-            refiner = PassThroughRefiner
-        else:
-            refiner = OnlineRefiner if self.mode == 'online' else \
-                OfflineRefiner
-        return StreamState(tracker, refiner(self.tar_head, self.window))
+        refiner = build_refiner(self.tar_head, self.mode, self.window)
+        return StreamState(tracker, refiner)
 
     def step(self, image: Tensor, meta: dict,
              state: StreamState) -> List[FrameResult]:
@@ -377,16 +371,12 @@ class RefineVIS(BaseMOTModel):
         Returns:
             :obj:`FrameResult`: Without discarded ids.
         """
-        cls_scores = self.frame_model.classify(tracks.embeds).sigmoid()
-        mask_logits = self.frame_model.segment(tracks.embeds[None],
-                                               tracks.mask_features[None],
-                                               tracks.boxes[None])[0]
-        keep = tracks.real | ~covered_by_detections(
-            mask_logits > 0, tracks.real, self.recovery_cover_thr)
-        masks = resize_masks(mask_logits[keep], tracks.meta) > 0
-        ids = [i for i, kept in zip(tracks.ids, keep.tolist()) if kept]
-        return FrameResult(tracks.frame_id, ids, cls_scores[keep],
-                           tracks.real[keep], masks, [])
+        if self.window == 0:
+            cls_scores, masks = predict_tracks(tracks, self.frame_model)
+        else:
+            cls_scores, masks = self.tar_head.predict(tracks, self.frame_model)
+        return decode_tracks(tracks, cls_scores, masks,
+                             self.recovery_cover_thr)
 
     def _report(self, frames: List[FrameTracks],
                 state: StreamState) -> List[FrameResult]:
@@ -398,23 +388,8 @@ class RefineVIS(BaseMOTModel):
         return results
 
 
-def covered_by_detections(masks: Tensor, real: Tensor,
-                          cover_thr: float) -> Tensor:
-    """Which masks mostly repeat the detected objects of their frame.
-
-    A pixel shows one object. A mask recovered for a missed object that lies
-    on pixels of detected ones has found those instead.
-
-    Args:
-        masks (Tensor): Bool masks, has shape (N, h, w).
-        real (Tensor): Bool, True for detected objects, has shape (N, ).
-        cover_thr (float): Share of a mask's pixels, in [0, 1].
-
-    Returns:
-        Tensor: Bool, True where more than that share lies on detected
-        objects, has shape (N, ). Empty masks are not covered.
-    """
-    detected = masks[real].any(0)
-    area = masks.flatten(1).sum(1)
-    covered = (masks & detected).flatten(1).sum(1)
-    return covered > cover_thr * area
+def _check_denoising(frames: FrameOutput, name: str) -> None:
+    """Raise ValueError if a part needs denoising queries in vain."""
+    if frames.dn_queries is None:
+        raise ValueError(f'{name} needs a frame model with denoising '
+                         'queries, got none')

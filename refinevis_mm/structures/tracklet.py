@@ -45,7 +45,10 @@ class FrameTracks:
 
 @dataclass
 class TrackletBatch:
-    """Training tracklets of a batch with their targets, positives first.
+    """Training tracklets of a batch with their targets.
+
+    The first M of the N tracklets have mask targets. Many of them may follow
+    the same object, so its masks are held once.
 
     Attributes:
         embeds (Tensor): Object embeddings, zero where the tracklet has no
@@ -55,11 +58,14 @@ class TrackletBatch:
         frame_inds (Tensor): Position of the frames in their video, has shape
             (N, T).
         clip_inds (Tensor): Clip of each tracklet, has shape (N, ).
-        labels (Tensor): Class indices, K for background, has shape (N, ).
-        present (Tensor): Bool, whether the object of a positive tracklet is
-            visible in a frame, has shape (P, T).
-        masks (Tensor): Bool target masks of the positive tracklets, empty
-            where the object is not visible, has shape (P, T, H, W).
+        labels (Tensor): Class indices, K for a tracklet that follows no
+            object, has shape (N, ).
+        present (Tensor): Bool, whether the object is visible in a frame,
+            False for tracklets without one, has shape (N, T).
+        masks (Tensor): Bool masks of U objects, empty where an object is not
+            visible, has shape (U, T, H, W).
+        mask_inds (Tensor): Object in ``masks`` of the first M tracklets, -1
+            for a mask that must be empty in all frames, has shape (M, ).
     """
 
     embeds: Tensor
@@ -69,11 +75,17 @@ class TrackletBatch:
     labels: Tensor
     present: Tensor
     masks: Tensor
+    mask_inds: Tensor
 
     @property
-    def num_positives(self) -> int:
-        """int: Number P of tracklets that follow an object."""
-        return len(self.present)
+    def real(self) -> Tensor:
+        """Tensor: Bool, False at zero embeddings, has shape (N, T)."""
+        return self.embeds.detach().ne(0).any(-1)
+
+    @property
+    def num_masked(self) -> int:
+        """int: Number M of tracklets with mask targets."""
+        return len(self.mask_inds)
 
 
 class TrackletMemory:
@@ -125,16 +137,17 @@ class TrackletMemory:
             if not any(real for _, _, real in entries)
         ])
 
-    def batch(self) -> Tuple[Tensor, Tensor, Tensor]:
+    def batch(self) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
         """All live tracklets, right-aligned and padded on the left.
 
         Returns:
-            tuple[Tensor]: Embeddings (N, W', C), frame positions (N, W') and
-            bool padding (N, W'), True where a tracklet was not born yet;
-            W' is the longest tracklet. The last column is the current frame.
+            tuple[Tensor]: Embeddings (N, W', C), frame positions (N, W'),
+            bool detection flags (N, W') and bool padding (N, W'), True where
+            a tracklet was not born yet; W' is the longest tracklet. The last
+            column is the current frame.
         """
         length = max(len(entries) for entries in self._entries.values())
-        embeds, frame_inds, padding = [], [], []
+        embeds, frame_inds, real, padding = [], [], [], []
         for entries in self._entries.values():
             missing = length - len(entries)
             rows = torch.stack([embed for _, embed, _ in entries])
@@ -142,20 +155,12 @@ class TrackletMemory:
                 torch.cat([rows.new_zeros(missing, rows.shape[1]), rows]))
             frame_inds.append([0] * missing +
                               [frame_id for frame_id, _, _ in entries])
+            real.append([False] * missing + [found for _, _, found in entries])
             padding.append([True] * missing + [False] * len(entries))
         device = embeds[0].device
         return (torch.stack(embeds), torch.tensor(frame_inds, device=device),
+                torch.tensor(real, device=device),
                 torch.tensor(padding, device=device))
-
-    def current_real(self) -> Tensor:
-        """Whether each live tracklet was detected in the current frame.
-
-        Returns:
-            Tensor: Bool, has shape (N, ), on the CPU.
-        """
-        return torch.tensor(
-            [entries[-1][2] for entries in self._entries.values()],
-            dtype=torch.bool)
 
     def current_boxes(self) -> Tensor:
         """Boxes of the live tracklets where they were last detected.

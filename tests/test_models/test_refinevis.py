@@ -6,7 +6,8 @@ import torch
 from torch.testing import assert_close
 
 from refinevis_mm.models.association import ContrastiveTracker, IoUPairSelector
-from refinevis_mm.models.refinevis import covered_by_detections
+from refinevis_mm.models.refinement import MatchedTrackletBuilder
+from refinevis_mm.models.refinement.decoding import covered_by_detections
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import FrameTracks
 from tests.demo_clips import (demo_clip, empty_clip, tiny_model_cfg,
@@ -97,7 +98,7 @@ def _split(losses):
 def test_frame_losses_see_the_first_frame_only():
     """Paper Sec. 4.1; association and TAR reach every frame's image."""
     model = _build(**{'model.frame_loss_on': 'first'}).train()
-    model.tracklet_cfg = dict(score_thr=0.0, iou_thr=0.0, num_background=2)
+    model.tracklet_builder = MatchedTrackletBuilder(0.0, 0.0, 2)
     images = torch.randn(1, 2, 3, 64, 96, requires_grad=True)
     clip = demo_clip([BOXES] * 2, [1, 2], [0, 1])
     losses = model.loss(images, [clip])
@@ -320,7 +321,7 @@ def test_idol_is_refinevis_without_refinement():
 
 @pytest.mark.parametrize('options, message', [
     ({'model.tar_head': None}, 'window must be 0 without tar_head, got 10'),
-    ({'model.tracklet_cfg': None}, 'tracklet_cfg must be given'),
+    ({'model.tracklet_builder': None}, 'tracklet_builder must be given'),
 ])  # yapf: disable
 def test_missing_parts_are_named(options, message):
     with pytest.raises(ValueError, match=message):

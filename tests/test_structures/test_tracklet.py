@@ -19,19 +19,19 @@ def test_missed_frame_is_a_zero_row_and_birth_is_padded():
     memory.push(_frame(0, [5], 1))
     memory.push(_frame(1, [], 0))
     memory.push(_frame(2, [5, 9], 3))
-    embeds, frame_inds, padding = memory.batch()
+    embeds, frame_inds, real, padding = memory.batch()
     assert memory.ids == [5, 9]
     assert embeds[0, :, 0].tolist() == [1, 0, 3]
     assert frame_inds[0].tolist() == [0, 1, 2]
     assert padding.tolist() == [[False] * 3, [True, True, False]]
-    assert memory.current_real().tolist() == [True, True]
+    assert real[:, -1].tolist() == [True, True]
 
 
 def test_only_the_last_window_is_kept():
     memory = TrackletMemory(2)
     for t in range(5):
         memory.push(_frame(t, [1], t))
-    embeds, frame_inds, _ = memory.batch()
+    embeds, frame_inds, _, _ = memory.batch()
     assert frame_inds.tolist() == [[3, 4]]
     assert embeds[0, :, 0].tolist() == [3, 4]
 
@@ -43,7 +43,7 @@ def test_tracklet_dies_after_a_window_of_misses_despite_write_back():
         memory.push(_frame(t, []))
         memory.write_back(torch.ones(1, 4))
         assert memory.ids == [1]
-        assert memory.current_real().tolist() == [False]
+        assert memory.batch()[2][:, -1].tolist() == [False]
     memory.push(_frame(3, []))
     assert len(memory) == 0
 

@@ -39,7 +39,11 @@ model = dict(
         type='refinevis_mm.AssociationCDN', loss_weight=1.0),
     tracker=dict(type='refinevis_mm.ContrastiveTracker'),
     # Relaxed thresholds (paper Sec. 4.1 names them, not their values)
-    tracklet_cfg=dict(score_thr=0.05, iou_thr=0.3, num_background=20),
+    tracklet_builder=dict(
+        type='refinevis_mm.MatchedTrackletBuilder',
+        score_thr=0.05,
+        iou_thr=0.3,
+        num_background=20),
     tar_head=dict(
         type='refinevis_mm.TARHead',
         embed_dims=embed_dims,

@@ -2,7 +2,9 @@
 from .association_cdn import AssociationCDN
 from .clip_cdn_query_generator import ClipCdnQueryGenerator
 from .maskdino_dn_query_generator import MaskDINODnQueryGenerator
+from .temporal_cdn import TemporalCDN
 
 __all__ = [
-    'AssociationCDN', 'ClipCdnQueryGenerator', 'MaskDINODnQueryGenerator'
+    'AssociationCDN', 'ClipCdnQueryGenerator', 'MaskDINODnQueryGenerator',
+    'TemporalCDN'
 ]

@@ -68,6 +68,10 @@ class FrameModel(BaseModule, metaclass=ABCMeta):
     def classify(self, embeds: Tensor) -> Tensor:
         """Class logits (..., K) of object embeddings (..., C)."""
 
+    def class_scores(self, embeds: Tensor) -> Tensor:
+        """Class probabilities (..., K) of object embeddings (..., C)."""
+        return self.classify(embeds).sigmoid()
+
     @abstractmethod
     def segment(self,
                 embeds: Tensor,

@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Mask losses on sampled points, shared by frame level and refinement."""
-from typing import Dict, Union
+from typing import Dict, Optional, Union
 
 import torch
 from mmcv.ops import point_sample
@@ -42,15 +42,21 @@ class MaskPointLoss(nn.Module):
         self.loss_dice = DiceLoss(
             naive_dice=True, eps=1.0, loss_weight=dice_weight)
 
-    def forward(self, mask_logits: Tensor, gt_masks: Tensor,
-                avg_factor: Union[float, Tensor]) -> Dict[str, Tensor]:
+    def forward(self,
+                mask_logits: Tensor,
+                gt_masks: Tensor,
+                avg_factor: Union[float, Tensor],
+                gt_inds: Optional[Tensor] = None) -> Dict[str, Tensor]:
         """Compute both losses.
 
         Args:
             mask_logits (Tensor): Predicted logits, has shape (P, h, w).
             gt_masks (Tensor): Bool targets of any size that covers the same
-                picture, has shape (P, H, W).
+                picture, has shape (U, H, W).
             avg_factor (float | Tensor): Normaliser, a number of masks.
+            gt_inds (Tensor, optional): Target of each prediction, -1 for an
+                empty one, has shape (P, ). Defaults to None: prediction i
+                has target i, and U is P.
 
         Returns:
             dict[str, Tensor]: ``loss_mask`` and ``loss_dice``, scalars.
@@ -58,12 +64,14 @@ class MaskPointLoss(nn.Module):
         if len(mask_logits) == 0:
             zero = mask_logits.sum()
             return dict(loss_mask=zero, loss_dice=zero)
+        if gt_inds is None:
+            gt_inds = torch.arange(len(gt_masks), device=gt_masks.device)
         mask_logits = mask_logits[:, None].float()
         with torch.no_grad():
             points = get_uncertain_point_coords_with_randomness(
                 mask_logits, None, self.num_points, self.oversample_ratio,
                 self.importance_sample_ratio)
-            targets = _sample_masks(gt_masks, points)
+            targets = _sample_masks(gt_masks, gt_inds, points)
         logits = point_sample(mask_logits, points)[:, 0]  # (P, num_points)
         return dict(
             loss_mask=self.loss_mask(
@@ -71,13 +79,14 @@ class MaskPointLoss(nn.Module):
             loss_dice=self.loss_dice(logits, targets, avg_factor=avg_factor))
 
 
-def _sample_masks(masks: Tensor, points: Tensor) -> Tensor:
-    """Sample bool masks (P, H, W) at points (P, n, 2), has shape (P, n).
+def _sample_masks(masks: Tensor, inds: Tensor, points: Tensor) -> Tensor:
+    """Sample bool masks (U, H, W) at points (P, n, 2), has shape (P, n).
 
-    A few masks at a time: all of them in fp32 may take gigabytes.
+    Mask ``inds`` (P, ) of each row, nothing for -1; a few masks at a time,
+    as all of them in fp32 may take gigabytes.
     """
-    return torch.cat([
-        point_sample(mask[:, None].float(), point)[:, 0]
-        for mask, point in zip(
-            masks.split(MASK_CHUNK), points.split(MASK_CHUNK))
-    ])
+    targets = points.new_zeros(points.shape[:2])
+    for rows in (inds >= 0).nonzero().flatten().split(MASK_CHUNK):
+        targets[rows] = point_sample(masks[inds[rows], None].float(),
+                                     points[rows])[:, 0]
+    return targets

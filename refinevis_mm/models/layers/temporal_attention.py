@@ -6,6 +6,7 @@ import torch
 from mmdet.models.layers import DetrTransformerEncoderLayer
 from torch import Tensor, nn
 
+PE_PLACEMENTS = ('embed', 'qk')
 # Base of the wavelengths, as in the original Transformer.
 TEMPERATURE = 10000
 
@@ -33,9 +34,24 @@ def frame_position_encoding(frame_inds: Tensor, embed_dims: int) -> Tensor:
 class TemporalAttentionLayer(DetrTransformerEncoderLayer):
     """Post-norm self-attention and FFN over the frames of a tracklet.
 
-    The positional encoding enters queries, keys and values of the attention
-    while the residual stays free of it, so it is never stored in a memory.
+    The positional encoding enters the attention while the residual stays
+    free of it, so it is never stored in a memory.
+
+    Args:
+        pe_placement (str): 'embed' adds it to queries, keys and values,
+            'qk' to queries and keys. Defaults to 'embed'.
+        kwargs: Arguments of :class:`DetrTransformerEncoderLayer`.
+
+    Raises:
+        ValueError: If ``pe_placement`` is not allowed.
     """
+
+    def __init__(self, pe_placement: str = 'embed', **kwargs) -> None:
+        if pe_placement not in PE_PLACEMENTS:
+            raise ValueError(f'pe_placement must be one of {PE_PLACEMENTS}, '
+                             f'got {pe_placement!r}')
+        super().__init__(**kwargs)
+        self.pe_placement = pe_placement
 
     def init_weights(self) -> None:
         """Start as ``LN(LN(x))``: both residual branches give zero."""
@@ -63,7 +79,7 @@ class TemporalAttentionLayer(DetrTransformerEncoderLayer):
         query = self.norms[0](self.self_attn(
             query=tokens,
             key=tokens,
-            value=tokens,
+            value=tokens if self.pe_placement == 'embed' else query,
             identity=query,
             key_padding_mask=key_padding_mask))  # MSA of Eq. (4)
         return self.norms[1](self.ffn(query))  # FFN of Eq. (4)

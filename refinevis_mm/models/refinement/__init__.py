@@ -1,5 +1,10 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+from .embedding_heads import EmbeddingHeads
 from .refiners import OfflineRefiner, OnlineRefiner, PassThroughRefiner
 from .tar_head import TARHead
+from .training_tracklets import MatchedTrackletBuilder
 
-__all__ = ['OfflineRefiner', 'OnlineRefiner', 'PassThroughRefiner', 'TARHead']
+__all__ = [
+    'EmbeddingHeads', 'MatchedTrackletBuilder', 'OfflineRefiner',
+    'OnlineRefiner', 'PassThroughRefiner', 'TARHead'
+]

@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """TAR at inference: online window and offline clips (paper Sec. 3.6)."""
 from abc import ABCMeta, abstractmethod
-from typing import List, Sequence
+from typing import List, Optional, Sequence
 
 import torch
 
@@ -35,6 +35,23 @@ class BaseRefiner(metaclass=ABCMeta):
         """Forget tracklets that the tracker judged noise."""
 
 
+def build_refiner(tar_head: Optional[TARHead], mode: str,
+                  window: int) -> BaseRefiner:
+    """An empty refiner for a new video.
+
+    Args:
+        tar_head (:obj:`TARHead`, optional): Not needed for ``window=0``.
+        mode (str): 'online' or 'offline'.
+        window (int): Frames W; 0 refines nothing.
+
+    Returns:
+        :obj:`BaseRefiner`: The refiner.
+    """
+    if window == 0:
+        return PassThroughRefiner(tar_head, window)
+    return REFINERS[mode](tar_head, window)
+
+
 class PassThroughRefiner(BaseRefiner):
     """No refinement, ``window=0``: frame-level results as they are."""
 
@@ -66,12 +83,13 @@ class OnlineRefiner(BaseRefiner):
         self.memory.push(frame)
         if len(self.memory) == 0:
             return [frame]
-        refined = self.tar_head.refine(*self.memory.batch())[:, -1]
+        embeds, frame_inds, real, padding = self.memory.batch()
+        refined = self.tar_head.refine(embeds, frame_inds, real, padding)[:,
+                                                                          -1]
         self.memory.write_back(refined)  # Eq. (4) reads refined past frames
         return [
             FrameTracks(frame.frame_id, frame.meta, self.memory.ids, refined,
-                        self.memory.current_boxes(),
-                        self.memory.current_real().to(refined.device),
+                        self.memory.current_boxes(), real[:, -1],
                         frame.mask_features)
         ]
 
@@ -119,7 +137,7 @@ class OfflineRefiner(BaseRefiner):
             real[rows, t] = True
         frame_inds = torch.tensor([frame.frame_id for frame in clip],
                                   device=embeds.device).expand(len(ids), -1)
-        refined = self.tar_head.refine(embeds, frame_inds)
+        refined = self.tar_head.refine(embeds, frame_inds, real)
         boxes = interpolate_boxes(boxes, real, frame_inds)
         return [
             FrameTracks(frame.frame_id, frame.meta, ids, refined[:, t],
@@ -130,3 +148,6 @@ class OfflineRefiner(BaseRefiner):
     def discard(self, ids: Sequence[int]) -> None:
         """See :meth:`BaseRefiner.discard`."""
         self._clip = [frame.without(ids) for frame in self._clip]
+
+
+REFINERS = dict(online=OnlineRefiner, offline=OfflineRefiner)

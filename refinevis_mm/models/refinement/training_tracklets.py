@@ -1,20 +1,19 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Tracklets for training TAR, from ground-truth matching."""
-from typing import List
+from typing import List, Tuple
 
 import torch
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
 from torch import Tensor
 
+from refinevis_mm.registry import TASK_UTILS
 from refinevis_mm.structures import (ClipTargets, FrameOutput, QueryMatch,
                                      TrackletBatch, interpolate_boxes)
 from ..association.similarity import bisoftmax_similarity
 
 
-def build_training_tracklets(frames: FrameOutput, targets: List[ClipTargets],
-                             matches: List[QueryMatch], score_thr: float,
-                             iou_thr: float,
-                             num_background: int) -> TrackletBatch:
+@TASK_UTILS.register_module()
+class MatchedTrackletBuilder:
     """Positive tracklets of the instances, and background tracklets.
 
     A positive tracklet strings together the best queries of one instance.
@@ -25,56 +24,95 @@ def build_training_tracklets(frames: FrameOutput, targets: List[ClipTargets],
     to the most similar unmatched query of every later frame.
 
     Args:
-        frames (:obj:`FrameOutput`): Output for bs * T frames with
-            association embeddings.
+        score_thr (float): Least score of the true class. Defaults to 0.05.
+        iou_thr (float): Least box IoU with the ground truth. Defaults to
+            0.3.
+        num_background (int): Background tracklets per clip at most. Defaults
+            to 20.
+    """
+
+    def __init__(self,
+                 score_thr: float = 0.05,
+                 iou_thr: float = 0.3,
+                 num_background: int = 20) -> None:
+        self.score_thr = score_thr
+        self.iou_thr = iou_thr
+        self.num_background = num_background
+
+    def __call__(self, frames: FrameOutput, targets: List[ClipTargets],
+                 matches: List[QueryMatch]) -> TrackletBatch:
+        """Build the tracklets of a batch.
+
+        Args:
+            frames (:obj:`FrameOutput`): Output for bs * T frames with
+                association embeddings.
+            targets (list[:obj:`ClipTargets`]): Ground truth of the bs clips.
+            matches (list[:obj:`QueryMatch`]): Matched queries of the bs * T
+                frames.
+
+        Returns:
+            :obj:`TrackletBatch`: Tracklets, those of the objects first.
+        """
+        num_frames = len(targets[0].frame_inds)
+        positives, backgrounds = [], []
+        for clip, target in enumerate(targets):
+            rows = slice(clip * num_frames, (clip + 1) * num_frames)
+            query_of_slot = _accepted_queries(frames, target, matches[rows],
+                                              rows.start, self.score_thr,
+                                              self.iou_thr)
+            slots = (query_of_slot >= 0).any(1).nonzero().flatten()
+            positives.append((query_of_slot[slots], slots))
+            backgrounds.append(
+                _background_queries(frames, matches[rows], rows.start,
+                                    self.num_background))
+        return gather_tracklets(frames, targets, positives, backgrounds)
+
+
+def gather_tracklets(frames: FrameOutput, targets: List[ClipTargets],
+                     positives: List[Tuple[Tensor, Tensor]],
+                     backgrounds: List[Tensor]) -> TrackletBatch:
+    """Embeddings and targets of tracklets that are given as query indices.
+
+    Args:
+        frames (:obj:`FrameOutput`): Output for bs * T frames.
         targets (list[:obj:`ClipTargets`]): Ground truth of the bs clips.
-        matches (list[:obj:`QueryMatch`]): Matched queries of the bs * T
-            frames.
-        score_thr (float): Least score of the true class.
-        iou_thr (float): Least box IoU with the ground truth.
-        num_background (int): Background tracklets per clip at most.
+        positives (list[tuple[Tensor]]): For each clip the queries (n, T), -1
+            for none, and the slots (n, ) of the objects they follow.
+        backgrounds (list[Tensor]): For each clip queries (n, T), -1 for
+            none, that follow no object.
 
     Returns:
-        :obj:`TrackletBatch`: Tracklets, positives of all clips first.
+        :obj:`TrackletBatch`: Tracklets, those of the objects first.
     """
-    num_frames = len(targets[0].frame_inds)
-    positives, backgrounds = [], []
-    for clip, target in enumerate(targets):
-        rows = slice(clip * num_frames, (clip + 1) * num_frames)
-        query_of_slot = _accepted_queries(frames, target, matches[rows],
-                                          rows.start, score_thr, iou_thr)
-        slots = (query_of_slot >= 0).any(1).nonzero().flatten()
-        positives.append((clip, query_of_slot[slots], slots))
-        background = _background_queries(frames, matches[rows], rows.start,
-                                         num_background)
-        backgrounds.append((clip, background))
-
     num_classes = frames.cls_logits.shape[-1]
-    queries = torch.cat([q for _, q, _ in positives] +
-                        [q for _, q in backgrounds])
-    labels = torch.cat(
-        [targets[clip].labels[slots] for clip, _, slots in positives] +
-        [q.new_full((len(q), ), num_classes) for _, q in backgrounds])
-    clip_inds = torch.cat([
-        q.new_full((len(q), ), clip)
-        for clip, q in [(c, q) for c, q, _ in positives] + backgrounds
-    ])
+    clips = torch.arange(len(targets), device=frames.embeds.device)
+    counts = clips.new_tensor([len(slots) for _, slots in positives] +
+                              [len(queries) for queries in backgrounds])
+    clip_inds = clips.repeat(2).repeat_interleave(counts)
+    queries = torch.cat([queries for queries, _ in positives] + backgrounds)
+    num_positives = counts[:len(targets)].sum()
+    labels = clips.new_full((len(queries), ), num_classes)
+    present = queries.new_zeros(queries.shape, dtype=torch.bool)
+    masks = []
+    start = 0
+    for target, (_, slots) in zip(targets, positives):
+        rows = slice(start, start + len(slots))
+        labels[rows] = target.labels[slots]
+        present[rows] = target.valid[:, slots].T
+        masks.append(target.masks[:, slots].transpose(0, 1))
+        start = rows.stop
     frame_inds = torch.stack([target.frame_inds for target in targets])
     frame_inds = frame_inds[clip_inds]
-    embeds = _gather(frames.embeds, queries, clip_inds)
     boxes = _gather(frames.boxes.detach(), queries, clip_inds)
     return TrackletBatch(
-        embeds=embeds,
+        embeds=_gather(frames.embeds, queries, clip_inds),
         boxes=interpolate_boxes(boxes, queries >= 0, frame_inds),
         frame_inds=frame_inds,
         clip_inds=clip_inds,
         labels=labels,
-        present=torch.cat(
-            [targets[clip].valid[:, slots].T for clip, _, slots in positives]),
-        masks=torch.cat([
-            targets[clip].masks[:, slots].transpose(0, 1)
-            for clip, _, slots in positives
-        ]))
+        present=present,
+        masks=torch.cat(masks),
+        mask_inds=torch.arange(num_positives, device=clips.device))
 
 
 def _accepted_queries(frames: FrameOutput, target: ClipTargets,

@@ -66,7 +66,7 @@ def test_padding_changes_nothing():
     padded = torch.cat([torch.randn(2, 2, DIMS), embeds], 1)
     frame_inds = torch.cat([torch.zeros(2, 2), _frames(2, 3, first=4)], 1)
     mask = torch.tensor([[True, True, False, False, False]] * 2)
-    assert_close(head.refine(padded, frame_inds, mask)[:, 2:], out)
+    assert_close(head.refine(padded, frame_inds, None, mask)[:, 2:], out)
 
 
 def test_window_of_only_zero_rows_is_finite():
@@ -93,19 +93,20 @@ def _tracklets(num_positives, num_background):
         clip_inds=torch.zeros(total, dtype=torch.long),
         labels=torch.tensor(
             [1] * num_positives + [3] * num_background, dtype=torch.long),
-        present=torch.ones(num_positives, 2, dtype=torch.bool),
-        masks=torch.ones(num_positives, 2, 16, 16, dtype=torch.bool))
+        present=torch.arange(total)[:, None].expand(-1, 2) < num_positives,
+        masks=torch.ones(num_positives, 2, 16, 16, dtype=torch.bool),
+        mask_inds=torch.arange(num_positives))
 
 
 def test_absent_object_has_no_class_loss():
     head, tracklets = _head(), _tracklets(2, 0)
-    tracklets.present[0, 1] = False
+    tracklets.present = torch.tensor([[True, False], [True, True]])
     logits = torch.randn(2, 2, 3)
     masks = torch.zeros(2, 2, 4, 4)
     first = head.loss_by_feat(logits, masks, tracklets)
     logits[0, 1] = 50.0
     second = head.loss_by_feat(logits, masks, tracklets)
-    assert_close(first['loss_refine_cls'], second['loss_refine_cls'])
+    assert_close(first['cls'], second['cls'])
 
 
 def test_class_loss_by_hand():
@@ -115,14 +116,14 @@ def test_class_loss_by_hand():
         torch.zeros(2, 2, 3), torch.zeros(1, 2, 4, 4), _tracklets(1, 1))
     log2 = torch.log(torch.tensor(2.0))
     expected = 4 * log2 * 0.25 * (2 * (0.25 + 2 * 0.75) + 2 * 3 * 0.75) / 2
-    assert_close(out['loss_refine_cls'], expected)
+    assert_close(out['cls'], expected)
 
 
 @pytest.mark.parametrize('sizes', [(0, 0), (0, 2), (2, 1)])
 def test_every_parameter_gets_a_gradient(sizes):
     head = _head()
     losses = head.loss(
-        _tracklets(*sizes), _Heads(), torch.randn(2, DIMS, 4, 4))
+        _tracklets(*sizes), torch.randn(2, DIMS, 4, 4), _Heads())
     assert set(losses) == {
         'loss_refine_cls', 'loss_refine_mask', 'loss_refine_dice'
     }
@@ -135,11 +136,14 @@ def test_every_parameter_gets_a_gradient(sizes):
 def test_drop_prob_zeroes_frames_but_never_a_whole_tracklet():
     head = _head(drop_prob=0.7).train()
     embeds = torch.ones(400, 2, DIMS)
-    kept = head._drop_frames(embeds).abs().sum(-1) > 0
+    real = torch.ones(400, 2, dtype=torch.bool)
+    dropped, left = head._drop_frames(embeds, real)
+    kept = dropped.abs().sum(-1) > 0
+    assert kept.equal(left)
     assert kept.any(1).all()
     # both frames dropped (.49) falls back to both kept
     assert abs((~kept).float().mean() - 0.21) < 0.05
-    assert head.eval()._drop_frames(embeds) is embeds
+    assert head.eval()._drop_frames(embeds, real)[0] is embeds
 
 
 def test_drop_prob_range():

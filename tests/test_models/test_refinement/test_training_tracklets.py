@@ -2,8 +2,7 @@
 import torch
 from torch.testing import assert_close
 
-from refinevis_mm.models.refinement.training_tracklets import \
-    build_training_tracklets
+from refinevis_mm.models.refinement import MatchedTrackletBuilder
 from refinevis_mm.structures import ClipTargets, FrameOutput, QueryMatch
 from tests.demo_clips import demo_clip, empty_clip
 
@@ -35,8 +34,8 @@ def _build(frames, clip, matches, score_thr=0.05, iou_thr=0.3, num_bg=1):
         QueryMatch.one_to_one(torch.tensor(m), len(targets[0].frame(t)))
         for t, m in enumerate(matches)
     ]
-    return build_training_tracklets(frames, targets, matches, score_thr,
-                                    iou_thr, num_bg)
+    build = MatchedTrackletBuilder(score_thr, iou_thr, num_bg)
+    return build(frames, targets, matches)
 
 
 def test_positive_and_background_tracklets_by_hand():
@@ -46,10 +45,11 @@ def test_positive_and_background_tracklets_by_hand():
                      first_frame=4)
     frames = _frames()
     out = _build(frames, clip, [[0, 1, -1, -1], [0, -1, -1, -1]])
-    assert out.num_positives == 2
+    assert out.num_masked == 2
     assert out.labels.tolist() == [1, 2, NUM_CLASSES]
     assert out.frame_inds.tolist() == [[4, 5]] * 3
-    assert out.present.tolist() == [[True, True], [True, False]]
+    assert out.present.tolist() == [[True, True], [True, False],
+                                    [False, False]]
     assert out.masks.flatten(2).sum(-1).tolist() == [[400, 400], [400, 0]]
     assert_close(out.embeds[0], frames.embeds[:, 0])
     assert_close(out.embeds[1, 0], frames.embeds[0, 1])
@@ -63,10 +63,10 @@ def test_weak_matches_count_as_missed():
     # object 9 has class 1 but query 1 says class 2: its score is too low in
     # both frames, so there is nothing to refine
     out = _build(_frames(), clip, [[0, 1, -1, -1]] * 2)
-    assert out.num_positives == 1
+    assert out.num_masked == 1
     # query 2 has no overlap with object 5
     out = _build(_frames(), clip, [[0, -1, 1, -1], [-1, -1, 0, -1]])
-    assert out.num_positives == 1
+    assert out.num_masked == 1
     assert (out.embeds[0, 1] == 0).all() and (out.embeds[0, 0] != 0).all()
 
 
