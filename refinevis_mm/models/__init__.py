@@ -19,5 +19,5 @@ __all__ = [
     'GIoULoss', 'IoUPairSelector', 'MaskDINO', 'MaskDINODecoder',
     'MaskDINODnQueryGenerator', 'MatchedTrackletBuilder', 'MaskDINOHead',
     'MaskDINOPixelDecoder', 'OTAAssigner', 'OTAPairSelector', 'RefineVIS',
-    'TARHead'
+    'TARHead', 'TemporalCDN'
 ]
