@@ -8,7 +8,8 @@ from .frame_level import (CondInstHead, DeformableDETRCondInst,
                           FrameModel, FrameModelDetector, MaskDINO,
                           MaskDINODecoder, MaskDINOHead, MaskDINOPixelDecoder)
 from .layers import GIoUCost, GIoULoss
-from .refinement import EmbeddingHeads, MatchedTrackletBuilder, TARHead
+from .refinement import (EmbeddingHeads, MatchedTrackletBuilder, TARHead,
+                         TrackedTrackletBuilder)
 from .refinevis import RefineVIS
 
 __all__ = [
@@ -19,5 +20,5 @@ __all__ = [
     'GIoULoss', 'IoUPairSelector', 'MaskDINO', 'MaskDINODecoder',
     'MaskDINODnQueryGenerator', 'MatchedTrackletBuilder', 'MaskDINOHead',
     'MaskDINOPixelDecoder', 'OTAAssigner', 'OTAPairSelector', 'RefineVIS',
-    'TARHead', 'TemporalCDN'
+    'TARHead', 'TemporalCDN', 'TrackedTrackletBuilder'
 ]

@@ -8,13 +8,13 @@ import torch
 from mmdet.models.mot import BaseMOTModel
 from mmdet.structures import TrackDataSample, TrackSampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
-from mmengine.structures import InstanceData
 from torch import Tensor
 
 from refinevis_mm.registry import MODELS, TASK_UTILS
 from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameResult,
                                      FrameTracks, QueryMatch, VideoResult)
 from .association.contrastive_tracker import ContrastiveTracker
+from .association.frame_tracking import track_frame
 from .refinement.decoding import decode_tracks
 from .refinement.embedding_heads import predict_tracks
 from .refinement.refiners import BaseRefiner, build_refiner
@@ -200,7 +200,8 @@ class RefineVIS(BaseMOTModel):
     def _loss_refinement(self, frames: FrameOutput, targets: List[ClipTargets],
                          matches: List[QueryMatch]) -> Dict[str, Tensor]:
         """Eq. (5) on tracklets of ordinary and of denoising queries."""
-        tracklets = self.tracklet_builder(frames, targets, matches)
+        tracklets = self.tracklet_builder(frames, targets, matches,
+                                          self.frame_model)
         losses = self.tar_head.loss(tracklets, frames.mask_features,
                                     self.frame_model)
         if self.temporal_cdn is not None:
@@ -340,19 +341,8 @@ class RefineVIS(BaseMOTModel):
         Returns:
             :obj:`FrameTracks`: The detections that belong to a tracklet.
         """
-        scores = frame.cls_logits[0].sigmoid()
-        inds = state.tracker.select(scores, frame.boxes[0])
-        masks = self.frame_model.segment(frame.embeds[:, inds],
-                                         frame.mask_features,
-                                         frame.boxes[:, inds])[0] > 0
-        best_scores, labels = scores[inds].max(-1)
-        detections = InstanceData(
-            scores=best_scores,
-            labels=labels,
-            masks=masks,
-            assoc_embeds=frame.assoc_embeds[0, inds],
-            query_inds=inds)
-        tracked = state.tracker.track(detections, meta['frame_id'])
+        tracked = track_frame(state.tracker, frame, self.frame_model,
+                              meta['frame_id'])
         return FrameTracks(
             frame_id=meta['frame_id'],
             meta=meta,

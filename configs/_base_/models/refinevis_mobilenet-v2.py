@@ -57,6 +57,7 @@ model = dict(
         pos_iou_thr=0.7,
         neg_iou_thr=0.3),
     association_cdn=None,
+    temporal_cdn=None,
     tracklet_builder=dict(num_background=10),
     tar_head=dict(
         embed_dims=embed_dims,

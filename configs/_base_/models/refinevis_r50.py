@@ -37,6 +37,8 @@ model = dict(
     pair_selector=dict(type='refinevis_mm.OTAPairSelector'),  # IDOL
     association_cdn=dict(  # paper Sec. 3.5
         type='refinevis_mm.AssociationCDN', loss_weight=1.0),
+    temporal_cdn=dict(  # paper Sec. 3.5
+        type='refinevis_mm.TemporalCDN', loss_weight=1.0),
     tracker=dict(type='refinevis_mm.ContrastiveTracker'),
     # Relaxed thresholds (paper Sec. 4.1 names them, not their values)
     tracklet_builder=dict(

@@ -1,13 +1,12 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """mmdet's Mask2Former track head with one embedding per frame."""
 from dataclasses import dataclass
-from typing import Dict, List, Tuple
+from typing import List, Tuple
 
 import torch
 from mmdet.models.tracking_heads import Mask2FormerTrackHead
 from mmdet.structures import TrackDataSample, TrackSampleList
 from mmdet.utils import InstanceList
-from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from refinevis_mm.registry import MODELS
@@ -63,8 +62,7 @@ class TARMask2FormerTrackHead(Mask2FormerQueryMixin, Mask2FormerTrackHead):
         Returns:
             :obj:`ClipQueries`: Queries and mask features.
         """
-        states, mask_features = super().forward(feats, None)
-        return ClipQueries(states, mask_features[-1])
+        return ClipQueries(*self.forward_states(feats))
 
     def forward(
             self, x: Tuple[Tensor], data_samples: TrackDataSample
@@ -76,8 +74,8 @@ class TARMask2FormerTrackHead(Mask2FormerQueryMixin, Mask2FormerTrackHead):
         """
         return self.predict_sets(self.forward_clips(x))
 
-    def predict_sets(
-            self, clips: ClipQueries) -> Tuple[List[Tensor], List[Tensor]]:
+    def predict_sets(self,
+                     clips: ClipQueries) -> Tuple[List[Tensor], List[Tensor]]:
         """Predictions of all layers in training, of the last one at test.
 
         Args:
@@ -117,30 +115,6 @@ class TARMask2FormerTrackHead(Mask2FormerQueryMixin, Mask2FormerTrackHead):
             for key in sample[0].metainfo
         } for sample in data_samples]
         return targets, metas
-
-    def loss(self, x: Tuple[Tensor],
-             data_samples: TrackSampleList) -> Dict[str, Tensor]:
-        """See :meth:`Mask2FormerTrackHead.loss`."""
-        cls_logits, mask_logits = self.predict_sets(self.forward_clips(x))
-        return self.loss_by_feat(cls_logits, mask_logits,
-                                 *self.gather_targets(data_samples))
-
-    @torch.no_grad()
-    def match(self, cls_logits: Tensor, mask_logits: Tensor,
-              targets: InstanceData) -> Tuple[Tensor, Tensor]:
-        """Match the queries of one clip with the head's own assigner.
-
-        Args:
-            cls_logits (Tensor): Has shape (Q, K + 1).
-            mask_logits (Tensor): Has shape (Q, T, h, w).
-            targets (:obj:`InstanceData`): From :meth:`gather_targets`.
-
-        Returns:
-            tuple[Tensor]: Matched queries (p, ) and the instance of each.
-        """
-        *_, sampling = self._get_targets_single(cls_logits, mask_logits,
-                                                targets, {})
-        return sampling.pos_inds, sampling.pos_assigned_gt_inds
 
     def frame_embeds(self, states: Tensor, mask_logits: Tensor,
                      mask_features: Tensor) -> Tuple[Tensor, Tensor]:

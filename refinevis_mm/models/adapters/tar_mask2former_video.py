@@ -6,8 +6,7 @@ import torch
 from mmdet.models.vis import Mask2FormerVideo
 from mmdet.structures import TrackDataSample, TrackSampleList
 from mmdet.structures.mask import mask2bbox
-from mmdet.utils import (ConfigType, InstanceList, OptConfigType,
-                         OptMultiConfig)
+from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptMultiConfig
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -146,15 +145,14 @@ class TARMask2FormerVideo(Mask2FormerVideo):
             unmatched = unmatched.nonzero().flatten()
             scores = cls_logits[i, unmatched].softmax(-1)[:, :-1].amax(-1)
             best = scores.topk(min(self.num_background, len(scores))).indices
+            chosen = torch.cat([queries, unmatched[best]])
             embeds, real = self.track_head.frame_embeds(
-                clips.states[-1][i, torch.cat([queries, unmatched[best]])],
-                mask_logits[i, torch.cat([queries, unmatched[best]])],
+                clips.states[-1][i, chosen], mask_logits[i, chosen],
                 clips.mask_features[i])
-            found = real.any(1)
-            num_matched = len(queries)
-            instances = instances[found[:num_matched]]
-            positives.append(embeds[:num_matched][found[:num_matched]])
-            backgrounds.append(embeds[num_matched:][found[num_matched:]])
+            matched, background = real.any(1).split([len(queries), len(best)])
+            positives.append(embeds[:len(queries)][matched])
+            backgrounds.append(embeds[len(queries):][background])
+            instances = instances[matched]
             labels.append(target.labels[instances])
             masks.append(target.masks[instances].bool())
         counts = [len(rows) for rows in positives + backgrounds]

@@ -1,8 +1,9 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Query states out of mmdet's Mask2Former heads, and predictions on them."""
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 import torch
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 
@@ -14,6 +15,22 @@ class Mask2FormerQueryMixin:
     ``transformer_decoder.post_norm``: class and mask branch start with that
     LayerNorm, so they can be shared by TAR (RefineVIS Sec. 4.1, Table 7).
     """
+
+    def forward_states(self,
+                       feats: Tuple[Tensor]) -> Tuple[List[Tensor], Tensor]:
+        """Run the network.
+
+        Args:
+            feats (tuple[Tensor]): Maps of the backbone, fine to coarse, each
+                (B, C_i, h_i, w_i).
+
+        Returns:
+            tuple: Query states before ``post_norm``, the initial ones and
+            those of L layers, each (B, Q, C), and mask features
+            (B, ..., C_mask, h, w).
+        """
+        states, mask_features = super().forward(feats, None)
+        return states, mask_features[-1]
 
     def _forward_head(self, decoder_out: Tensor, mask_feature: Tensor,
                       attn_mask_target_size: Tuple[int, int]) -> tuple:
@@ -79,3 +96,21 @@ class Mask2FormerQueryMixin:
         """See :meth:`FrameModel.segment`; boxes are not needed."""
         return torch.einsum('bqc,bchw->bqhw', self.mask_kernels(embeds),
                             mask_features)
+
+    @torch.no_grad()
+    def match(self, cls_logits: Tensor, mask_logits: Tensor,
+              targets: InstanceData) -> Tuple[Tensor, Tensor]:
+        """Match queries one-to-one with the head's own assigner.
+
+        Args:
+            cls_logits (Tensor): Of an image or clip, has shape (Q, K + 1).
+            mask_logits (Tensor): Has shape (Q, ..., h, w).
+            targets (:obj:`InstanceData`): ``labels`` (n, ) and ``masks``
+                (n, ..., H, W).
+
+        Returns:
+            tuple[Tensor]: Matched queries (p, ) and the instance of each.
+        """
+        *_, sampling = self._get_targets_single(cls_logits, mask_logits,
+                                                targets, {})
+        return sampling.pos_inds, sampling.pos_assigned_gt_inds

@@ -2,9 +2,9 @@
 from .embedding_heads import EmbeddingHeads
 from .refiners import OfflineRefiner, OnlineRefiner, PassThroughRefiner
 from .tar_head import TARHead
-from .training_tracklets import MatchedTrackletBuilder
+from .training_tracklets import MatchedTrackletBuilder, TrackedTrackletBuilder
 
 __all__ = [
     'EmbeddingHeads', 'MatchedTrackletBuilder', 'OfflineRefiner',
-    'OnlineRefiner', 'PassThroughRefiner', 'TARHead'
+    'OnlineRefiner', 'PassThroughRefiner', 'TARHead', 'TrackedTrackletBuilder'
 ]

@@ -1,15 +1,19 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Tracklets for training TAR, from ground-truth matching."""
-from typing import List, Tuple
+from typing import Dict, List, Tuple
 
 import torch
+import torch.nn.functional as F
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
+from mmdet.utils import ConfigType
 from torch import Tensor
 
-from refinevis_mm.registry import TASK_UTILS
+from refinevis_mm.registry import MODELS, TASK_UTILS
 from refinevis_mm.structures import (ClipTargets, FrameOutput, QueryMatch,
                                      TrackletBatch, interpolate_boxes)
+from ..association.frame_tracking import track_frame
 from ..association.similarity import bisoftmax_similarity
+from ..frame_level.frame_model import FrameModel
 
 
 @TASK_UTILS.register_module()
@@ -40,7 +44,8 @@ class MatchedTrackletBuilder:
         self.num_background = num_background
 
     def __call__(self, frames: FrameOutput, targets: List[ClipTargets],
-                 matches: List[QueryMatch]) -> TrackletBatch:
+                 matches: List[QueryMatch],
+                 frame_model: FrameModel) -> TrackletBatch:
         """Build the tracklets of a batch.
 
         Args:
@@ -49,6 +54,7 @@ class MatchedTrackletBuilder:
             targets (list[:obj:`ClipTargets`]): Ground truth of the bs clips.
             matches (list[:obj:`QueryMatch`]): Matched queries of the bs * T
                 frames.
+            frame_model (:obj:`FrameModel`): Not needed here.
 
         Returns:
             :obj:`TrackletBatch`: Tracklets, those of the objects first.
@@ -66,6 +72,108 @@ class MatchedTrackletBuilder:
                 _background_queries(frames, matches[rows], rows.start,
                                     self.num_background))
         return gather_tracklets(frames, targets, positives, backgrounds)
+
+
+@TASK_UTILS.register_module()
+class TrackedTrackletBuilder:
+    """Tracklets that a real tracker makes of the frames of a clip.
+
+    The second reading of paper Sec. 4.1: the tracker of inference runs over
+    the T frames with lower thresholds, so that tracklets have the faults of
+    inference. A tracklet follows the object with the best spatio-temporal
+    mask IoU, and none if that is too low.
+
+    Args:
+        tracker (dict): :class:`ContrastiveTracker` with relaxed thresholds.
+        iou_thr (float): Least spatio-temporal mask IoU over the frames in
+            which the tracklet was detected. Defaults to 0.3.
+    """
+
+    def __init__(self, tracker: ConfigType, iou_thr: float = 0.3) -> None:
+        self.tracker = MODELS.build(tracker)
+        self.iou_thr = iou_thr
+
+    def __call__(self, frames: FrameOutput, targets: List[ClipTargets],
+                 matches: List[QueryMatch],
+                 frame_model: FrameModel) -> TrackletBatch:
+        """Build the tracklets of a batch.
+
+        Args:
+            frames (:obj:`FrameOutput`): Output for bs * T frames with
+                association embeddings.
+            targets (list[:obj:`ClipTargets`]): Ground truth of the bs clips.
+            matches (list[:obj:`QueryMatch`]): Not needed here.
+            frame_model (:obj:`FrameModel`): Gives the masks.
+
+        Returns:
+            :obj:`TrackletBatch`: Tracklets, those of the objects first.
+        """
+        num_frames = len(targets[0].frame_inds)
+        positives, backgrounds = [], []
+        for clip, target in enumerate(targets):
+            rows = torch.arange(num_frames) + clip * num_frames
+            queries, masks = self._track(
+                frames.select_frames(rows), target, frame_model)
+            ious = _tube_ious(masks, target.masks, queries >= 0)
+            # one more column: no object
+            best, slots = F.pad(ious, (0, 1)).max(1)
+            follows = best >= self.iou_thr
+            positives.append((queries[follows], slots[follows]))
+            backgrounds.append(queries[~follows])
+        return gather_tracklets(frames, targets, positives, backgrounds)
+
+    @torch.no_grad()
+    def _track(self, frames: FrameOutput, target: ClipTargets,
+               frame_model: FrameModel) -> Tuple[Tensor, Tensor]:
+        """Track the frames of one clip in their order of time.
+
+        Returns:
+            tuple[Tensor]: Queries of the n tracklets, -1 where not detected,
+            has shape (n, T), and their masks, has shape (n, T, h, w).
+        """
+        num_frames, size = len(frames.embeds), frames.mask_features.shape[-2:]
+        queries: Dict[int, Tensor] = {}
+        masks: Dict[int, Tensor] = {}
+        self.tracker.reset()
+        for t in target.frame_inds.argsort().tolist():
+            tracked = track_frame(self.tracker,
+                                  frames.select_frames(torch.tensor([t])),
+                                  frame_model, int(target.frame_inds[t]))
+            for i, track_id in enumerate(tracked.instances_id.tolist()):
+                if track_id not in queries:
+                    queries[track_id] = tracked.query_inds.new_full(
+                        (num_frames, ), -1)
+                    masks[track_id] = tracked.masks.new_zeros(
+                        num_frames, *size)
+                queries[track_id][t] = tracked.query_inds[i]
+                masks[track_id][t] = tracked.masks[i]
+        if not queries:
+            empty = target.ids.new_zeros(0, num_frames)
+            return empty, empty.new_zeros(
+                0, num_frames, *size, dtype=torch.bool)
+        return (torch.stack(list(queries.values())),
+                torch.stack(list(masks.values())))
+
+
+def _tube_ious(masks: Tensor, gt_masks: Tensor, seen: Tensor) -> Tensor:
+    """Spatio-temporal mask IoU over the frames of each tracklet.
+
+    Args:
+        masks (Tensor): Bool, has shape (n, T, h, w).
+        gt_masks (Tensor): Bool, has shape (T, S, H, W).
+        seen (Tensor): Bool, frames that count, has shape (n, T).
+
+    Returns:
+        Tensor: Has shape (n, S).
+    """
+    small = F.interpolate(
+        gt_masks.flatten(0, 1)[:, None].float(), size=masks.shape[-2:])
+    gt_masks = small.flatten(1).unflatten(0, gt_masks.shape[:2])
+    masks = masks.float().flatten(2)
+    overlap = torch.einsum('ntp,tsp->nts', masks, gt_masks)
+    union = masks.sum(-1)[..., None] + gt_masks.sum(-1)[None] - overlap
+    seen = seen[..., None].to(overlap)
+    return (overlap * seen).sum(1) / (union * seen).sum(1).clamp(min=1)
 
 
 def gather_tracklets(frames: FrameOutput, targets: List[ClipTargets],

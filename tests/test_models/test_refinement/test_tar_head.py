@@ -5,15 +5,18 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from refinevis_mm.models.refinement import TARHead
-from refinevis_mm.structures import TrackletBatch
+from refinevis_mm.structures import FrameTracks, TrackletBatch
 
 DIMS = 16
 
 
-def _head(**options):
+FOCAL = dict(type='FocalLoss', use_sigmoid=True, loss_weight=4.0)
+
+
+def _head(loss_cls=FOCAL, **options):
     torch.manual_seed(0)
     head = TARHead(
-        loss_cls=dict(type='FocalLoss', use_sigmoid=True, loss_weight=4.0),
+        loss_cls=loss_cls,
         loss_mask=dict(num_points=32),
         embed_dims=DIMS,
         num_heads=4,
@@ -146,6 +149,102 @@ def test_drop_prob_zeroes_frames_but_never_a_whole_tracklet():
     assert head.eval()._drop_frames(embeds, real)[0] is embeds
 
 
-def test_drop_prob_range():
-    with pytest.raises(ValueError, match=r'drop_prob must be in \[0, 1\)'):
-        _head(drop_prob=1.0)
+def test_encoding_may_stay_out_of_the_values():
+    head = _trained_head()
+    bare = _head(pe_placement='qk')
+    bare.load_state_dict(head.state_dict())
+    bare.eval()
+    embeds = torch.zeros(1, 3, DIMS)
+    # values of zero rows are zero without the encoding: every frame alike
+    out = bare.refine(embeds, _frames(1, 3))
+    assert_close(out[0, 0], out[0, 2])
+    out = head.refine(embeds, _frames(1, 3))
+    assert not torch.allclose(out[0, 0], out[0, 2])
+
+
+def test_masked_missing_frames_are_not_looked_at():
+    head = _head(mask_missing=True)
+    head.load_state_dict(_trained_head().state_dict())
+    head.eval()
+    embeds = torch.randn(1, 3, DIMS)
+    embeds[0, 1] = 0
+    real = torch.tensor([[True, False, True]])
+    out = head.refine(embeds, _frames(1, 3), real)
+    short = head.refine(embeds[:, [0, 2]], _frames(1, 3)[:, [0, 2]])
+    assert_close(out[:, [0, 2]], short)
+    none = head.refine(torch.zeros(1, 3, DIMS), _frames(1, 3), ~real & real)
+    assert torch.isfinite(none).all()
+
+
+def test_recursive_refinement_is_the_online_loop():
+    head, embeds = _trained_head(), torch.randn(2, 3, DIMS)
+    # the key frame comes first in a clip, the reference frames around it
+    frame_inds = torch.tensor([[4, 1, 6], [3, 7, 5]])
+    real = torch.ones(2, 3, dtype=torch.bool)
+    out = head._refine_recursively(embeds, frame_inds, real)
+    for row, order in enumerate(([1, 0, 2], [0, 2, 1])):
+        past = []
+        for t, column in enumerate(order, 1):
+            window = torch.stack([*past, embeds[row, column]])[None]
+            inds = frame_inds[row, order[:t]][None]
+            past.append(head.refine(window, inds)[0, -1])
+            assert_close(out[row, column], past[-1])
+
+
+def test_own_heads_replace_the_shared_ones():
+    heads = dict(
+        type='refinevis_mm.EmbeddingHeads',
+        num_classes=3,
+        embed_dims=DIMS,
+        mask_dims=8)
+    head, features = _head(heads=heads), torch.randn(2, 8, 4, 4)
+    losses = head.loss(_tracklets(1, 1), features)
+    sum(losses.values()).backward()
+    assert head.heads.fc_mask.layers[0].weight.grad.abs().sum() > 0
+    tracks = FrameTracks(0, {}, [4], torch.randn(1, DIMS), torch.rand(1, 4),
+                         torch.tensor([True]), features[0])
+    scores, masks = head.predict(tracks, _Heads())
+    assert scores.shape == (1, 3) and masks.shape == (1, 4, 4)
+    assert (scores - 0.01).abs().max() < 0.05  # the prior of the own heads
+    with pytest.raises(ValueError, match='needs shared_heads, got None'):
+        _head().predict(tracks)
+
+
+def test_softmax_loss_has_a_background_column():
+    loss_cls = dict(
+        type='CrossEntropyLoss',
+        use_sigmoid=False,
+        loss_weight=2.0,
+        class_weight=[1.0] * 3 + [0.1])
+    head = _head(loss_cls=loss_cls)
+    # one object in two frames, one background tracklet, uniform logits:
+    # 2 * log 4 * (2 * 1 + 2 * 0.1) / (2 * 1 + 2 * 0.1)
+    out = head.loss_by_feat(
+        torch.zeros(2, 2, 4), torch.zeros(1, 2, 4, 4), _tracklets(1, 1))
+    assert_close(out['cls'], 2 * torch.log(torch.tensor(4.0)))
+
+
+def test_masks_of_many_tracklets_of_one_object():
+    """Two tracklets share a target, a third must be empty."""
+    head, tracklets = _head(), _tracklets(2, 1)
+    tracklets.masks = torch.ones(1, 2, 16, 16, dtype=torch.bool)
+    tracklets.mask_inds = torch.tensor([0, 0, -1])
+    sure = torch.full((3, 2, 4, 4), 50.0)
+    sure[2] = -50.0
+    out = head.loss_by_feat(torch.zeros(3, 2, 3), sure, tracklets)
+    # nothing but the soft borders of the sampled targets
+    assert out['mask'] < 15
+    sure[2] = 50.0
+    wrong = head.loss_by_feat(torch.zeros(3, 2, 3), sure, tracklets)
+    # 2 masks of about 50 each, over 4 visible object-frames, weight 5
+    assert 60 < wrong['mask'] - out['mask'] <= 5 * 2 * 50 / 4
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(drop_prob=1.0), r'drop_prob must be in \[0, 1\)'),
+    (dict(recursive_prob=1.5), r'recursive_prob must be in \[0, 1\]'),
+    (dict(pe_placement='q'), "pe_placement must be one of .* got 'q'"),
+])
+def test_options_out_of_range(options, message):
+    with pytest.raises(ValueError, match=message):
+        _head(**options)

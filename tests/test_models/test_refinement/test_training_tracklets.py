@@ -2,7 +2,8 @@
 import torch
 from torch.testing import assert_close
 
-from refinevis_mm.models.refinement import MatchedTrackletBuilder
+from refinevis_mm.models.refinement import (MatchedTrackletBuilder,
+                                            TrackedTrackletBuilder)
 from refinevis_mm.structures import ClipTargets, FrameOutput, QueryMatch
 from tests.demo_clips import demo_clip, empty_clip
 
@@ -35,7 +36,7 @@ def _build(frames, clip, matches, score_thr=0.05, iou_thr=0.3, num_bg=1):
         for t, m in enumerate(matches)
     ]
     build = MatchedTrackletBuilder(score_thr, iou_thr, num_bg)
-    return build(frames, targets, matches)
+    return build(frames, targets, matches, None)
 
 
 def test_positive_and_background_tracklets_by_hand():
@@ -93,3 +94,56 @@ def test_nothing_to_follow():
     out = _build(_frames(), clip, [[-1] * 4] * 2, num_bg=0)
     assert out.embeds.shape == (0, 2, 3)
     assert out.masks.shape == (0, 2, 100, 100)
+
+
+class _BoxModel:
+    """Segments the box of a query, as a frame model would."""
+
+    def segment(self, embeds, mask_features, boxes=None):
+        grid = (torch.arange(20) + 0.5) / 20
+        cx, cy, w, h = boxes.unbind(-1)
+        inside_x = (grid - cx[..., None]).abs() < w[..., None] / 2
+        inside_y = (grid - cy[..., None]).abs() < h[..., None] / 2
+        inside = inside_y[..., None] & inside_x[..., None, :]
+        return torch.where(inside, 5.0, -5.0)
+
+
+def _tracked(frames, clip, iou_thr=0.3):
+    tracker = dict(
+        type='refinevis_mm.ContrastiveTracker',
+        select_score_thr=0.05,
+        init_score_thr=0.05,
+        new_score_thr=0.05,
+        min_track_frames=1)
+    build = TrackedTrackletBuilder(tracker, iou_thr)
+    frames.mask_features = torch.zeros(2, 3, 20, 20)
+    return build(frames, _targets(clip), None, _BoxModel())
+
+
+def test_tracked_tracklets_by_hand():
+    clip = demo_clip([[LEFT, RIGHT], [LEFT, None]], [5, 9], [1, 2], 100, 100)
+    frames = _frames()
+    out = _tracked(frames, clip)
+    # queries 0 and 1 follow the objects, query 2 of the first frame nothing
+    assert out.num_masked == 2
+    assert sorted(out.labels.tolist()) == [1, 2, NUM_CLASSES]
+    rows = out.labels.argsort()
+    assert_close(out.embeds[rows[:2]], frames.embeds[:, :2].transpose(0, 1))
+    assert out.present[rows].tolist() == [[True, True], [True, False],
+                                          [False, False]]
+    assert out.real[rows].tolist() == [[True, True], [True, True],
+                                       [True, False]]
+    assert out.masks[rows[:2]].flatten(2).sum(-1).tolist() == [[400, 400],
+                                                               [400, 0]]
+
+
+def test_tracked_tracklet_far_from_every_object_is_background():
+    clip = demo_clip([[(40, 10, 60, 30)]] * 2, [5], [1], 100, 100)
+    out = _tracked(_frames(), clip)
+    assert out.num_masked == 0 and (out.labels == NUM_CLASSES).all()
+
+
+def test_tracked_tracklets_of_a_clip_without_objects():
+    out = _tracked(_frames(), empty_clip(height=100, width=100))
+    assert out.num_masked == 0 and len(out.masks) == 0
+    assert (out.labels == NUM_CLASSES).all()

@@ -1,0 +1,38 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""From the predictions of a frame to detections with identities."""
+from mmengine.structures import InstanceData
+
+from refinevis_mm.structures import FrameOutput
+from ..frame_level.frame_model import FrameModel
+from .contrastive_tracker import ContrastiveTracker
+
+
+def track_frame(tracker: ContrastiveTracker, frame: FrameOutput,
+                frame_model: FrameModel, frame_id: int) -> InstanceData:
+    """Give the detections of a frame their tracklet ids (Sec. 3.3).
+
+    Args:
+        tracker (:obj:`ContrastiveTracker`): Tracker of the video, updated.
+        frame (:obj:`FrameOutput`): Output for one frame with association
+            embeddings.
+        frame_model (:obj:`FrameModel`): Segments the detections.
+        frame_id (int): Position of the frame in its video.
+
+    Returns:
+        :obj:`InstanceData`: Detections that belong to a tracklet, n in
+        number, with ``instances_id``, ``query_inds``, ``scores`` and
+        ``labels`` (n, ), bool ``masks`` (n, h, w) and ``assoc_embeds``
+        (n, E).
+    """
+    scores = frame.cls_logits[0].sigmoid()
+    inds = tracker.select(scores, frame.boxes[0])
+    masks = frame_model.segment(frame.embeds[:, inds], frame.mask_features,
+                                frame.boxes[:, inds])[0] > 0
+    best_scores, labels = scores[inds].max(-1)
+    detections = InstanceData(
+        scores=best_scores,
+        labels=labels,
+        masks=masks,
+        assoc_embeds=frame.assoc_embeds[0, inds],
+        query_inds=inds)
+    return tracker.track(detections, frame_id)
