@@ -1,10 +1,11 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-"""The official video instance segmentation metric and identity metrics."""
+"""The official video instance segmentation metric, identities and recovery."""
 from .identity_eval import evaluate_identity
+from .recovery_eval import evaluate_recovery
 from .vis_eval import check_results, evaluate_vis, load_json
 from .vis_metric import VISMetric
 
 __all__ = [
-    'VISMetric', 'check_results', 'evaluate_identity', 'evaluate_vis',
-    'load_json'
+    'VISMetric', 'check_results', 'evaluate_identity', 'evaluate_recovery',
+    'evaluate_vis', 'load_json'
 ]

@@ -1,12 +1,14 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+from .adapters import TARMask2FormerTrackHead, TARMask2FormerVideo
 from .association import (CenterPriorCost, ContrastiveHead, ContrastiveTracker,
                           IoUPairSelector, OTAAssigner, OTAPairSelector)
 from .denoising import (AssociationCDN, ClipCdnQueryGenerator,
                         MaskDINODnQueryGenerator, TemporalCDN)
 from .frame_level import (CondInstHead, DeformableDETRCondInst,
                           DeformableDETRDecoder, DeformableDETREncoder,
-                          FrameModel, FrameModelDetector, MaskDINO,
-                          MaskDINODecoder, MaskDINOHead, MaskDINOPixelDecoder)
+                          FrameModel, FrameModelDetector, Mask2Former,
+                          Mask2FormerHead, MaskDINO, MaskDINODecoder,
+                          MaskDINOHead, MaskDINOPixelDecoder)
 from .layers import GIoUCost, GIoULoss
 from .refinement import (EmbeddingHeads, MatchedTrackletBuilder, TARHead,
                          TrackedTrackletBuilder)
@@ -17,8 +19,10 @@ __all__ = [
     'CondInstHead', 'ContrastiveHead', 'ContrastiveTracker',
     'DeformableDETRCondInst', 'DeformableDETRDecoder', 'DeformableDETREncoder',
     'EmbeddingHeads', 'FrameModel', 'FrameModelDetector', 'GIoUCost',
-    'GIoULoss', 'IoUPairSelector', 'MaskDINO', 'MaskDINODecoder',
-    'MaskDINODnQueryGenerator', 'MatchedTrackletBuilder', 'MaskDINOHead',
-    'MaskDINOPixelDecoder', 'OTAAssigner', 'OTAPairSelector', 'RefineVIS',
-    'TARHead', 'TemporalCDN', 'TrackedTrackletBuilder'
+    'GIoULoss', 'IoUPairSelector', 'Mask2Former', 'Mask2FormerHead',
+    'MaskDINO', 'MaskDINODecoder', 'MaskDINODnQueryGenerator',
+    'MatchedTrackletBuilder', 'MaskDINOHead', 'MaskDINOPixelDecoder',
+    'OTAAssigner', 'OTAPairSelector', 'RefineVIS', 'TARHead',
+    'TARMask2FormerTrackHead', 'TARMask2FormerVideo', 'TemporalCDN',
+    'TrackedTrackletBuilder'
 ]

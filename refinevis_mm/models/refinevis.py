@@ -69,18 +69,18 @@ class RefineVIS(BaseMOTModel):
         tracklet_builder (dict, optional): Tracklets for training TAR:
             :class:`MatchedTrackletBuilder` or
             :class:`TrackedTrackletBuilder`; needed with ``tar_head``.
-        recovery_cover_thr (float): A mask recovered by refinement is left
-            out if more than this share of its pixels belongs to detected
-            objects; 1 keeps all, as the paper, which has no such rule.
-            Defaults to 0.5.
+        exclusive_recovery (bool): A mask recovered by refinement competes
+            with the masks of other detected objects for each pixel
+            (:func:`cut_recovered_masks`). False keeps it whole as the paper,
+            which has no such rule. Defaults to True.
         cls_thr (float): Least mean class score of a reported (tracklet,
             class) pair. Defaults to 0.05, as IDOL.
         data_preprocessor (dict, optional): :class:`TrackDataPreprocessor`.
         init_cfg (dict, optional): Initialisation config.
 
     Raises:
-        ValueError: If ``mode``, ``window``, ``frame_loss_on`` or
-            ``recovery_cover_thr`` is not allowed, or a part is missing.
+        ValueError: If ``mode``, ``window`` or ``frame_loss_on`` is not
+            allowed, or a part is missing.
     """
 
     def __init__(self,
@@ -95,7 +95,7 @@ class RefineVIS(BaseMOTModel):
                  mode: str = 'online',
                  window: int = 10,
                  frame_loss_on: str = 'first',
-                 recovery_cover_thr: float = 0.5,
+                 exclusive_recovery: bool = True,
                  cls_thr: float = 0.05,
                  data_preprocessor: OptConfigType = None,
                  init_cfg: OptMultiConfig = None) -> None:
@@ -108,9 +108,6 @@ class RefineVIS(BaseMOTModel):
         if frame_loss_on not in FRAME_LOSS_ON:
             raise ValueError(f'frame_loss_on must be one of {FRAME_LOSS_ON}, '
                              f'got {frame_loss_on!r}')
-        if not 0 <= recovery_cover_thr <= 1:
-            raise ValueError('recovery_cover_thr must be in [0, 1], got '
-                             f'{recovery_cover_thr}')
         if tar_head is None and window > 0:
             raise ValueError(
                 f'window must be 0 without tar_head, got {window}')
@@ -136,7 +133,7 @@ class RefineVIS(BaseMOTModel):
         self.mode = mode
         self.window = window
         self.frame_loss_on = frame_loss_on
-        self.recovery_cover_thr = recovery_cover_thr
+        self.exclusive_recovery = exclusive_recovery
         self.cls_thr = cls_thr
         # The running video of the frame-by-frame test loop.
         self._state: Optional[StreamState] = None
@@ -366,7 +363,7 @@ class RefineVIS(BaseMOTModel):
         else:
             cls_scores, masks = self.tar_head.predict(tracks, self.frame_model)
         return decode_tracks(tracks, cls_scores, masks,
-                             self.recovery_cover_thr)
+                             self.exclusive_recovery)
 
     def _report(self, frames: List[FrameTracks],
                 state: StreamState) -> List[FrameResult]:

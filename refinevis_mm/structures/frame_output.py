@@ -67,7 +67,8 @@ class FrameOutput:
     Attributes:
         embeds (Tensor): Object embeddings of the last decoder layer, has
             shape (bs * T, Q, C).
-        cls_logits (Tensor): Class logits, has shape (bs * T, Q, K).
+        cls_logits (Tensor): Log-odds of each class, has shape (bs * T, Q, K):
+            their sigmoid is the class probability, of softmax models too.
         boxes (Tensor): Normalised (cx, cy, w, h), has shape (bs * T, Q, 4).
         mask_features (Tensor): Per-pixel features, has shape
             (bs * T, C, h, w).

@@ -2,7 +2,7 @@
 """Objects followed over frames: at inference and in training."""
 from collections import deque
 from dataclasses import dataclass
-from typing import Deque, Dict, List, Sequence, Tuple
+from typing import Deque, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ class FrameTracks:
         real (Tensor): Bool, False where the tracklet was not detected in
             this frame, has shape (N, ).
         mask_features (Tensor): Per-pixel features, has shape (C, h, w).
+        met (Tensor, optional): Bool, True where two tracklets were detected
+            in one frame of the refined window, has shape (N, N); None before
+            refinement.
     """
 
     frame_id: int
@@ -31,9 +34,10 @@ class FrameTracks:
     boxes: Tensor
     real: Tensor
     mask_features: Tensor
+    met: Optional[Tensor] = None
 
     def without(self, ids: Sequence[int]) -> 'FrameTracks':
-        """The same frame without some tracklets."""
+        """The same frame, not refined yet, without some tracklets."""
         keep = [
             i for i, track_id in enumerate(self.ids) if track_id not in ids
         ]

@@ -138,22 +138,41 @@ class RefinementFigure:
         if not self._rows:
             raise ValueError('a figure needs at least one frame, got none')
         rows = sorted(self._rows, key=lambda row: row.frame_id)
-        height, width = rows[0].panels[0].shape[:2]
-        step = height + TITLE_HEIGHT + MARGIN
-        canvas = np.full(
-            (TITLE_HEIGHT + len(rows) * step, MARGIN + len(COLUMNS) *
-             (width + MARGIN), 3), 255, np.uint8)
-        for column, title in enumerate(COLUMNS):
-            left = MARGIN + column * (width + MARGIN)
-            _write(canvas, title, left, 0)
-            for row_index, row in enumerate(rows):
-                top = TITLE_HEIGHT + row_index * step
-                canvas[top + TITLE_HEIGHT:top + TITLE_HEIGHT + height,
-                       left:left + width] = row.panels[column]
-        for row_index, row in enumerate(rows):
-            _write(canvas, f'frame {row.frame_id}   {row.caption}', MARGIN,
-                   TITLE_HEIGHT + row_index * step)
-        return canvas
+        return draw_panels(
+            [row.panels for row in rows], COLUMNS,
+            [f'frame {row.frame_id}   {row.caption}' for row in rows])
+
+
+def draw_panels(rows: Sequence[Sequence[np.ndarray]],
+                column_titles: Sequence[str],
+                row_titles: Sequence[str]) -> np.ndarray:
+    """Arrange pictures in a table.
+
+    Args:
+        rows (Sequence[Sequence[np.ndarray]]): Panels of each row, as many as
+            there are columns; each has shape (H, W, 3), uint8, BGR, all of
+            one size.
+        column_titles (Sequence[str]): Written above the columns.
+        row_titles (Sequence[str]): Written above the rows, at the left.
+
+    Returns:
+        np.ndarray: Has shape (height, width, 3), uint8, BGR.
+    """
+    height, width = rows[0][0].shape[:2]
+    step = height + TITLE_HEIGHT + MARGIN
+    canvas = np.full(
+        (TITLE_HEIGHT + len(rows) * step, MARGIN + len(column_titles) *
+         (width + MARGIN), 3), 255, np.uint8)
+    for column, title in enumerate(column_titles):
+        left = MARGIN + column * (width + MARGIN)
+        _write(canvas, title, left, 0)
+        for index, panels in enumerate(rows):
+            top = TITLE_HEIGHT + index * step
+            canvas[top + TITLE_HEIGHT:top + TITLE_HEIGHT + height,
+                   left:left + width] = panels[column]
+    for index, title in enumerate(row_titles):
+        _write(canvas, title, MARGIN, TITLE_HEIGHT + index * step)
+    return canvas
 
 
 def _write(canvas: np.ndarray, text: str, left: int, top: int) -> None:

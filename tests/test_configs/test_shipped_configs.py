@@ -28,6 +28,7 @@ def _build(path):
     cfg = Config.fromfile(str(ROOT / path))
     # pretrained weights are not at hand; the network is the same without
     cfg.model.frame_model.backbone.pop('init_cfg', None)
+    cfg.model.frame_model.pop('init_cfg', None)
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()

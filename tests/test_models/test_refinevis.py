@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from refinevis_mm.models.association import ContrastiveTracker, IoUPairSelector
 from refinevis_mm.models.refinement import MatchedTrackletBuilder
-from refinevis_mm.models.refinement.decoding import covered_by_detections
+from refinevis_mm.models.refinement.decoding import cut_recovered_masks
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import FrameTracks
 from tests.demo_clips import (demo_clip, empty_clip, tiny_model_cfg,
@@ -249,19 +249,19 @@ def test_masks_return_at_the_original_size():
         assert result.masks.dtype == torch.bool
 
 
-def test_covered_by_detections_by_hand():
-    masks = torch.zeros(5, 4, 4, dtype=torch.bool)
-    masks[0, :2] = True  # detected: the upper half
-    masks[1, 1:2] = True  # recovered inside of it
-    masks[2, 1:3] = True  # half of its pixels are taken
-    masks[3, 2:] = True  # the free lower half
-    real = torch.tensor([True, False, False, False, False])  # 4: empty
-    covered = covered_by_detections(masks, real, 0.5)
-    assert covered[1:].tolist() == [True, False, False, False]
-    covered = covered_by_detections(masks, real, 0.4)
-    assert covered[1:].tolist() == [True, True, False, False]
-    assert not covered_by_detections(masks[1:], real[1:], 0.5).any()
-    assert not covered_by_detections(masks, real, 1.0).any()
+def test_recovered_masks_are_cut_by_hand():
+    logits = torch.full((4, 4, 4), -1.0)
+    logits[0, :2] = 3.0  # detected: the upper half
+    logits[1, 1:3] = 2.0  # recovered, has met the detected one
+    logits[1, 1, 3] = 4.0  # and is surer of one pixel
+    logits[2, 1:3] = 2.0  # recovered, may be the detected one
+    logits[3, :1] = 1.0  # detected as well: stays as it is
+    real = torch.tensor([True, False, False, True])
+    met = torch.eye(4, dtype=torch.bool)
+    met[0, 1] = met[1, 0] = True
+    masks = cut_recovered_masks(logits, real, met)
+    assert masks[[0, 2, 3]].equal(logits[[0, 2, 3]] > 0)
+    assert masks[1].sum(1).tolist() == [0, 1, 4, 0]
 
 
 def test_recovered_duplicates_are_left_out():
@@ -271,9 +271,14 @@ def test_recovered_duplicates_are_left_out():
     tracks = FrameTracks(0,
                          _metas(1)[0], [4, 9], embed.repeat(2, 1),
                          torch.rand(2, 4), torch.tensor([True, False]), feats)
+    tracks.met = torch.ones(2, 2, dtype=torch.bool)
     with torch.no_grad():
         assert model.decode(tracks).ids == [4]
-        model.recovery_cover_thr = 1.0
+        model.exclusive_recovery = False
+        assert model.decode(tracks).ids == [4, 9]
+        # never seen together: the object may have a new id
+        model.exclusive_recovery = True
+        tracks.met = torch.eye(2, dtype=torch.bool)
         assert model.decode(tracks).ids == [4, 9]
 
 
@@ -296,7 +301,6 @@ def test_video_must_start_at_frame_0():
     ({'model.mode': 'both'}, "mode must be one of"),
     ({'model.window': -1}, 'window must be a non-negative int, got -1'),
     ({'model.frame_loss_on': 'none'}, 'frame_loss_on must be one of'),
-    ({'model.recovery_cover_thr': 1.5}, r'must be in \[0, 1\], got 1.5'),
 ])  # yapf: disable
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 
 from refinevis_mm.models.layers.ms_deform_attn import BACKEND_ENV
+from refinevis_mm.models.refinevis import RefineVIS
 from tests.demo_clips import tiny_model_cfg
 
 # so that noise makes tracklets
@@ -102,6 +103,40 @@ def test_inference(tool, run, detector):
         assert word in text
 
 
+def test_tracklets_in_a_full_window(tool, run, monkeypatch):
+    """Five of them, one missed in each frame; W = 0 sees the four others."""
+    seen = []
+    refine = RefineVIS.refine
+
+    def spy(self, tracks, state):
+        results = refine(self, tracks, state)
+        entries = getattr(state.refiner, 'memory', None)
+        entries = entries and [len(e) for e in entries._entries.values()]
+        seen.append((self.window, len(tracks.ids), entries))
+        return results
+
+    monkeypatch.setattr(RefineVIS, 'refine', spy)
+    report = run('--tracklets', '5', '--repeats', '1')
+    # the window is filled without model.refine, but for its first frame
+    warmup, *timed = seen[1:]
+    assert warmup == (10, 4, [10] * 5)
+    assert timed == [(10, 4, [10] * 5), (0, 4, None)]
+    assert report['tracklets'] == 5
+    added = report['added_by_tar']['median']
+    total = report['stages']['total']['median']
+    assert report['added_by_tar']['share'] == pytest.approx(100 * added /
+                                                            (total - added))
+    assert 'added by TAR' in tool.format_report(report)
+
+
+@pytest.mark.parametrize('option', ['model.window=0', 'model.mode=offline'])
+def test_tracklets_need_online_refinement(run, option):
+    with pytest.raises(ValueError, match='needs a video model with mode="on'):
+        run('--tracklets', '5', '--cfg-options', option)
+    with pytest.raises(ValueError, match='got mode=None and window=0'):
+        run('--tracklets', '5', detector=True)
+
+
 @pytest.mark.parametrize('detector', [False, True])
 def test_training(run, detector):
     report = run(
@@ -122,6 +157,8 @@ def test_pretrained_weights_are_not_fetched(tool):
 @pytest.mark.parametrize('args, message', [
     (['c.py', '--repeats', '0'], '--repeats must be at least 1, got 0'),
     (['c.py', '--shape', '16', '64'], 'at least 32 x 32'),
+    (['c.py', '--tracklets', '0'], '--tracklets must be at least 1, got 0'),
+    (['c.py', '--tracklets', '2', '--train'], '--tracklets is for inference'),
     (['c.py', '--backend', 'fast'], "invalid choice: 'fast'"),
 ])
 def test_wrong_arguments(tool, capsys, args, message):

@@ -4,10 +4,13 @@
 The input is random. What is timed does not depend on what it shows, except
 for association and refinement, whose cost grows with the number of tracked
 objects: mind the line "tracklets". Thresholds of the tracker near 0, given
-with --cfg-options, make tracklets of noise.
+with --cfg-options, make tracklets of noise. --tracklets gives refinement as
+many as a video has, all over the window, one of them missed in each frame in
+turn, and compares with no refinement (W = 0) of the same frames.
 
 Example:
     python tools/analysis_tools/benchmark.py CONFIG --shape 480 640 --threads 2
+    python tools/analysis_tools/benchmark.py CONFIG --tracklets 5
     python tools/analysis_tools/benchmark.py CONFIG --train --shape 512 512
 """
 import argparse
@@ -35,6 +38,7 @@ from refinevis_mm.models.layers.ms_deform_attn import (BACKEND_ENV, BACKENDS,
                                                        select_backend)
 from refinevis_mm.models.refinevis import RefineVIS
 from refinevis_mm.registry import MODELS
+from refinevis_mm.structures import FrameTracks
 from refinevis_mm.utils import one_line_errors
 
 # (stage, module, method) of every part that a model may have. The time of a
@@ -110,6 +114,11 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         default=10,
         help='ground-truth objects of a training image; default: 10')
     parser.add_argument(
+        '--tracklets',
+        type=int,
+        help='inference: tracklets in the full window of refinement; '
+        'default: those that the tracker finds in the noise')
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -117,11 +126,13 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--json', action='store_true', help='print JSON instead of a table')
     args = parser.parse_args(argv)
-    for name in ('repeats', 'batch_size', 'threads', 'objects'):
+    for name in ('repeats', 'batch_size', 'threads', 'objects', 'tracklets'):
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f'--{name.replace("_", "-")} must be at least 1, '
                          f'got {value}')
+    if args.train and args.tracklets:
+        parser.error('--tracklets is for inference, got --train')
     if min(args.shape) < 32:
         parser.error(f'--shape must be at least 32 x 32, got {args.shape}')
     return args
@@ -276,7 +287,10 @@ class Workload:
         self.is_video = isinstance(model, RefineVIS)
         self.num_frames = 0
         self.num_tracklets: Optional[int] = None
+        self._timer = timer
         self._state = model.init_stream() if self.is_video else None
+        self._tracks: Optional[FrameTracks] = None  # of the last frame
+        self._refine_seconds = 0.0  # of the last frame
         if args.train:
             params = [p for p in model.parameters() if p.requires_grad]
             self._optimizer = torch.optim.AdamW(params, lr=1e-6)
@@ -291,6 +305,29 @@ class Workload:
             with torch.inference_mode():
                 self._infer()
 
+    @torch.inference_mode()
+    def fill_window(self) -> None:
+        """Let refinement remember the frames before the first one."""
+        self._infer()
+        for _ in range(self.model.window - 1):
+            self.num_frames += 1
+            self._state.refiner.push(self._replace_tracks(self._tracks))
+
+    @torch.inference_mode()
+    def added_by_tar(self) -> float:
+        """Seconds that the last frame took more than with ``window=0``.
+
+        Refinement and decoding of the same tracklets are run again without
+        TAR, right after it, when all they read has just been read.
+        """
+        window, self.model.window = self.model.window, 0
+        state = self.model.init_stream()
+        start = self._timer.now()
+        self.model.refine(self._tracks, state)
+        seconds = self._timer.now() - start
+        self.model.window = window
+        return self._refine_seconds - seconds
+
     def _images(self, *sizes: int) -> Tensor:
         """Random normalised images."""
         images = torch.randn(*sizes, 3, *self.args.shape)
@@ -302,10 +339,33 @@ class Workload:
         if not self.is_video:
             self.model.predict(self._images(1), [sample])
             return
+        tracks = self.model.track(self._images(), sample.metainfo, self._state)
+        if self.args.tracklets:
+            tracks = self._replace_tracks(tracks)
         self.num_frames += 1
-        results = self.model.step(self._images(), sample.metainfo, self._state)
-        if results:
+        self._tracks, start = tracks, self._timer.now()
+        results = self.model.refine(tracks, self._state)
+        self._refine_seconds = self._timer.now() - start
+        if self.args.tracklets:
+            self.num_tracklets = self.args.tracklets
+        elif results:
             self.num_tracklets = len(results[-1].ids)
+
+    def _replace_tracks(self, tracks: FrameTracks) -> FrameTracks:
+        """As many random tracklets as asked for, but one that is missed."""
+        number = self.args.tracklets
+        missed = self.num_frames % number if number > 1 else None
+        # the tracker's ids count from 0 and may be discarded
+        ids = [-1 - i for i in range(number) if i != missed]
+        embeds = tracks.embeds
+        return FrameTracks(
+            frame_id=self.num_frames,
+            meta=tracks.meta,
+            ids=ids,
+            embeds=torch.randn(len(ids), embeds.shape[1]).to(embeds),
+            boxes=torch.rand(len(ids), 4).to(embeds),
+            real=torch.ones(len(ids), dtype=torch.bool, device=embeds.device),
+            mask_features=tracks.mask_features)
 
     def _train(self) -> None:
         """One training step."""
@@ -357,17 +417,25 @@ def summarise(runs: List[Dict[str, float]]) -> Dict[str, Dict[str, float]]:
     order += ['backward', 'optimiser', OTHER, TOTAL]
     stages = {}
     for stage in dict.fromkeys(order):
-        times = [run.get(stage, 0.0) * 1000 for run in runs]
-        if not any(stage in run for run in runs):
-            continue
-        quartiles = [times[0]] * 3 if len(times) == 1 else \
-            statistics.quantiles(times, n=4, method='inclusive')
-        stages[stage] = dict(
-            median=quartiles[1],
-            q1=quartiles[0],
-            q3=quartiles[2],
-            min=min(times))
+        if any(stage in run for run in runs):
+            stages[stage] = quartiles([run.get(stage, 0.0) for run in runs])
     return stages
+
+
+def quartiles(seconds: List[float]) -> Dict[str, float]:
+    """Median and spread of a time.
+
+    Args:
+        seconds (list[float]): The time in each run.
+
+    Returns:
+        dict[str, float]: ``median``, ``q1``, ``q3`` and ``min`` in
+        milliseconds.
+    """
+    times = [1000 * value for value in seconds]
+    q1, median, q3 = times * 3 if len(times) == 1 else \
+        statistics.quantiles(times, n=4, method='inclusive')
+    return dict(median=median, q1=q1, q3=q3, min=min(times))
 
 
 def describe_setup(args: argparse.Namespace) -> Dict[str, Any]:
@@ -423,10 +491,13 @@ def run_benchmark(args: argparse.Namespace) -> Dict[str, Any]:
 
     Returns:
         dict: ``setup``, ``stages`` (milliseconds), ``memory`` (MiB) and, for
-        video models at inference, ``tracklets``.
+        video models at inference, ``tracklets``; with ``--tracklets`` also
+        ``added_by_tar``, quartiles in milliseconds and the ``share``, in
+        percent, of the frame's time without.
 
     Raises:
-        ValueError: If there is no such device.
+        ValueError: If there is no such device, or no TAR for
+            ``--tracklets``.
     """
     if args.backend:
         os.environ[BACKEND_ENV] = args.backend
@@ -439,16 +510,40 @@ def run_benchmark(args: argparse.Namespace) -> Dict[str, Any]:
     timer = StageTimer(device)
     timer.watch(model)
     workload = Workload(model, args, timer)
+    if args.tracklets:
+        check_online(model)
+        workload.fill_window()
     for _ in range(args.warmup):
         timer.measure(workload)
-    runs = [timer.measure(workload) for _ in range(args.repeats)]
+    runs, added = [], []
+    for _ in range(args.repeats):
+        runs.append(timer.measure(workload))
+        if args.tracklets:
+            added.append(workload.added_by_tar())
     report = dict(
         setup=describe_setup(args),
         stages=summarise(runs),
         memory=peak_memory(device))
     if workload.num_tracklets is not None:
         report['tracklets'] = workload.num_tracklets
+    if added:
+        shares = [
+            seconds / (run[TOTAL] - seconds)
+            for seconds, run in zip(added, runs)
+        ]
+        report['added_by_tar'] = dict(
+            quartiles(added), share=100 * statistics.median(shares))
     return report
+
+
+def check_online(model: nn.Module) -> None:
+    """Raise ValueError unless a model refines every frame."""
+    mode = getattr(model, 'mode', None)
+    window = getattr(model, 'window', 0)
+    if mode != 'online' or window == 0:
+        raise ValueError('--tracklets needs a video model with mode="online" '
+                         f'and window > 0, got mode={mode!r} and '
+                         f'window={window}')
 
 
 def format_report(report: Dict[str, Any]) -> str:
@@ -467,7 +562,7 @@ def format_report(report: Dict[str, Any]) -> str:
         rows.append([
             stage, f"{times['median']:.1f}",
             f"{times['q1']:.1f} - {times['q3']:.1f}", f"{times['min']:.1f}",
-            f"{100 * times['median'] / total:.0f} %"
+            f"{100 * times['median'] / total:.1f} %"
         ])
     table = AsciiTable(rows)
     table.justify_columns = {i: 'right' for i in range(1, 5)}
@@ -476,6 +571,12 @@ def format_report(report: Dict[str, Any]) -> str:
         lines.append(f'{name[:-4]}: {value:.0f} MiB')
     if 'tracklets' in report:
         lines.append(f"tracklets: {report['tracklets']}")
+    if 'added_by_tar' in report:
+        added = report['added_by_tar']
+        lines.append(
+            'added by TAR, decoding of missed objects included: '
+            f"{added['median']:.2f} ms ({added['q1']:.2f} - "
+            f"{added['q3']:.2f}), {added['share']:.2f} % of a frame without")
     return '\n'.join(lines)
 
 

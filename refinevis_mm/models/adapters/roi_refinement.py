@@ -75,7 +75,7 @@ class RoIRefinementMixin:
             'online'.
         window (int): Frames W seen by TAR at test; 0 leaves the tracker's
             results exactly as they are. Defaults to 10 (paper Table 3).
-        recovery_cover_thr (float): See :class:`RefineVIS`. Defaults to 0.5.
+        exclusive_recovery (bool): See :class:`RefineVIS`. Defaults to True.
         cls_thr (float): Least class score of an instance recovered in a
             frame, and least mean score of a (tracklet, class) pair in
             ``pred_tracklets``. Defaults to 0.05.
@@ -91,7 +91,7 @@ class RoIRefinementMixin:
                  tracklet_builder: ConfigType,
                  mode: str = 'online',
                  window: int = 10,
-                 recovery_cover_thr: float = 0.5,
+                 exclusive_recovery: bool = True,
                  cls_thr: float = 0.05,
                  **kwargs: Any) -> None:
         if mode not in MODES:
@@ -104,7 +104,7 @@ class RoIRefinementMixin:
         super().__init__(*args, **kwargs)
         self.mode = mode
         self.window = window
-        self.recovery_cover_thr = recovery_cover_thr
+        self.exclusive_recovery = exclusive_recovery
         self.cls_thr = cls_thr
         self.num_classes = tar_head['heads']['num_classes']
         self.tracklet_builder = TASK_UTILS.build(tracklet_builder)
@@ -168,8 +168,8 @@ class RoIRefinementMixin:
         ]
         frames, matches = self._training_queries(feats, frame_targets, metas)
         return self.tar_head.loss(
-            self.tracklet_builder(frames, targets, matches),
-            frames.mask_features)
+            self.tracklet_builder(frames, targets, matches,
+                                  self.tar_head.heads), frames.mask_features)
 
     def _training_queries(
             self, feats: Sequence[Tensor], frame_targets: List[FrameTargets],
@@ -328,7 +328,7 @@ class RoIRefinementMixin:
         weak = [i for i, kept in zip(tracks.ids, keep.tolist()) if not kept]
         return decode_tracks(
             tracks.without(weak), cls_scores[keep], mask_logits[keep],
-            self.recovery_cover_thr)
+            self.exclusive_recovery)
 
     def _unrefined(self, instances: InstanceData, ids: List[int],
                    meta: dict) -> FrameResult:

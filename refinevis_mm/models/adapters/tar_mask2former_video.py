@@ -47,7 +47,7 @@ class TARMask2FormerVideo(Mask2FormerVideo):
             parent gives. Defaults to 10 (paper Table 3).
         num_background (int): Unmatched queries with the best scores that are
             trained to be no object, per clip. Defaults to 20.
-        recovery_cover_thr (float): See :class:`RefineVIS`. Defaults to 0.5.
+        exclusive_recovery (bool): See :class:`RefineVIS`. Defaults to True.
         max_per_video (int): (instance, class) pairs reported of a video.
             Defaults to 10, as the parent.
         backbone (dict, optional): Backbone.
@@ -63,7 +63,7 @@ class TARMask2FormerVideo(Mask2FormerVideo):
                  tar_head: ConfigType,
                  window: int = 10,
                  num_background: int = 20,
-                 recovery_cover_thr: float = 0.5,
+                 exclusive_recovery: bool = True,
                  max_per_video: int = 10,
                  backbone: OptConfigType = None,
                  data_preprocessor: OptConfigType = None,
@@ -83,7 +83,7 @@ class TARMask2FormerVideo(Mask2FormerVideo):
         self.tar_head = MODELS.build(tar_head)
         self.window = window
         self.num_background = num_background
-        self.recovery_cover_thr = recovery_cover_thr
+        self.exclusive_recovery = exclusive_recovery
         self.max_per_video = max_per_video
 
     def loss(self, inputs: Tensor, data_samples: TrackSampleList,
@@ -138,21 +138,16 @@ class TARMask2FormerVideo(Mask2FormerVideo):
         num_frames = frame_inds.shape[1]
         positives, backgrounds, labels, masks = [], [], [], []
         for i, target in enumerate(targets):
-            queries, instances = self.track_head.match(cls_logits[i],
-                                                       mask_logits[i], target)
-            unmatched = torch.ones_like(cls_logits[i, :, 0], dtype=torch.bool)
-            unmatched[queries] = False
-            unmatched = unmatched.nonzero().flatten()
-            scores = cls_logits[i, unmatched].softmax(-1)[:, :-1].amax(-1)
-            best = scores.topk(min(self.num_background, len(scores))).indices
-            chosen = torch.cat([queries, unmatched[best]])
+            matched, instances, others = self._choose_queries(
+                cls_logits[i], mask_logits[i], target)
+            queries = torch.cat([matched, others])
             embeds, real = self.track_head.frame_embeds(
-                clips.states[-1][i, chosen], mask_logits[i, chosen],
+                clips.states[-1][i, queries], mask_logits[i, queries],
                 clips.mask_features[i])
-            matched, background = real.any(1).split([len(queries), len(best)])
-            positives.append(embeds[:len(queries)][matched])
-            backgrounds.append(embeds[len(queries):][background])
-            instances = instances[matched]
+            found = real.any(1)
+            instances = instances[found[:len(matched)]]
+            positives.append(embeds[:len(matched)][found[:len(matched)]])
+            backgrounds.append(embeds[len(matched):][found[len(matched):]])
             labels.append(target.labels[instances])
             masks.append(target.masks[instances].bool())
         counts = [len(rows) for rows in positives + backgrounds]
@@ -175,6 +170,17 @@ class TARMask2FormerVideo(Mask2FormerVideo):
                  present.new_zeros(num_background, num_frames)]),
             masks=masks,
             mask_inds=torch.arange(len(masks), device=masks.device))
+
+    @torch.no_grad()
+    def _choose_queries(self, cls_logits: Tensor, mask_logits: Tensor,
+                        target: InstanceData) -> Tuple[Tensor, Tensor, Tensor]:
+        """Matched queries, their instances, and background queries."""
+        matched, instances = self.track_head.match(cls_logits, mask_logits,
+                                                   target)
+        scores = cls_logits.softmax(-1)[:, :-1].amax(-1)
+        scores[matched] = -1  # below every probability
+        count = min(self.num_background, len(scores) - len(matched))
+        return matched, instances, scores.topk(count).indices
 
     def predict(self,
                 inputs: Tensor,
@@ -285,7 +291,7 @@ class TARMask2FormerVideo(Mask2FormerVideo):
                     mask_features=mask_features[t]))
         return [
             decode_tracks(tracks, *self.tar_head.predict(tracks, head),
-                          self.recovery_cover_thr)
+                          self.exclusive_recovery)
             for tracks in refined + refiner.flush()
         ]
 

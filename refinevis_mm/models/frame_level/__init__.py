@@ -5,6 +5,8 @@ from .deformable_detr_transformer import (DeformableDETRDecoder,
                                           DeformableDETREncoder)
 from .frame_model import FrameModel
 from .frame_model_detector import FrameModelDetector
+from .mask2former import Mask2Former
+from .mask2former_head import Mask2FormerHead
 from .maskdino import MaskDINO
 from .maskdino_decoder import MaskDINODecoder
 from .maskdino_head import MaskDINOHead
@@ -12,6 +14,7 @@ from .maskdino_pixel_decoder import MaskDINOPixelDecoder
 
 __all__ = [
     'CondInstHead', 'DeformableDETRCondInst', 'DeformableDETRDecoder',
-    'DeformableDETREncoder', 'FrameModel', 'FrameModelDetector', 'MaskDINO',
-    'MaskDINODecoder', 'MaskDINOHead', 'MaskDINOPixelDecoder'
+    'DeformableDETREncoder', 'FrameModel', 'FrameModelDetector', 'Mask2Former',
+    'Mask2FormerHead', 'MaskDINO', 'MaskDINODecoder', 'MaskDINOHead',
+    'MaskDINOPixelDecoder'
 ]

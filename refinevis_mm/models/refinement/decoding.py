@@ -7,44 +7,51 @@ from ..layers.mask_resize import resize_masks
 
 
 def decode_tracks(tracks: FrameTracks, cls_scores: Tensor, mask_logits: Tensor,
-                  cover_thr: float) -> FrameResult:
+                  exclusive_recovery: bool) -> FrameResult:
     """Full-size masks of a frame's tracklets.
 
     Args:
         tracks (:obj:`FrameTracks`): N tracklets before or after refinement.
         cls_scores (Tensor): Their class probabilities, has shape (N, K).
         mask_logits (Tensor): Their mask logits, has shape (N, h, w).
-        cover_thr (float): See :func:`covered_by_detections`; covered masks
-            of missed objects are left out.
+        exclusive_recovery (bool): See :func:`cut_recovered_masks`; False
+            keeps recovered masks whole.
 
     Returns:
-        :obj:`FrameResult`: Without discarded ids.
+        :obj:`FrameResult`: Without discarded ids, and without missed objects
+        of which no pixel is recovered.
     """
-    keep = tracks.real | ~covered_by_detections(mask_logits > 0, tracks.real,
-                                                cover_thr)
-    masks = resize_masks(mask_logits[keep], tracks.meta) > 0
+    mask_logits = resize_masks(mask_logits, tracks.meta)
+    masks = mask_logits > 0
+    if exclusive_recovery and tracks.met is not None:
+        masks = cut_recovered_masks(mask_logits, tracks.real, tracks.met)
+    keep = tracks.real | masks.flatten(1).any(1)
     ids = [i for i, kept in zip(tracks.ids, keep.tolist()) if kept]
     return FrameResult(tracks.frame_id, ids, cls_scores[keep],
-                       tracks.real[keep], masks)
+                       tracks.real[keep], masks[keep])
 
 
-def covered_by_detections(masks: Tensor, real: Tensor,
-                          cover_thr: float) -> Tensor:
-    """Which masks mostly repeat the detected objects of their frame.
+def cut_recovered_masks(mask_logits: Tensor, real: Tensor,
+                        met: Tensor) -> Tensor:
+    """Settle which pixels a recovered mask shares with detected objects.
 
-    A pixel shows one object. A mask recovered for a missed object that lies
-    on pixels of detected ones has found those instead.
+    A pixel shows one object, and two tracklets detected in the same frame
+    are two objects. Where the recovered mask of a missed object runs into an
+    object it has met, the higher logit takes the pixel. A detected tracklet
+    it has never met may be the same object under a new id: nothing is cut
+    there. Masks of detected objects stay as they are.
 
     Args:
-        masks (Tensor): Bool masks, has shape (N, h, w).
-        real (Tensor): Bool, True for detected objects, has shape (N, ).
-        cover_thr (float): Share of a mask's pixels, in [0, 1].
+        mask_logits (Tensor): Mask logits, has shape (N, H, W).
+        real (Tensor): Bool, False for recovered masks, has shape (N, ).
+        met (Tensor): Bool, True where two tracklets were detected in the
+            same frame, has shape (N, N).
 
     Returns:
-        Tensor: Bool, True where more than that share lies on detected
-        objects, has shape (N, ). Empty masks are not covered.
+        Tensor: Bool masks, has shape (N, H, W).
     """
-    detected = masks[real].any(0)
-    area = masks.flatten(1).sum(1)
-    covered = (masks & detected).flatten(1).sum(1)
-    return covered > cover_thr * area
+    masks = mask_logits > 0
+    for row in (~real).nonzero().flatten():
+        for rival in (real & met[row]).nonzero().flatten():
+            masks[row] &= mask_logits[row] > mask_logits[rival]
+    return masks

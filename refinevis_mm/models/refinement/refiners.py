@@ -4,6 +4,7 @@ from abc import ABCMeta, abstractmethod
 from typing import List, Optional, Sequence
 
 import torch
+from torch import Tensor
 
 from refinevis_mm.structures import (FrameTracks, TrackletMemory,
                                      interpolate_boxes)
@@ -90,7 +91,7 @@ class OnlineRefiner(BaseRefiner):
         return [
             FrameTracks(frame.frame_id, frame.meta, self.memory.ids, refined,
                         self.memory.current_boxes(), real[:, -1],
-                        frame.mask_features)
+                        frame.mask_features, _find_meetings(real))
         ]
 
     def flush(self) -> List[FrameTracks]:
@@ -139,15 +140,21 @@ class OfflineRefiner(BaseRefiner):
                                   device=embeds.device).expand(len(ids), -1)
         refined = self.tar_head.refine(embeds, frame_inds, real)
         boxes = interpolate_boxes(boxes, real, frame_inds)
+        met = _find_meetings(real)
         return [
             FrameTracks(frame.frame_id, frame.meta, ids, refined[:, t],
-                        boxes[:, t], real[:, t], frame.mask_features)
+                        boxes[:, t], real[:, t], frame.mask_features, met)
             for t, frame in enumerate(clip)
         ]
 
     def discard(self, ids: Sequence[int]) -> None:
         """See :meth:`BaseRefiner.discard`."""
         self._clip = [frame.without(ids) for frame in self._clip]
+
+
+def _find_meetings(real: Tensor) -> Tensor:
+    """Which tracklets of a window (N, W) share a frame, has shape (N, N)."""
+    return (real[:, None] & real[None]).any(-1)
 
 
 REFINERS = dict(online=OnlineRefiner, offline=OfflineRefiner)

@@ -66,7 +66,12 @@ def _tar_head(dims=16):
             gamma=2.0,
             alpha=0.25,
             loss_weight=4.0),
-        loss_mask=dict(num_points=32))
+        loss_mask=dict(num_points=32),
+        heads=dict(
+            type='refinevis_mm.EmbeddingHeads',
+            num_classes=NUM_CLASSES,
+            embed_dims=dims,
+            mask_dims=8))
 
 
 def test_layout_by_hand():
@@ -228,7 +233,9 @@ def test_groups_do_not_see_each_other():
     for values in (embeds, changed):
         tracklets = TemporalCDN().tracklets(values, queries, targets,
                                             NUM_CLASSES)
-        refined.append(head.refine(tracklets.embeds, tracklets.frame_inds))
+        refined.append(
+            head.refine(tracklets.embeds, tracklets.frame_inds,
+                        tracklets.real))
     same = (refined[0] == refined[1]).flatten(1).all(1)
     assert same[group == 0].all()
     assert not same[group == 1].any()
@@ -244,9 +251,51 @@ def test_batch_without_objects():
     assert tracklets.masks.shape == (0, 2, HEIGHT, WIDTH)
     assert tracklets.num_masked == len(tracklets.labels) == 0
     head = _tar_head()
-    head.refine(tracklets.embeds, tracklets.frame_inds).sum().backward()
-    assert all(p.grad is not None for p in head.layers.parameters())
+    losses = head.loss(tracklets, torch.randn(4, 8, 16, 24))
+    assert all(loss == 0 for loss in losses.values())
+    sum(losses.values()).backward()
+    assert all(p.grad is not None for p in head.parameters())
     assert embeds.grad is not None
+
+
+@pytest.mark.parametrize('max_mask_pairs', [100, 3, 0])
+def test_losses_train_queries_of_both_frames(max_mask_pairs):
+    targets = _one_and_three()
+    embeds, queries = _queries(targets, num_groups=2, dims=16)
+    embeds = torch.randn_like(embeds).requires_grad_()
+    tracklets = TemporalCDN(max_mask_pairs=max_mask_pairs).tracklets(
+        embeds, queries, targets, NUM_CLASSES)
+    head = _tar_head()
+    losses = head.loss(
+        tracklets, torch.randn(4, 8, 16, 24), prefix='loss_refine_cdn')
+    assert list(losses) == [
+        'loss_refine_cdn_cls', 'loss_refine_cdn_mask', 'loss_refine_cdn_dice'
+    ]
+    sum(losses.values()).backward()
+    visible = queries.valid.repeat(1, 4)
+    reached = embeds.grad.ne(0).any(-1)
+    assert torch.equal(reached, visible)
+
+
+def test_negatives_are_taught_no_class_and_empty_masks():
+    # of the losses that depend on the negative queries only, the gradient
+    # lowers every class logit and the masks
+    targets = _one_and_three()
+    tracklets = _tracklets(targets, num_groups=1)
+    negative = tracklets.labels == NUM_CLASSES
+    logits = torch.zeros(8, 2, NUM_CLASSES, requires_grad=True)
+    masks = torch.zeros(8, 2, 16, 24, requires_grad=True)
+    losses = _tar_head().loss_by_feat(logits, masks, tracklets)
+    sum(losses.values()).backward()
+    assert (logits.grad[negative] > 0).all()
+    assert (masks.grad[negative] >= 0).all()
+    assert masks.grad[negative].flatten(2).any(2).all()
+    # a positive: its class goes up, its mask inside of the object too
+    assert logits.grad[0, 0, 4] < 0 < logits.grad[0, 0, 3]
+    assert masks.grad[0, 0, 2:10, 2:10].sum() < 0
+    # the object that is absent in its first frame: mask only, and empty
+    assert not logits.grad[4, 0].any() and logits.grad[4, 1].any()
+    assert (masks.grad[4, 0] >= 0).all() and masks.grad[4, 0].any()
 
 
 def test_is_registered():

@@ -133,3 +133,15 @@ def test_state_is_bounded_by_the_window(tar_head, refiner_type):
         refiner.push(frame)
         held.append(_held(refiner))
     assert max(held[30:]) == max(held[:30]) <= 3 * 4
+
+
+@pytest.mark.parametrize('refiner_type', [OnlineRefiner, OfflineRefiner])
+def test_refined_frames_know_who_met_in_the_window(refiner_type, tar_head):
+    """4 and 9 share frame 0, 2 comes when 9 is gone."""
+    video = _video([(4, 9), (2, 4), (2, 4), (2, )])
+    done = _run(refiner_type(tar_head, 2), video)
+    row = {track_id: i for i, track_id in enumerate(done[1].ids)}
+    assert sorted(row) == [2, 4, 9]
+    assert done[1].met[row[4], row[9]] and done[1].met[row[2], row[4]]
+    assert not done[1].met[row[2], row[9]]
+    assert sorted(done[2].ids) == [2, 4]  # 9 has left the window

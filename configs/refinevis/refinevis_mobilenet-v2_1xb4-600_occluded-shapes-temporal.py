@@ -2,16 +2,19 @@
 # paper, and TAR trained as it is used (see README.md).
 _base_ = ['./refinevis_mobilenet-v2_2xb2-5k_occluded-shapes.py']
 
+train_dataloader = dict(batch_size=4)
+
 load_from = 'checkpoints/refinevis_mobilenet-v2_occluded-shapes.pth'
 
 model = dict(
+    frame_loss_on='first',
     association_cdn=dict(
         _delete_=True, type='refinevis_mm.AssociationCDN', loss_weight=1.0),
     temporal_cdn=dict(
         _delete_=True, type='refinevis_mm.TemporalCDN', loss_weight=1.0),
     tar_head=dict(drop_prob=0.3, recursive_prob=0.5))
 
-max_iters = 1000
+max_iters = 600
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 optim_wrapper = dict(optimizer=dict(lr=2e-4))
 param_scheduler = [
@@ -23,4 +26,4 @@ param_scheduler = [
         end=max_iters,
         eta_min_ratio=0.01)
 ]
-default_hooks = dict(checkpoint=dict(interval=250, max_keep_ckpts=4))
+default_hooks = dict(checkpoint=dict(interval=max_iters))

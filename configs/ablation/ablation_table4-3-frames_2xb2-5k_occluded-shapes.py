@@ -1,0 +1,6 @@
+# Paper Table 4: clips of 3 frames in training.
+_base_ = ['../refinevis/refinevis_mobilenet-v2_2xb2-5k_occluded-shapes.py']
+
+sampling, *transforms = _base_.train_pipeline
+train_pipeline = [dict(sampling, num_ref_imgs=2), *transforms]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
