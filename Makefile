@@ -1,8 +1,11 @@
-# make demo    a small RefineVIS finds, follows and refines objects
-# make test    lint and tests
-# make train   train the small model on OccludedShapes
-# make fast    add the compiled attention kernel (needs a C++ compiler)
-# make lint    flake8, isort, yapf, docstring coverage
+# make demo      a small RefineVIS finds, follows and refines objects
+# make test      lint and tests
+# make test-ops  tests that need compiled mmcv and mmtrack, in a venv of their
+#                own; compiles mmcv (about half an hour) unless the folder
+#                WHEELS has a wheel of it
+# make train     train the small model on OccludedShapes
+# make fast      add the compiled attention kernel (needs a C++ compiler)
+# make lint      flake8, isort, yapf, docstring coverage
 #
 # PYTHON is used once, to create .venv; the pinned set is for 3.11 and 3.12.
 # On Linux PyPI's torch brings CUDA; a smaller CPU build:
@@ -19,6 +22,18 @@ STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# compiled mmcv and mmtrack, with a folder of wheels that may have mmcv
+OPS_VENV ?= .venv-ops
+WHEELS ?= $(wildcard ../shared/wheels)
+OPS_CONSTRAINTS := requirements/constraints-ops.txt
+OPS_STAMP := $(OPS_VENV)/.installed-ops
+OPS_PIP := $(OPS_VENV)/bin/python -m pip --disable-pip-version-check --quiet
+BUILD_MMCV := --no-deps --no-build-isolation
+# also run with compiled operators, beside the tests marked `ops`
+OPS_TESTS := tests/test_compat tests/test_models/test_layers
+$(OPS_STAMP): export MMCV_WITH_OPS = 1
+$(OPS_STAMP): export FORCE_CUDA = 0
+
 # small tensors: more threads than this only wait for each other
 export OMP_NUM_THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); \
 	[ $$n -lt 4 ] && echo $$n || echo 4)
@@ -27,7 +42,7 @@ export OMP_NUM_THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); \
 # starve each other otherwise
 export GOMP_SPINCOUNT ?= 10000
 
-.PHONY: demo test lint train fast setup clean
+.PHONY: demo test test-ops lint train fast setup clean
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -53,6 +68,25 @@ demo: $(STAMP)
 
 test: lint
 	@$(BIN)/python -m pytest -q
+
+# pip takes the wheel of mmcv where it fits this Python and compiles the source
+# where none does; a wheel made for another torch shows when it is imported
+$(OPS_STAMP): $(CONSTRAINTS) $(OPS_CONSTRAINTS)
+	@rm -rf $(OPS_VENV)
+	@$(MAKE) --no-print-directory setup VENV=$(OPS_VENV)
+	@echo "Installing compiled mmcv and mmtrack into $(OPS_VENV) ..."
+	@$(OPS_PIP) uninstall --yes mmcv-lite
+	@$(OPS_PIP) install $$(grep -E '^(ninja|psutil)==' $(OPS_CONSTRAINTS))
+	@$(OPS_PIP) install $(BUILD_MMCV) -r $(OPS_CONSTRAINTS) \
+	$(if $(WHEELS),--find-links $(WHEELS))
+	@$(OPS_VENV)/bin/python -c 'import mmcv.ops' || $(OPS_PIP) install \
+	$(BUILD_MMCV) --force-reinstall --no-cache-dir --no-binary mmcv \
+	$$(grep '^mmcv==' $(OPS_CONSTRAINTS))
+	@touch $@
+
+test-ops: $(OPS_STAMP)
+	@$(OPS_VENV)/bin/python -m pytest -q -m 'not ops' $(OPS_TESTS)
+	@$(OPS_VENV)/bin/python -m pytest -q -m ops
 
 lint: $(STAMP)
 	@$(BIN)/python -m flake8 refinevis_mm tools tests configs demo setup.py
@@ -83,4 +117,4 @@ fast: $(STAMP)
 	@$(PIP) install --no-build-isolation torch-ms-deform-attn==0.1.1
 
 clean:
-	rm -rf $(VENV) build refinevis_mm.egg-info refinevis_mm/.mim
+	rm -rf $(VENV) $(OPS_VENV) build refinevis_mm.egg-info refinevis_mm/.mim

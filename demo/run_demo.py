@@ -23,8 +23,8 @@ from refinevis_mm.structures import VideoResult, to_results_json
 from refinevis_mm.utils import one_line_errors
 from refinevis_mm.visualization import ImageFilesSource
 
-CONFIG = 'configs/refinevis/refinevis_*_occluded-shapes.py'
-CHECKPOINT = 'checkpoints/refinevis_mobilenet-v2_occluded-shapes.pth'
+CONFIG = 'configs/refinevis/refinevis_*_occluded-shapes-temporal.py'
+CHECKPOINT = 'checkpoints/refinevis_mobilenet-v2_occluded-shapes-temporal.pth'
 OUT_DIR = 'work_dirs/demo'
 NUM_VIDEOS = 6
 NUM_FRAMES = (20, 32)  # fewest and most of a video
@@ -72,7 +72,7 @@ def run_mode(model: RefineVIS, sources: Dict[int, ImageFilesSource],
         for _, result in stream_video(model, source):
             video.discard(result.discarded_ids)
             video.add_frame(result.frame_id, result.ids, result.cls_scores,
-                            result.real, result.masks)
+                            result.scored, result.masks)
         tracklets = video.tracklets(model.cls_thr)
         rows += to_results_json(video_id, tracklets, category_ids)
         num_frames += source.num_frames

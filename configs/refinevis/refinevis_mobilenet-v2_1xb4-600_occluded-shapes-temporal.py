@@ -7,7 +7,8 @@ train_dataloader = dict(batch_size=4)
 load_from = 'checkpoints/refinevis_mobilenet-v2_occluded-shapes.pth'
 
 model = dict(
-    frame_loss_on='first',
+    frame_loss_on='first',  # the frame model has had its phase
+    score_missed=True,
     association_cdn=dict(
         _delete_=True, type='refinevis_mm.AssociationCDN', loss_weight=1.0),
     temporal_cdn=dict(

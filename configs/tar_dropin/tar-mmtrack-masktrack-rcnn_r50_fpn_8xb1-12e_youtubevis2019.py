@@ -1,5 +1,6 @@
 # MaskTrack R-CNN of mmtrack 1.0.0rc1 as it is, data and schedule included, and
-# TAR beside it; needs mmtrack and mmcv with compiled operators.
+# TAR beside it. Needs mmcv with compiled operators, requirements/mmtrack.txt
+# and: pip install --no-deps mmtrack==1.0.0rc1
 _base_ = 'mmtrack::vis/masktrack_rcnn/masktrack-rcnn_mask-rcnn_r50_fpn_8xb1-12e_youtubevis2019.py'  # noqa: E501
 custom_imports = dict(
     imports=['refinevis_mm.models.adapters.tar_mmtrack_mask_track_rcnn'],

@@ -126,7 +126,7 @@ class _Painter:
         self.num_classes = result.cls_scores.shape[1]
         self.results.discard(result.discarded_ids)
         self.results.add_frame(result.frame_id, result.ids, result.cls_scores,
-                               result.real, result.masks)
+                               result.scored, result.masks)
         shown = self._shown(result, self.results.running_scores(result.ids))
         overlay = _draw(image, shown, display_scale(*image.shape[:2]))
         if self.sink is None:

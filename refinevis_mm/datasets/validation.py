@@ -1,139 +1,520 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-"""Checks of a YouTube-VIS JSON; every message names the video and annotation.
+"""The rules of the YouTube-VIS form, for the reader and the validator.
 
 Null rules: ``annotations`` may be missing or null (test splits); inside an
-annotation a null segmentation means that the object is absent in the frame.
+annotation a null segmentation means that the object is absent in the frame,
+and its box is null then, too.
 """
-from typing import Dict, Iterable, Optional
+from array import array
+from typing import (Any, Callable, Dict, Iterable, List, NamedTuple, NoReturn,
+                    Optional, Set, Union)
 
-_VIDEO_KEYS = ('id', 'width', 'height', 'file_names')
-_ANNOTATION_KEYS = ('id', 'video_id', 'category_id', 'segmentations')
-_PER_FRAME_KEYS = ('segmentations', 'bboxes', 'areas')
+import numpy as np
+
+from .defects import ERROR, Defect
+from .mask_tube import MaskTube, is_number, pack_masks
+
+PER_FRAME_KEYS = ('segmentations', 'bboxes', 'areas')
+BOX_TOLERANCE = 0.01  # pixels, boxes are written with few decimals
+AREA_TOLERANCE = 0.01  # share of the area, beside one pixel
+
+
+class VideoSize(NamedTuple):
+    """Extent of a video: height and width in pixels, number of frames."""
+    height: int
+    width: int
+    length: int
+
+
+class ObjectTrack(NamedTuple):
+    """Masks and boxes of an annotation, n frames.
+
+    Attributes:
+        masks (MaskTube): Masks that have pixels.
+        boxes (np.ndarray): (x1, y1, x2, y2) in pixels inside the frame, NaN
+            where the annotation has no usable box. Float64, (n, 4).
+    """
+    masks: MaskTube
+    boxes: np.ndarray
+
+
+class VISChecker:
+    """Checks a data set or its results, piece by piece.
+
+    Start with :meth:`check_header`, then give it the annotations one by one,
+    in the order of the file.
+
+    Args:
+        report (Callable): Called with each :obj:`Defect`. The reader raises
+            there, the validator collects.
+
+    Attributes:
+        videos (dict[int, VideoSize]): Extent of each usable video by id.
+        category_ids (set[int]): Ids of the categories.
+    """
+
+    def __init__(self, report: Callable[[Defect], None]) -> None:
+        self.report = report
+        self.videos: Dict[int, VideoSize] = {}
+        self.category_ids: Set[int] = set()
+        self._annotation_ids: Set[int] = set()
+        self._results: Dict[tuple, int] = {}
+
+    def check_header(self, content: Any) -> List[dict]:
+        """Check the categories and videos of a JSON.
+
+        Args:
+            content (Any): The loaded JSON.
+
+        Returns:
+            list[dict]: Its annotations, still to be checked.
+        """
+        if not isinstance(content, dict):
+            self._add(
+                'wrong-type', 'expected a JSON object, but got '
+                f'{type(content).__name__}')
+            return []
+        lists = {}
+        for key in ('categories', 'videos', 'annotations'):
+            if key not in content and key != 'annotations':
+                self._add('missing-key', f"key '{key}' is missing")
+            value = content.get(key)
+            lists[key] = value if isinstance(value, list) else []
+            if value is not None and not isinstance(value, list):
+                self._add(
+                    'wrong-type', f'{key} must be a list, but got '
+                    f'{type(value).__name__}')
+        self._check_categories(lists['categories'])
+        self._check_videos(lists['videos'])
+        return lists['annotations']
+
+    def check_annotation(self, annotation: Any,
+                         position: int) -> Optional[ObjectTrack]:
+        """Check one annotation.
+
+        Args:
+            annotation (Any): The entry of the JSON.
+            position (int): 0-based position in the JSON, which names
+                annotations without id.
+
+        Returns:
+            ObjectTrack, optional: The object where it is visible, None if
+            the defects leave nothing to be read.
+        """
+        if not self._is_object(
+                annotation, annotation=f'at position {position}'):
+            return None
+        place = _place_of(annotation, f'at position {position}')
+        complete = self._has_keys(
+            annotation, ('id', 'video_id', 'category_id', 'segmentations'),
+            place)
+        self._check_id(annotation, self._annotation_ids, place)
+        self._check_category(annotation, place)
+        if annotation.get('iscrowd', 0) not in (0, 1):
+            self._add(
+                'iscrowd', 'iscrowd must be 0 or 1, but got '
+                f'{annotation["iscrowd"]!r}', place)
+        video = self._video_of(annotation, place)
+        if video is None or not complete:
+            return None
+        for key, value in video._asdict().items():
+            if annotation.get(key, value) != value:
+                code = 'wrong-length' if key == 'length' else 'wrong-size'
+                self._add(
+                    code, f'{key} is {annotation[key]}, but that of the '
+                    f'video is {value}', place)
+        if not all([
+                self._has_frames(annotation, key, video, place)
+                for key in PER_FRAME_KEYS
+        ]):
+            return None
+        masks = self._check_masks(annotation['segmentations'], video, place)
+        boxes = self._check_boxes(annotation, video, place)
+        if not any(mask is not None for mask in annotation['segmentations']):
+            self._add('never-visible', 'the object is absent in all frames',
+                      place)
+        return ObjectTrack(masks, boxes[masks.frames])
+
+    def check_areas(self, annotation: dict, track: ObjectTrack) -> None:
+        """Compare the areas of an annotation with its masks.
+
+        Args:
+            annotation (dict): The entry of the JSON.
+            track (ObjectTrack): What :meth:`check_annotation` returned.
+        """
+        areas = annotation.get('areas')
+        if areas is None:
+            return
+        wrong = [
+            (frame, areas[frame], pixels) for frame, pixels in zip(
+                track.masks.frames.tolist(), track.masks.areas.tolist())
+            if not is_number(areas[frame]) or abs(areas[frame] - pixels) > 1 +
+            AREA_TOLERANCE * pixels
+        ]
+        if wrong:
+            frame, area, pixels = wrong[0]
+            self._add(
+                'area', f'areas differ from the masks in {len(wrong)} frames, '
+                f'the first is {area} instead of {pixels} pixels',
+                dict(_place_of(annotation, None), frame=frame))
+
+    def check_result(self, row: Any, index: int) -> None:
+        """Check one row of a results file against the data set.
+
+        Args:
+            row (Any): The entry of the JSON.
+            index (int): Its 0-based position.
+        """
+        if not self._is_object(row, result=index):
+            return
+        place = dict(result=index, video=row.get('video_id'))
+        complete = self._has_keys(
+            row, ('video_id', 'category_id', 'score', 'segmentations'), place)
+        self._check_category(row, place)
+        score = row.get('score', 0)
+        if not is_number(score):
+            self._add('score',
+                      f'score must be a finite number, but got {score!r}',
+                      place)
+        elif not 0 <= score <= 1:
+            self._add('score-range', f'score {score} is not in [0, 1]', place)
+        video = self._video_of(row, place)
+        if video is None or not complete or not self._has_frames(
+                row, 'segmentations', video, place):
+            return
+        masks = self._check_masks(
+            row['segmentations'], video, place, empty=True)
+        key = (row['video_id'], repr(row['category_id']), repr(score),
+               masks.data, masks.frames.tobytes())
+        first = self._results.setdefault(hash(key), index)
+        if first != index:
+            self._add('duplicate-result', f'the same as result {first}', place)
+
+    def _check_categories(self, categories: List[Any]) -> None:
+        """Check ids and names of the categories."""
+        names: Dict[str, int] = {}
+        for position, category in enumerate(categories):
+            name = f'at position {position}'
+            if not self._is_object(category, category=name):
+                continue
+            place = dict(category=category.get('id', name))
+            self._has_keys(category, ('id', 'name'), place)
+            self._check_id(category, self.category_ids, place)
+            name = category.get('name', '')
+            if not isinstance(name, str):
+                self._add('wrong-type', f'name must be a string, but got '
+                          f'{name!r}', place)
+            elif name in names:
+                self._add(
+                    'duplicate-name', 'category names must differ, but '
+                    f'{name!r} is also that of category {names[name]}', place)
+            else:
+                names[name] = category.get('id')
+        if self.category_ids != set(range(1, len(categories) + 1)):
+            self._add('category-ids',
+                      f'category ids are not 1 to {len(categories)}')
+
+    def _check_videos(self, videos: List[Any]) -> None:
+        """Check the videos and remember their extents."""
+        ids: Set[int] = set()
+        owners: Dict[str, Any] = {}
+        for position, video in enumerate(videos):
+            name = f'at position {position}'
+            if not self._is_object(video, video=name):
+                continue
+            place = dict(video=video.get('id', name))
+            complete = self._has_keys(video,
+                                      ('id', 'width', 'height', 'file_names'),
+                                      place)
+            valid = self._check_id(video, ids, place)
+            for key in ('width', 'height'):
+                value = video.get(key, 1)
+                if not _is_int(value) or value < 1:
+                    valid = False
+                    self._add(
+                        'wrong-size', f'{key} must be a positive integer, '
+                        f'but got {value!r}', place)
+            if not complete or not self._check_file_names(
+                    video, owners, place):
+                continue
+            length = len(video['file_names'])
+            if 'length' not in video:
+                self._add('no-length', "key 'length' is missing", place)
+            elif video['length'] != length:
+                self._add(
+                    'wrong-length', f"length is {video['length']}, but "
+                    f'file_names has {length} entries', place)
+            if valid:
+                self.videos[video['id']] = VideoSize(video['height'],
+                                                     video['width'], length)
+
+    def _check_file_names(self, video: dict, owners: Dict[str, Any],
+                          place: dict) -> bool:
+        """Check the frame list; True if it can be used."""
+        names = video['file_names']
+        if not isinstance(names, list) or not names:
+            self._add(
+                'no-frames', 'file_names must be a list of at least one '
+                f'frame, but got {names!r:.40}', place)
+            return False
+        for frame, name in enumerate(names):
+            if not isinstance(name, str):
+                self._add('wrong-type', 'file names must be strings, but got '
+                          f'{name!r}', dict(place, frame=frame))
+                return False
+            if owners.setdefault(name, video['id']) != video['id']:
+                self._add(
+                    'duplicate-frame', f"'{name}' is also a frame of video "
+                    f'{owners[name]}', dict(place, frame=frame))
+                break
+        if len(set(names)) < len(names):
+            self._add('duplicate-frame', 'a frame is listed twice', place)
+        return True
+
+    def _check_masks(self,
+                     segmentations: list,
+                     video: VideoSize,
+                     place: dict,
+                     empty: bool = False) -> MaskTube:
+        """Check and pack masks; ``empty`` allows masks without pixels."""
+
+        def on_error(frame: int, error: ValueError) -> None:
+            if error.code != 'empty-mask' or not empty:
+                self._add(error.code, str(error), dict(place, frame=frame))
+
+        return pack_masks(segmentations, video.height, video.width, on_error)
+
+    def _check_boxes(self, annotation: dict, video: VideoSize,
+                     place: dict) -> np.ndarray:
+        """Check the boxes of all frames; returns them inside the frame."""
+        masks, boxes = annotation['segmentations'], annotation.get('bboxes')
+        corners = np.full((video.length, 4), np.nan)
+        if boxes is None:
+            return corners
+        limits = np.array([video.width, video.height] * 2, np.float64)
+        filled = _plain_boxes(masks, boxes)
+        if filled is None:
+            filled = np.full((video.length, 4), np.nan)
+            for frame, (mask, box) in enumerate(zip(masks, boxes)):
+                if self._is_box(box, mask, dict(place, frame=frame)):
+                    filled[frame] = box
+        corners = np.concatenate(
+            [filled[:, :2], filled[:, :2] + filled[:, 2:]], 1)
+        inside = np.clip(corners, 0, limits)
+        empty = (filled[:, 2:] <= 0).any(1)
+        outside = (abs(corners - inside) > BOX_TOLERANCE).any(1) & ~empty
+        for frame in np.flatnonzero(empty | outside).tolist():
+            what = ('box-empty', 'a box needs a width and height above 0'
+                    ) if empty[frame] else (
+                        'box-outside',
+                        'a box must lie inside the frame, which is '
+                        f'{video.width} x {video.height}')
+            self._add(what[0], f'{what[1]}, but got {boxes[frame]}',
+                      dict(place, frame=frame))
+        inside[(inside[:, 2:] <= inside[:, :2]).any(1)] = np.nan
+        return inside
+
+    def _is_box(self, box: Any, mask: Any, place: dict) -> bool:
+        """Check the form of a box, and that it is null with the mask."""
+        if (box is None) != (mask is None):
+            self._add(
+                'null-mismatch', 'box and mask must be null together, but '
+                f'only the {"box" if box is None else "mask"} is', place)
+        if box is None:
+            return False
+        if not isinstance(box, list) or len(box) != 4 or not all(
+                is_number(value) for value in box):
+            self._add(
+                'box-form', 'a box is (x, y, w, h) in pixels, but got '
+                f'{box!r:.40}', place)
+            return False
+        return True
+
+    def _check_category(self, item: dict, place: dict) -> None:
+        """Report a category id that is not among the categories."""
+        value = item.get('category_id')
+        if 'category_id' in item and (not _is_int(value)
+                                      or value not in self.category_ids):
+            self._add(
+                'unknown-category', f'category_id {value!r} is not among the '
+                f'categories {sorted(self.category_ids)}', place)
+
+    def _video_of(self, item: dict, place: dict) -> Optional[VideoSize]:
+        """Extent of an item's video, None if it has none."""
+        value = item.get('video_id')
+        video = self.videos.get(value) if _is_int(value) else None
+        if video is None and 'video_id' in item:
+            self._add('unknown-video', 'there is no such video', place)
+        return video
+
+    def _check_id(self, item: dict, ids: Set[int], place: dict) -> bool:
+        """Report an id that is no integer or used before; adds it."""
+        value = item.get('id')
+        if not _is_int(value):
+            if 'id' in item:
+                self._add('wrong-type', 'the id must be an integer, but got '
+                          f'{value!r}', place)
+            return False
+        if value in ids:
+            self._add('duplicate-id', 'the id is used twice', place)
+            return False
+        ids.add(value)
+        return True
+
+    def _has_frames(self, item: dict, key: str, video: VideoSize,
+                    place: dict) -> bool:
+        """Report a list that has not one entry for each frame."""
+        values = item.get(key)
+        if values is None and key != 'segmentations':
+            return True
+        if isinstance(values, list) and len(values) == video.length:
+            return True
+        got = len(values) if isinstance(values, list) else f'{values!r:.40}'
+        self._add(
+            'wrong-length', f'{key} must have one entry for each of the '
+            f'{video.length} frames, but got {got}', place)
+        return False
+
+    def _has_keys(self, item: dict, keys: Iterable[str], place: dict) -> bool:
+        """Report missing keys."""
+        missing = [key for key in keys if key not in item]
+        for key in missing:
+            self._add('missing-key', f"key '{key}' is missing", place)
+        return not missing
+
+    def _is_object(self, item: Any, **place: Any) -> bool:
+        """Report an entry that is no JSON object."""
+        if not isinstance(item, dict):
+            self._add('wrong-type', 'expected an object, but got '
+                      f'{type(item).__name__}', place)
+        return isinstance(item, dict)
+
+    def _add(self,
+             code: str,
+             message: str,
+             place: Optional[dict] = None) -> None:
+        """Report a defect."""
+        self.report(Defect(code, message, **(place or {})))
 
 
 def validate_vis_json(content: dict, source: str) -> None:
-    """Check a loaded YouTube-VIS JSON.
+    """Refuse a JSON that cannot be read.
 
     Args:
         content (dict): The JSON's content.
         source (str): File name for the messages.
 
     Raises:
-        ValueError: On the first defect, naming the video and annotation.
+        ValueError: On the first error, naming the video and annotation.
     """
-    if not isinstance(content, dict):
-        raise ValueError(f'{source}: expected a JSON object, but got '
-                         f'{type(content).__name__}')
-    _require(content, ('videos', 'categories'), source)
-    categories = _index(content['categories'], ('id', 'name'),
-                        f'{source}: category')
-    names = [category['name'] for category in content['categories']]
-    if len(set(names)) < len(names):
-        raise ValueError(f'{source}: category names must differ, but got '
-                         f'{names}')
-    videos = _index(content['videos'], _VIDEO_KEYS, f'{source}: video')
-    for video in content['videos']:
-        _check_video(video, f"{source}: video {video['id']}")
-    annotations = content.get('annotations') or []
-    _index(annotations, _ANNOTATION_KEYS, f'{source}: annotation')
-    for annotation in annotations:
-        place = (f"{source}: video {annotation['video_id']}, annotation "
-                 f"{annotation['id']}")
-        video = videos.get(annotation['video_id'])
-        if video is None:
-            raise ValueError(f'{place}: there is no such video')
-        if annotation['category_id'] not in categories:
-            raise ValueError(
-                f"{place}: category_id {annotation['category_id']} is not "
-                f'among the categories {sorted(categories)}')
-        _check_annotation(annotation, video, place)
+
+    def refuse(defect: Defect) -> None:
+        if defect.level == ERROR:
+            raise_defect(defect, source)
+
+    checker = VISChecker(refuse)
+    for position, annotation in enumerate(checker.check_header(content)):
+        checker.check_annotation(annotation, position)
 
 
-def _require(item: dict, keys: Iterable[str], place: str) -> None:
-    """Raise if one of ``keys`` is missing."""
-    for key in keys:
-        if key not in item:
-            raise ValueError(f"{place}: key '{key}' is missing")
+def raise_defect(defect: Defect, source: str) -> NoReturn:
+    """Refuse a file because of a defect.
+
+    Args:
+        defect (Defect): The reason.
+        source (str): The file's name.
+
+    Raises:
+        ValueError: Always.
+    """
+    raise ValueError(f'{source}: {defect}')
 
 
-def _index(items: list, keys: Iterable[str], place: str) -> Dict[int, dict]:
-    """Items by id; raises on missing keys and on ids used twice."""
-    if not isinstance(items, list):
-        raise ValueError(f'{place}: expected a list, but got '
-                         f'{type(items).__name__}')
-    index: Dict[int, dict] = {}
-    for position, item in enumerate(items):
-        if not isinstance(item, dict):
-            raise ValueError(f'{place} at position {position}: expected an '
-                             f'object, but got {type(item).__name__}')
-        number = item.get('id', f'at position {position}')
-        video = f" of video {item['video_id']}" if 'video_id' in item else ''
-        _require(item, keys, f'{place} {number}{video}')
-        if item['id'] in index:
-            raise ValueError(f'{place} {number}{video}: the id is used twice')
-        index[item['id']] = item
-    return index
+def find_defects(content: Any) -> List[Defect]:
+    """All defects of a data set's JSON.
+
+    Args:
+        content (Any): The loaded JSON.
+
+    Returns:
+        list[Defect]: In the order of the file.
+    """
+    defects: List[Defect] = []
+    checker = VISChecker(defects.append)
+    annotations = checker.check_header(content)
+    if not annotations:
+        defects.append(Defect('no-annotations', 'there are no annotations'))
+    for position, annotation in enumerate(annotations):
+        track = checker.check_annotation(annotation, position)
+        if track is not None:
+            checker.check_areas(annotation, track)
+    return defects
 
 
-def _check_video(video: dict, place: str) -> None:
-    """Check size, frame list and length of one video."""
-    names = video['file_names']
-    if not isinstance(names, list) or not names:
-        raise ValueError(f'{place}: file_names must be a list of at least one '
-                         f'frame, but got {names!r}')
-    for key in ('width', 'height'):
-        if not isinstance(video[key], int) or video[key] < 1:
-            raise ValueError(f'{place}: {key} must be a positive integer, but '
-                             f'got {video[key]!r}')
-    length = video.get('length', len(names))
-    if length != len(names):
-        raise ValueError(f'{place}: length is {length}, but file_names has '
-                         f'{len(names)} entries')
+def find_result_defects(content: Any, results: Any) -> List[Defect]:
+    """All defects of a results file.
+
+    Args:
+        content (Any): The loaded JSON of the data set; its annotations are
+            not looked at.
+        results (Any): The loaded results: a list of rows with ``video_id``,
+            ``category_id``, ``score`` and ``segmentations``.
+
+    Returns:
+        list[Defect]: In the order of the file; videos without results last.
+    """
+    checker = VISChecker(lambda defect: None)
+    checker.check_header(content)
+    defects: List[Defect] = []
+    checker.report = defects.append
+    if not isinstance(results, list):
+        return [
+            Defect(
+                'wrong-type', 'results must be a list of rows, but got '
+                f'{type(results).__name__}')
+        ]
+    for index, row in enumerate(results):
+        checker.check_result(row, index)
+    found = {
+        row['video_id']
+        for row in results
+        if isinstance(row, dict) and _is_int(row.get('video_id'))
+    }
+    for video_id in checker.videos:
+        if video_id not in found:
+            defects.append(
+                Defect(
+                    'no-results', 'the video has no results', video=video_id))
+    return defects
 
 
-def _check_annotation(annotation: dict, video: dict, place: str) -> None:
-    """Check the per-frame lists of one annotation against its video."""
-    length = len(video['file_names'])
-    for key in _PER_FRAME_KEYS:
-        values = annotation.get(key)
-        if values is None and key != 'segmentations':
-            continue
-        if not isinstance(values, list) or len(values) != length:
-            got = len(values) if isinstance(values, list) else values
-            raise ValueError(f'{place}: {key} must have one entry for each of '
-                             f'the {length} frames, but got {got}')
-    height, width = video['height'], video['width']
-    for frame, mask in enumerate(annotation['segmentations']):
-        if mask is None:
-            continue
-        error = _mask_error(mask, height, width)
-        if error is not None:
-            raise ValueError(f'{place}, frame {frame}: {error}')
-    for frame, box in enumerate(annotation.get('bboxes') or []):
-        if box is not None and len(box) != 4:
-            raise ValueError(f'{place}, frame {frame}: a box is (x, y, w, h), '
-                             f'but got {box}')
-
-
-def _mask_error(mask: object, height: int, width: int) -> Optional[str]:
-    """What is wrong with one segmentation, or None."""
-    if isinstance(mask, list):
-        if all(isinstance(p, list) and len(p) >= 6 for p in mask):
+def _plain_boxes(masks: list, boxes: list) -> Optional[np.ndarray]:
+    """Boxes (T, 4), NaN where null, if all have the right form and are null
+    with their masks; else None."""
+    frames = [t for t, box in enumerate(boxes) if box is not None]
+    if any([masks[t] is None
+            for t in frames]) or len(frames) != len(masks) - masks.count(None):
+        return None
+    buffer = array('d')
+    try:
+        if any([len(boxes[t]) != 4 for t in frames]):
             return None
-        return 'a polygon needs at least 3 points'
-    if not isinstance(mask, dict) or 'size' not in mask or ('counts'
-                                                            not in mask):
-        return ("a mask must be null, polygons or RLE with 'size' and "
-                f"'counts', but got {type(mask).__name__}")
-    if list(mask['size']) != [height, width]:
-        return (f"mask size is {list(mask['size'])}, but the video's "
-                f'(height, width) is {[height, width]}')
-    counts = mask['counts']
-    if isinstance(counts, list):
-        total = sum(counts)
-        if total != height * width:
-            return (f'RLE counts cover {total} pixels, but the frame has '
-                    f'{height * width}')
-    elif not isinstance(counts, str):
-        return f'RLE counts must be list or str, but got {type(counts)}'
-    return None
+        for t in frames:
+            buffer.fromlist(boxes[t])
+    except TypeError:
+        return None
+    values = np.full((len(boxes), 4), np.nan)
+    values[frames] = np.frombuffer(buffer).reshape(-1, 4)
+    return values if np.isfinite(values[frames]).all() else None
+
+
+def _place_of(annotation: dict, otherwise: Union[str, None]) -> dict:
+    """Video and id of an annotation."""
+    return dict(
+        video=annotation.get('video_id'),
+        annotation=annotation.get('id', otherwise))
+
+
+def _is_int(value: Any) -> bool:
+    """Whether a JSON value is an integer."""
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,17 +1,24 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Reader of YouTube-VIS style JSON files."""
+import gzip
 import json
-import os.path as osp
-from collections import defaultdict
-from typing import Any, Dict, List, Optional, Tuple, Union
+import logging
+import zlib
+from collections import Counter
+from typing import Any, Iterable, List, Optional, Tuple, Union
 
-import pycocotools.mask as mask_utils
 from mmdet.datasets import BaseVideoDataset
-from mmengine.fileio import get_text
+from mmengine.fileio import get
 from mmengine.logging import print_log
 
 from refinevis_mm.registry import DATASETS
-from .validation import validate_vis_json
+from .class_names import PRESETS, match_classes, preset_of
+from .defects import ERROR, WARNING, Defect
+from .frame_index import FrameIndex, VideoFrames
+from .json_stream import VISJson
+from .validation import VISChecker, raise_defect
+
+VALIDATOR = 'tools/analysis_tools/validate_vis.py'
 
 
 @DATASETS.register_module()
@@ -19,8 +26,9 @@ class VISDataset(BaseVideoDataset):
     """Video instance segmentation data in YouTube-VIS form.
 
     Reads the official JSON of YouTube-VIS 2019 / 2021 / 2022 and OVIS as it
-    is, and any custom data set of that form. Labels follow the order of the
-    JSON's categories by id. The index keeps each mask as compressed RLE;
+    is, plain or gzipped, and any custom data set of that form. Labels follow
+    the order of the JSON's categories by id. A flat index keeps each mask as
+    compressed RLE; frames are put together when they are asked for, and
     pixels are decoded in the pipeline, for the sampled frames only.
 
     A frame is a dict with ``img_id`` (int, unique in the data set),
@@ -29,41 +37,98 @@ class VISDataset(BaseVideoDataset):
     x2, y2), ``bbox_label``, ``mask`` (compressed RLE), ``ignore_flag`` (1
     for crowd) and ``instance_id``, the 1-based position of the annotation
     among those of its video. A null segmentation leaves the instance out of
-    that frame.
+    that frame. A box is clipped to the frame and, where it is missing or
+    empty, taken from the mask.
+
+    ``metainfo['classes']`` selects nothing; when given it must name the
+    JSON's categories, in any order, and labels follow the order given. Known
+    spellings (OVIS's "Vehical" and "Vehicle"), case and underscores do not
+    matter.
 
     Args:
-        metainfo (dict, optional): ``classes`` selects nothing; when given it
-            must name the JSON's categories, in any order. Labels follow the
-            order given. Defaults to None, the JSON's own.
         *args: See :class:`mmdet.datasets.BaseVideoDataset`.
+        preset (str, optional): 'youtube_vis_2019', 'youtube_vis_2021',
+            'youtube_vis_2022' or 'ovis': the classes that the JSON must have,
+            in the place of ``metainfo['classes']``. Defaults to None, the
+            JSON's own.
         **kwargs: See :class:`mmdet.datasets.BaseVideoDataset`.
 
     Raises:
         ValueError: If the JSON is malformed (see :mod:`.validation`) or its
-            category names differ from ``metainfo['classes']``.
+            category names differ from the classes asked for.
         FileNotFoundError: If ``ann_file`` does not exist.
     """
+
+    def __init__(self,
+                 *args: Any,
+                 preset: Optional[str] = None,
+                 **kwargs: Any) -> None:
+        if preset is not None and preset not in PRESETS:
+            raise ValueError(f'preset must be one of {list(PRESETS)}, got '
+                             f'{preset!r}')
+        self.preset = preset
+        super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> List[dict]:
         """Load the JSON and index it by video.
 
         Returns:
-            list[dict]: One dict per video with ``video_id``, ``video_length``
-            and ``images``.
+            list[dict]: One dict per video, without its frames.
         """
-        content = self._load_json()
-        validate_vis_json(content, self.ann_file)
-        self._set_classes(content['categories'])
-        by_video: Dict[int, List[dict]] = defaultdict(list)
-        for annotation in content.get('annotations') or []:
-            by_video[annotation['video_id']].append(annotation)
-        data_list, num_images = [], 0
-        for video in content['videos']:
-            data_list.append(
-                self._parse_video(video, by_video.pop(video['id'], []),
-                                  num_images))
-            num_images += data_list[-1]['video_length']
+        warnings: List[Defect] = []
+
+        def report(defect: Defect) -> None:
+            if defect.level == ERROR:
+                raise_defect(defect, self.ann_file)
+            if defect.level == WARNING:
+                warnings.append(defect)
+
+        checker = VISChecker(report)
+        try:
+            content = VISJson(self._read_text())
+            listed = checker.check_header(content.header)
+            data_list = self._load_videos(content.header, checker)
+            self._index = self._index_frames(checker, listed
+                                             or content.annotations(),
+                                             data_list)
+        except json.JSONDecodeError as error:
+            raise ValueError(f'{self.ann_file}: not a JSON file '
+                             f'({error})') from None
+        self._warn(warnings)
         return data_list
+
+    def _load_videos(self, header: dict, checker: VISChecker) -> List[dict]:
+        """Settle the classes and list the videos."""
+        self._set_classes(header['categories'])
+        data_list, num_frames = [], 0
+        for video in header['videos']:
+            size = checker.videos[video['id']]
+            data_list.append(
+                dict(
+                    video_id=video['id'],
+                    video_length=size.length,
+                    first_frame=num_frames,
+                    file_names=video['file_names'],
+                    height=size.height,
+                    width=size.width))
+            num_frames += size.length
+        return data_list
+
+    def get_data_info(self, idx: int) -> dict:
+        """A video with all that is known of it.
+
+        Args:
+            idx (int): Its index.
+
+        Returns:
+            dict: ``video_id``, ``video_length``, ``height``, ``width`` and
+            ``images``, the sequence of its frames, each made when it is
+            asked for.
+        """
+        video = super().get_data_info(idx)
+        video['images'] = VideoFrames(self._index, video,
+                                      self.data_prefix.get('img_path') or '')
+        return video
 
     def filter_data(self) -> List[dict]:
         """Leave out videos without any annotated frame in training.
@@ -83,7 +148,7 @@ class VISDataset(BaseVideoDataset):
             return self.data_list
         kept = [
             video for video in self.data_list
-            if any(image['instances'] for image in video['images'])
+            if self._index.count(video['first_frame'], video['video_length'])
         ]
         if not kept:
             raise ValueError(f'{self.ann_file}: none of its '
@@ -123,90 +188,76 @@ class VISDataset(BaseVideoDataset):
         results['video_id'] = [video['video_id']] * len(images)
         return self.pipeline(results)
 
-    def _load_json(self) -> dict:
+    def _read_text(self) -> str:
         """Read ``ann_file``."""
-        text = get_text(self.ann_file, backend_args=self.backend_args)
+        data = get(self.ann_file, backend_args=self.backend_args)
         try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
+            if self.ann_file.endswith('.gz'):
+                data = gzip.decompress(data)
+            return data.decode('utf-8-sig')
+        except (UnicodeDecodeError, EOFError, OSError, zlib.error) as error:
             raise ValueError(f'{self.ann_file}: not a JSON file '
                              f'({error})') from None
 
     def _set_classes(self, categories: List[dict]) -> None:
-        """Settle class order: the metainfo's when given, else by JSON id."""
+        """Settle class order: as asked for, else by JSON id."""
         categories = sorted(categories, key=lambda item: item['id'])
         names = tuple(category['name'] for category in categories)
         classes = self._metainfo.get('classes')
-        if classes is None:
-            self._metainfo['classes'] = classes = names
-        if sorted(classes) != sorted(names):
+        if self.preset is not None:
+            if classes is not None:
+                raise ValueError(
+                    'preset and metainfo["classes"] exclude each other, got '
+                    f'{self.preset!r} and {classes}')
+            classes = PRESETS[self.preset]
+        self._metainfo['classes'] = classes = tuple(classes or names)
+        match = match_classes(names, classes)
+        if match is None:
             missing = [name for name in classes if name not in names]
             unknown = [name for name in names if name not in classes]
+            known = preset_of(names)
+            hint = f"; it has those of preset '{known}'" if known else ''
             raise ValueError(
                 f"{self.ann_file}: classes must equal the JSON's categories "
                 f'by name, but {missing} are not in the JSON and {unknown} '
-                'are not in classes')
+                f'are not in classes{hint}')
         label = {name: i for i, name in enumerate(classes)}
         self.cat2label = {
-            category['id']: label[category['name']]
+            category['id']: label[match[category['name']]]
             for category in categories
         }
         self.cat_ids = sorted(self.cat2label, key=self.cat2label.get)
         self._metainfo['category_ids'] = tuple(self.cat_ids)
 
-    def _parse_video(self, video: dict, annotations: List[dict],
-                     first_img_id: int) -> dict:
-        """One video of the JSON -> the entry of the data list."""
-        prefix = self.data_prefix.get('img_path') or ''
-        images = []
-        for frame_id, name in enumerate(video['file_names']):
-            instances = []
-            for instance_id, annotation in enumerate(annotations, 1):
-                instance = self._parse_instance(annotation, frame_id,
-                                                video['height'],
-                                                video['width'])
-                if instance is not None:
-                    instance['instance_id'] = instance_id
-                    instances.append(instance)
-            images.append(
-                dict(
-                    img_id=first_img_id + frame_id,
-                    img_path=osp.join(prefix, name),
-                    height=video['height'],
-                    width=video['width'],
-                    frame_id=frame_id,
-                    instances=instances))
-        return dict(
-            video_id=video['id'], video_length=len(images), images=images)
+    def _index_frames(self, checker: VISChecker, annotations: Iterable[Any],
+                      data_list: List[dict]) -> FrameIndex:
+        """Check the annotations and index them."""
+        first_frames = {
+            video['video_id']: video['first_frame']
+            for video in data_list
+        }
+        index, instance_ids = FrameIndex(), Counter()
+        for position, annotation in enumerate(annotations):
+            track = checker.check_annotation(annotation, position)
+            video_id = annotation['video_id']
+            instance_ids[video_id] += 1
+            index.add(
+                track,
+                checker.videos[video_id],
+                first_frames[video_id],
+                label=self.cat2label[annotation['category_id']],
+                instance_id=instance_ids[video_id],
+                ignore=bool(annotation.get('iscrowd', 0)))
+        index.finish(sum(video['video_length'] for video in data_list))
+        return index
 
-    def _parse_instance(self, annotation: dict, frame_id: int, height: int,
-                        width: int) -> Optional[dict]:
-        """One frame of an annotation, or None where it has no pixels."""
-        mask = annotation['segmentations'][frame_id]
-        if not mask:
-            return None
-        rle = _compress(mask, height, width)
-        boxes = annotation.get('bboxes')
-        box = boxes[frame_id] if boxes is not None else None
-        if box is None:
-            box = mask_utils.toBbox(rle).tolist()
-        x, y, w, h = box
-        if w <= 0 or h <= 0:
-            return None
-        return dict(
-            bbox=[x, y, x + w, y + h],
-            bbox_label=self.cat2label[annotation['category_id']],
-            mask=rle,
-            ignore_flag=int(bool(annotation.get('iscrowd', 0))))
-
-
-def _compress(mask: Union[dict, list], height: int, width: int) -> dict:
-    """Polygons or RLE of any kind -> compressed RLE."""
-    if isinstance(mask, dict) and isinstance(mask['counts'], str):
-        return mask
-    rle = mask_utils.frPyObjects(mask, height, width)
-    if isinstance(rle, list):
-        rle = mask_utils.merge(rle)
-    # NOTE: mmdet's LoadAnnotations takes counts of type bytes for a broken
-    # mask and blanks it, so str it must be
-    return dict(size=[height, width], counts=rle['counts'].decode())
+    def _warn(self, warnings: List[Defect]) -> None:
+        """Log one line about data that were read but are wrong."""
+        if warnings:
+            kinds = Counter(defect.code for defect in warnings)
+            counts = ', '.join(f'{n} {code}' for code, n in kinds.items())
+            print_log(
+                f'{self.ann_file}: {len(warnings)} defects ({counts}), the '
+                f'first: {warnings[0]}; {VALIDATOR} lists them',
+                'current',
+                level=logging.WARNING)

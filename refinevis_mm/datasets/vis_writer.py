@@ -1,15 +1,18 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-"""Writes frames and masks as a YouTube-VIS data set, all or nothing."""
+"""Writes YouTube-VIS data sets and their JSON, all or nothing."""
 import json
 import os
 import os.path as osp
 import shutil
 import tempfile
 from contextlib import contextmanager
-from typing import Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import cv2
 import numpy as np
+import pycocotools.mask as mask_utils
+
+from .mask_tube import MaskError, pack_masks
 
 
 @contextmanager
@@ -67,6 +70,148 @@ def encode_counts(mask: np.ndarray) -> List[int]:
     edges = np.concatenate([[0], edges, [flat.size]])
     counts = np.diff(edges).tolist()
     return [0] + counts if flat[0] else counts
+
+
+class VISJsonWriter:
+    """Writes a YouTube-VIS JSON for frames that exist already.
+
+    Annotations are written when they are added, as compressed RLE, so that
+    only the videos are held. To be used in a ``with`` block: the file appears
+    when the block succeeds.
+
+    Args:
+        path (str): The JSON to write.
+        categories (Sequence[dict]): ``id`` and ``name`` of the classes.
+        description (str): Goes into the JSON's ``info``.
+        force (bool): Replace an existing file. Defaults to False.
+
+    Raises:
+        ValueError: If ``path`` does not end in .json.
+        FileExistsError: If ``path`` exists and ``force`` is False.
+    """
+
+    def __init__(self,
+                 path: str,
+                 categories: Sequence[dict],
+                 description: str,
+                 force: bool = False) -> None:
+        if not path.endswith('.json'):
+            raise ValueError(f"the file must end in .json, but got '{path}'")
+        if osp.lexists(path) and not force:
+            raise FileExistsError(f"'{path}' exists already, use --force to "
+                                  'replace it')
+        self.path = osp.abspath(path)
+        self.num_annotations = 0
+        self.videos: List[dict] = []
+        self._header = dict(
+            info=dict(description=description, version='1.0'),
+            licenses=[],
+            categories=list(categories))
+
+    def __enter__(self) -> 'VISJsonWriter':
+        folder, name = osp.split(self.path)
+        os.makedirs(folder, exist_ok=True)
+        handle, self._work = tempfile.mkstemp(prefix=f'.{name}.', dir=folder)
+        self._file = os.fdopen(handle, 'w', encoding='utf-8')
+        text = json.dumps(self._header, separators=(',', ':'))
+        self._file.write(text[:-1] + ',"annotations":[')
+        return self
+
+    def __exit__(self, kind: Optional[type], *error: Any) -> None:
+        try:
+            if kind is None:
+                videos = json.dumps(self.videos, separators=(',', ':'))
+                self._file.write(f'],"videos":{videos}}}\n')
+            self._file.close()
+            if kind is None:
+                os.chmod(self._work, 0o644)
+                os.replace(self._work, self.path)
+        finally:
+            self._file.close()
+            if osp.exists(self._work):
+                os.remove(self._work)
+
+    def add_video(self, file_names: Sequence[str], height: int,
+                  width: int) -> int:
+        """Take a video.
+
+        Args:
+            file_names (Sequence[str]): Its frames in order, relative to the
+                folder of the images.
+            height (int): Of the frames, in pixels.
+            width (int): Of the frames, in pixels.
+
+        Returns:
+            int: The video's id, 1-based.
+        """
+        self.videos.append(
+            dict(
+                id=len(self.videos) + 1,
+                width=width,
+                height=height,
+                length=len(file_names),
+                file_names=list(file_names)))
+        return len(self.videos)
+
+    def add_annotation(self,
+                       video_id: int,
+                       category_id: int,
+                       segmentations: Sequence[Any],
+                       iscrowd: int = 0) -> int:
+        """Write an annotation; boxes and areas are those of the masks.
+
+        Args:
+            video_id (int): What :meth:`add_video` returned.
+            category_id (int): Id of a category.
+            segmentations (Sequence): For each frame a mask (H, W) bool, RLE,
+                polygons, or None; a mask without pixels counts as None.
+            iscrowd (int): 0 or 1. Defaults to 0.
+
+        Returns:
+            int: The annotation's id, 1-based.
+
+        Raises:
+            ValueError: If a segmentation is malformed.
+        """
+        video = self.videos[video_id - 1]
+        height, width, length = (
+            video[key] for key in ('height', 'width', 'length'))
+        masks = [
+            dict(size=list(mask.shape), counts=encode_counts(mask))
+            if isinstance(mask, np.ndarray) else mask for mask in segmentations
+        ]
+        rles, boxes, areas = ([None] * length for _ in range(3))
+        tube = pack_masks(masks, height, width, _refuse_mask)
+        codes = tube.rles(height, width)
+        for t, rle, area in zip(tube.frames, codes, tube.areas.tolist()):
+            boxes[t] = mask_utils.toBbox(rle).tolist()
+            rles[t] = dict(
+                size=rle['size'], counts=rle['counts'].decode('ascii'))
+            areas[t] = area
+        self.num_annotations += 1
+        if self.num_annotations > 1:
+            self._file.write(',\n')
+        json.dump(
+            dict(
+                id=self.num_annotations,
+                video_id=video_id,
+                category_id=category_id,
+                iscrowd=iscrowd,
+                width=width,
+                height=height,
+                length=length,
+                segmentations=rles,
+                bboxes=boxes,
+                areas=areas),
+            self._file,
+            separators=(',', ':'))
+        return self.num_annotations
+
+
+def _refuse_mask(frame: int, error: MaskError) -> None:
+    """Let a malformed mask stop the writing; one without pixels is null."""
+    if error.code != 'empty-mask':
+        raise ValueError(f'frame {frame}: {error}')
 
 
 class YouTubeVISWriter:

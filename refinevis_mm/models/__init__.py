@@ -1,5 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-from .adapters import TARMask2FormerTrackHead, TARMask2FormerVideo
+from .adapters import (ClassAgnosticRPNHead, TARMask2FormerTrackHead,
+                       TARMask2FormerVideo, TARMaskTrackRCNN)
 from .association import (CenterPriorCost, ContrastiveHead, ContrastiveTracker,
                           IoUPairSelector, OTAAssigner, OTAPairSelector)
 from .denoising import (AssociationCDN, ClipCdnQueryGenerator,
@@ -15,14 +16,14 @@ from .refinement import (EmbeddingHeads, MatchedTrackletBuilder, TARHead,
 from .refinevis import RefineVIS
 
 __all__ = [
-    'AssociationCDN', 'CenterPriorCost', 'ClipCdnQueryGenerator',
-    'CondInstHead', 'ContrastiveHead', 'ContrastiveTracker',
-    'DeformableDETRCondInst', 'DeformableDETRDecoder', 'DeformableDETREncoder',
-    'EmbeddingHeads', 'FrameModel', 'FrameModelDetector', 'GIoUCost',
-    'GIoULoss', 'IoUPairSelector', 'Mask2Former', 'Mask2FormerHead',
-    'MaskDINO', 'MaskDINODecoder', 'MaskDINODnQueryGenerator',
-    'MatchedTrackletBuilder', 'MaskDINOHead', 'MaskDINOPixelDecoder',
-    'OTAAssigner', 'OTAPairSelector', 'RefineVIS', 'TARHead',
-    'TARMask2FormerTrackHead', 'TARMask2FormerVideo', 'TemporalCDN',
-    'TrackedTrackletBuilder'
+    'AssociationCDN', 'CenterPriorCost', 'ClassAgnosticRPNHead',
+    'ClipCdnQueryGenerator', 'CondInstHead', 'ContrastiveHead',
+    'ContrastiveTracker', 'DeformableDETRCondInst', 'DeformableDETRDecoder',
+    'DeformableDETREncoder', 'EmbeddingHeads', 'FrameModel',
+    'FrameModelDetector', 'GIoUCost', 'GIoULoss', 'IoUPairSelector',
+    'Mask2Former', 'Mask2FormerHead', 'MaskDINO', 'MaskDINODecoder',
+    'MaskDINODnQueryGenerator', 'MatchedTrackletBuilder', 'MaskDINOHead',
+    'MaskDINOPixelDecoder', 'OTAAssigner', 'OTAPairSelector', 'RefineVIS',
+    'TARHead', 'TARMask2FormerTrackHead', 'TARMask2FormerVideo',
+    'TARMaskTrackRCNN', 'TemporalCDN', 'TrackedTrackletBuilder'
 ]

@@ -73,6 +73,10 @@ class RefineVIS(BaseMOTModel):
             with the masks of other detected objects for each pixel
             (:func:`cut_recovered_masks`). False keeps it whole as the paper,
             which has no such rule. Defaults to True.
+        score_missed (bool): A tracklet's class scores are averaged over all
+            its frames, not only over those in which it was detected (the
+            paper does not say). A tracklet that is missed often then ranks
+            lower; TAR must have been trained. Defaults to False.
         cls_thr (float): Least mean class score of a reported (tracklet,
             class) pair. Defaults to 0.05, as IDOL.
         data_preprocessor (dict, optional): :class:`TrackDataPreprocessor`.
@@ -96,6 +100,7 @@ class RefineVIS(BaseMOTModel):
                  window: int = 10,
                  frame_loss_on: str = 'first',
                  exclusive_recovery: bool = True,
+                 score_missed: bool = False,
                  cls_thr: float = 0.05,
                  data_preprocessor: OptConfigType = None,
                  init_cfg: OptMultiConfig = None) -> None:
@@ -134,6 +139,7 @@ class RefineVIS(BaseMOTModel):
         self.window = window
         self.frame_loss_on = frame_loss_on
         self.exclusive_recovery = exclusive_recovery
+        self.score_missed = score_missed
         self.cls_thr = cls_thr
         # The running video of the frame-by-frame test loop.
         self._state: Optional[StreamState] = None
@@ -256,7 +262,7 @@ class RefineVIS(BaseMOTModel):
             for result in results:
                 self._video_result.discard(result.discarded_ids)
                 self._video_result.add_frame(result.frame_id, result.ids,
-                                             result.cls_scores, result.real,
+                                             result.cls_scores, result.scored,
                                              result.masks)
             if meta['frame_id'] == meta['video_length'] - 1:
                 sample.set_metainfo(
@@ -363,7 +369,7 @@ class RefineVIS(BaseMOTModel):
         else:
             cls_scores, masks = self.tar_head.predict(tracks, self.frame_model)
         return decode_tracks(tracks, cls_scores, masks,
-                             self.exclusive_recovery)
+                             self.exclusive_recovery, self.score_missed)
 
     def _report(self, frames: List[FrameTracks],
                 state: StreamState) -> List[FrameResult]:

@@ -16,8 +16,10 @@ class FrameResult:
         cls_scores (Tensor): Class probabilities, has shape (N, K).
         real (Tensor): Bool, False where the frame model missed the object
             and refinement recovered it, has shape (N, ).
-        masks (Tensor): Bool masks at the original size, has shape
-            (N, ori_h, ori_w).
+        scored (Tensor): Bool, whether ``cls_scores`` count in the mean of
+            the tracklet, has shape (N, ).
+        masks (Tensor): Bool masks at the original size, empty where nothing
+            of a missed object is recovered, has shape (N, ori_h, ori_w).
         discarded_ids (list[int]): Tracklets the tracker judged noise since
             the last result: drop what earlier frames said of them before
             adding this frame. An id may come back later.
@@ -27,5 +29,6 @@ class FrameResult:
     ids: List[int]
     cls_scores: Tensor
     real: Tensor
+    scored: Tensor
     masks: Tensor
     discarded_ids: List[int] = field(default_factory=list)

@@ -37,14 +37,15 @@ class FrameTracks:
     met: Optional[Tensor] = None
 
     def without(self, ids: Sequence[int]) -> 'FrameTracks':
-        """The same frame, not refined yet, without some tracklets."""
+        """The same frame without some tracklets."""
         keep = [
             i for i, track_id in enumerate(self.ids) if track_id not in ids
         ]
-        return FrameTracks(self.frame_id, self.meta,
-                           [self.ids[i] for i in keep], self.embeds[keep],
-                           self.boxes[keep], self.real[keep],
-                           self.mask_features)
+        return FrameTracks(
+            self.frame_id, self.meta, [self.ids[i]
+                                       for i in keep], self.embeds[keep],
+            self.boxes[keep], self.real[keep], self.mask_features,
+            None if self.met is None else self.met[keep][:, keep])
 
 
 @dataclass

@@ -32,11 +32,11 @@ class VideoResult:
         self._num_frames = 0
         self._num_classes: Optional[int] = None
         self._score_sums: Dict[int, np.ndarray] = {}
-        self._num_real: Dict[int, int] = {}
+        self._num_scored: Dict[int, int] = {}
         self._rles: Dict[int, Dict[int, Optional[dict]]] = {}
 
     def add_frame(self, frame_id: int, ids: Sequence[int], cls_scores: Tensor,
-                  real: Tensor, masks: Tensor) -> None:
+                  scored: Tensor, masks: Tensor) -> None:
         """Add the instances of one frame.
 
         Args:
@@ -45,9 +45,8 @@ class VideoResult:
                 at most once.
             cls_scores (Tensor): Class probabilities in [0, 1], has shape
                 (N, K).
-            real (Tensor): True where the instance was detected in this frame;
-                rows recovered by refinement do not count in the class mean.
-                Bool, has shape (N, ).
+            scored (Tensor): Bool, rows that count in the class mean, has
+                shape (N, ).
             masks (Tensor): Bool, has shape (N, ori_h, ori_w). An empty mask
                 is kept as ``None``.
 
@@ -56,27 +55,27 @@ class VideoResult:
                 video, or an id comes twice for this frame.
         """
         ids = [int(i) for i in ids]
-        self._check_frame(frame_id, ids, cls_scores, real, masks)
+        self._check_frame(frame_id, ids, cls_scores, scored, masks)
         self._num_frames = max(self._num_frames, frame_id + 1)
         self._num_classes = cls_scores.shape[1]
         if not ids:
             return
         scores = cls_scores.detach().double().cpu().numpy()
-        is_real = real.detach().bool().cpu().numpy()
+        counts = scored.detach().bool().cpu().numpy()
         pixels = masks.detach().bool().cpu().numpy().astype(np.uint8)
         rles = mask_utils.encode(np.asfortranarray(pixels.transpose(1, 2, 0)))
         filled = pixels.any(axis=(1, 2))
         for row, instance_id in enumerate(ids):
             if instance_id not in self._rles:
                 self._rles[instance_id] = {}
-                self._num_real[instance_id] = 0
+                self._num_scored[instance_id] = 0
                 self._score_sums[instance_id] = np.zeros(scores.shape[1])
             self._rles[instance_id][frame_id] = dict(
                 size=[int(side) for side in rles[row]['size']],
                 counts=rles[row]['counts'].decode(
                     'ascii')) if filled[row] else None
-            if is_real[row]:
-                self._num_real[instance_id] += 1
+            if counts[row]:
+                self._num_scored[instance_id] += 1
                 self._score_sums[instance_id] += scores[row]
 
     def discard(self, ids: Sequence[int]) -> None:
@@ -88,18 +87,18 @@ class VideoResult:
         for instance_id in ids:
             instance_id = int(instance_id)
             self._rles.pop(instance_id, None)
-            self._num_real.pop(instance_id, None)
+            self._num_scored.pop(instance_id, None)
             self._score_sums.pop(instance_id, None)
 
     def running_scores(self, ids: Sequence[int]) -> Tensor:
-        """Mean class scores over the real frames seen so far.
+        """Mean class scores over the frames that count so far.
 
         Args:
             ids (Sequence[int]): N instance ids that have been added.
 
         Returns:
             Tensor: In [0, 1], float32 on the CPU, has shape (N, K). A row is
-            zero while its instance has no real frame.
+            zero while its instance has no such frame.
 
         Raises:
             ValueError: If an id is unknown or was discarded.
@@ -114,8 +113,8 @@ class VideoResult:
                   max_per_video: Optional[int] = None) -> List[dict]:
         """Every (instance, class) pair whose mean score is high enough.
 
-        The class score of an instance is the mean over the frames in which
-        it was detected; all classes above the threshold are reported, as in
+        The class score of an instance is the mean over the frames that
+        count in it; all classes above the threshold are reported, as in
         IDOL.
 
         Args:
@@ -149,16 +148,16 @@ class VideoResult:
         return tracklets
 
     def _mean_scores(self, instance_id: int) -> np.ndarray:
-        """Class mean over real frames, float64, has shape (K, )."""
+        """Class mean over scored frames, float64, has shape (K, )."""
         if instance_id not in self._score_sums:
             raise ValueError(
                 f'instance {instance_id} is not among the {len(self._rles)} '
                 'instances of this video')
-        return self._score_sums[instance_id] / max(self._num_real[instance_id],
-                                                   1)
+        return self._score_sums[instance_id] / max(
+            self._num_scored[instance_id], 1)
 
     def _check_frame(self, frame_id: int, ids: List[int], cls_scores: Tensor,
-                     real: Tensor, masks: Tensor) -> None:
+                     scored: Tensor, masks: Tensor) -> None:
         """Raise ValueError if the arguments of add_frame do not fit."""
         if frame_id < 0 or (self.video_length is not None
                             and frame_id >= self.video_length):
@@ -167,11 +166,11 @@ class VideoResult:
         num_ids = len(ids)
         if (cls_scores.dim() != 2 or masks.dim() != 3
                 or len(cls_scores) != num_ids or len(masks) != num_ids
-                or tuple(real.shape) != (num_ids, )):
+                or tuple(scored.shape) != (num_ids, )):
             raise ValueError(
-                f'{num_ids} ids need cls_scores ({num_ids}, K), real '
+                f'{num_ids} ids need cls_scores ({num_ids}, K), scored '
                 f'({num_ids},) and masks ({num_ids}, H, W), got '
-                f'{tuple(cls_scores.shape)}, {tuple(real.shape)} and '
+                f'{tuple(cls_scores.shape)}, {tuple(scored.shape)} and '
                 f'{tuple(masks.shape)}')
         if self._num_classes not in (None, cls_scores.shape[1]):
             raise ValueError(f'earlier frames have {self._num_classes} '

@@ -53,7 +53,7 @@ def test_files_and_results(model, source, tmp_path, mode):
     expected = VideoResult()
     for _, result in stream_video(model, source):
         expected.add_frame(result.frame_id, result.ids, result.cls_scores,
-                           result.real, result.masks)
+                           result.scored, result.masks)
     expected = expected.tracklets(model.cls_thr)
     assert rows == [
         dict(

@@ -1,9 +1,15 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import copy
+import json
+import logging
 
 import pytest
 
-from refinevis_mm.datasets.validation import validate_vis_json
+from refinevis_mm.datasets import VISDataset
+from refinevis_mm.datasets.defects import ERROR, LEVELS, NOTE, WARNING
+from refinevis_mm.datasets.validation import (find_defects,
+                                              find_result_defects,
+                                              validate_vis_json)
 
 GOOD = dict(
     categories=[dict(id=1, name='a'),
@@ -21,15 +27,23 @@ GOOD = dict(
             id=11,
             video_id=7,
             category_id=2,
-            segmentations=[dict(size=[3, 4], counts=[2, 3, 7]), None],
-            bboxes=[[0, 0, 2, 3], None],
+            iscrowd=0,
+            segmentations=[dict(size=[3, 4], counts=[3, 3, 6]), None],
+            bboxes=[[1, 0, 1, 3], None],
             areas=[3, None])
     ])
+RESULTS = [
+    dict(
+        video_id=7,
+        category_id=2,
+        score=0.5,
+        segmentations=[dict(size=[3, 4], counts='336'), None])
+]
 
 
-def _with(path, value):
-    """Copy of GOOD with the entry at ``path`` replaced, or deleted."""
-    content = copy.deepcopy(GOOD)
+def changed(content, path, value):
+    """Copy of ``content`` with an entry replaced, or deleted."""
+    content = copy.deepcopy(content)
     item = content
     for key in path[:-1]:
         item = item[key]
@@ -40,52 +54,220 @@ def _with(path, value):
     return content
 
 
-def test_good_content_passes():
+def test_good_content():
+    assert find_defects(GOOD) == []
     validate_vis_json(GOOD, 'x.json')
-    validate_vis_json(_with(['annotations'], None), 'x.json')
-    validate_vis_json(_with(['annotations'], KeyError), 'x.json')
-    validate_vis_json(_with(['videos', 0, 'length'], KeyError), 'x.json')
+    assert find_result_defects(GOOD, RESULTS) == []
 
 
-MASK = ['annotations', 0, 'segmentations', 0]
+@pytest.mark.parametrize('value', [KeyError, None, []])
+def test_test_splits_have_no_annotations(value):
+    content = changed(GOOD, ['annotations'], value)
+    validate_vis_json(content, 'x.json')
+    assert [d.code for d in find_defects(content)] == ['no-annotations']
 
 
-@pytest.mark.parametrize('path, value, message', [
-    (['videos'], KeyError, "key 'videos' is missing"),
-    (['categories'], KeyError, "key 'categories' is missing"),
-    (['categories', 1, 'id'], 1, 'category 1: the id is used twice'),
-    (['categories', 1, 'name'], 'a', 'names must differ'),
-    (['videos', 0, 'height'], KeyError, "video 7: key 'height' is missing"),
-    (['videos', 0, 'height'], '3', 'video 7: height must be a positive'),
-    (['videos', 0, 'file_names'], [], 'video 7: file_names must be'),
-    (['videos', 0, 'length'], 3, 'video 7: length is 3, but .* 2 entries'),
-    (['videos'], GOOD['videos'] * 2, 'video 7: the id is used twice'),
-    (['annotations', 0, 'segmentations'
-      ], KeyError, "annotation 11 of video 7: key 'segmentations' is missing"),
-    (['annotations'], GOOD['annotations'] * 2,
-     'annotation 11 of video 7: the id is used twice'),
-    (['annotations', 0, 'video_id'
-      ], 8, 'video 8, annotation 11: there is no such video'),
-    (['annotations', 0, 'category_id'
-      ], 3, 'video 7, annotation 11: category_id 3'),
-    (['annotations', 0, 'segmentations'], [None],
-     'video 7, annotation 11: segmentations .* 2 frames, but got 1'),
-    (['annotations', 0, 'bboxes'
-      ], [None] * 3, 'video 7, annotation 11: bboxes .* 2 frames, but got 3'),
-    (['annotations', 0, 'bboxes', 0], [1, 2], 'annotation 11, frame 0: a box'),
-    ([*MASK, 'size'
-      ], [4, 3], r'video 7, annotation 11, frame 0: mask size is \[4, 3\]'),
-    ([*MASK, 'counts'], [2, 3], 'frame 0: RLE counts cover 5 pixels.* 12'),
-    ([*MASK, 'counts'], KeyError, "RLE with 'size' and 'counts'"),
-    (MASK, [[1, 2]], 'a polygon needs at least 3 points'),
-])
-def test_defect_is_named(path, value, message):
-    with pytest.raises(ValueError, match=message) as info:
-        validate_vis_json(_with(path, value), 'x.json')
-    assert str(info.value).startswith('x.json: ')
-    assert '\n' not in str(info.value)
+ANNOTATION = ['annotations', 0]
+MASK = [*ANNOTATION, 'segmentations', 0]
+BOX = [*ANNOTATION, 'bboxes', 0]
+WHERE = 'video 7, annotation 11'
+DEFECTS = [
+    (['videos'], KeyError, 'missing-key', "key 'videos' is missing"),
+    (['categories'], KeyError, 'missing-key', "key 'categories' is missing"),
+    (['annotations'], {}, 'wrong-type', 'annotations must be a list'),
+    (['categories', 1], 3, 'wrong-type', 'category at position 1: expected'),
+    (['categories', 1,
+      'id'], KeyError, 'missing-key', "category at position 1: key 'id'"),
+    (['categories', 1,
+      'id'], 1, 'duplicate-id', 'category 1: the id is used twice'),
+    (['categories', 1, 'id'], '2', 'wrong-type', 'must be an integer'),
+    (['categories', 1, 'name'], 'a', 'duplicate-name', 'names must differ'),
+    (['categories', 1, 'name'], 5, 'wrong-type', 'name must be a string'),
+    (['categories', 0, 'id'], 3, 'category-ids', 'are not 1 to 2'),
+    (['videos', 0], None, 'wrong-type', 'video at position 0: expected'),
+    (['videos', 0, 'id'], KeyError, 'missing-key',
+     "video at position 0: key 'id' is missing"),
+    (['videos', 0,
+      'height'], KeyError, 'missing-key', "video 7: key 'height' is missing"),
+    (['videos', 0,
+      'height'], '3', 'wrong-size', 'video 7: height must be a positive'),
+    (['videos', 0,
+      'width'], 0, 'wrong-size', 'video 7: width must be a positive'),
+    (['videos', 0,
+      'file_names'], [], 'no-frames', 'video 7: file_names must be'),
+    (['videos', 0, 'file_names',
+      1], None, 'wrong-type', 'video 7, frame 1: file names must be strings'),
+    (['videos', 0, 'file_names',
+      1], 'v/0.jpg', 'duplicate-frame', 'video 7: a frame is listed twice'),
+    (['videos', 0,
+      'length'], 3, 'wrong-length', 'video 7: length is 3, but .* 2 entries'),
+    (['videos', 0,
+      'length'], KeyError, 'no-length', "video 7: key 'length' is missing"),
+    (['videos'], GOOD['videos'] * 2, 'duplicate-id',
+     'video 7: the id is used twice'),
+    (['videos'], [*GOOD['videos'],
+                  dict(GOOD['videos'][0], id=8)], 'duplicate-frame',
+     "video 8, frame 0: 'v/0.jpg' is also a frame of video 7"),
+    (ANNOTATION, [], 'wrong-type', 'annotation at position 0: expected'),
+    ([*ANNOTATION, 'id'], KeyError, 'missing-key',
+     "video 7, annotation at position 0: key 'id' is missing"),
+    ([*ANNOTATION, 'id'], 'x', 'wrong-type', 'annotation x: the id must be'),
+    ([*ANNOTATION, 'segmentations'], KeyError, 'missing-key',
+     f"{WHERE}: key 'segmentations' is missing"),
+    (['annotations'], GOOD['annotations'] * 2, 'duplicate-id',
+     f'{WHERE}: the id is used twice'),
+    ([*ANNOTATION, 'video_id'], 8, 'unknown-video',
+     'video 8, annotation 11: there is no such video'),
+    ([*ANNOTATION, 'video_id'], [7], 'unknown-video', 'no such video'),
+    ([*ANNOTATION, 'category_id'], 3, 'unknown-category',
+     f'{WHERE}: category_id 3 is not among'),
+    ([*ANNOTATION, 'category_id'], '2', 'unknown-category', "category_id '2'"),
+    ([*ANNOTATION,
+      'iscrowd'], 2, 'iscrowd', f'{WHERE}: iscrowd must be 0 or 1, but got 2'),
+    ([*ANNOTATION, 'iscrowd'], '0', 'iscrowd', "but got '0'"),
+    ([*ANNOTATION, 'length'], 3, 'wrong-length',
+     f'{WHERE}: length is 3, but that of the video is 2'),
+    ([*ANNOTATION, 'width'], 5, 'wrong-size', f'{WHERE}: width is 5, but'),
+    ([*ANNOTATION, 'segmentations'], [None], 'wrong-length',
+     f'{WHERE}: segmentations .* 2 frames, but got 1'),
+    ([*ANNOTATION, 'segmentations'], None, 'wrong-length',
+     f'{WHERE}: segmentations .* 2 frames, but got None'),
+    ([*ANNOTATION, 'bboxes'], [None] * 3, 'wrong-length',
+     f'{WHERE}: bboxes .* 2 frames, but got 3'),
+    ([*ANNOTATION,
+      'areas'], 3, 'wrong-length', f'{WHERE}: areas .* 2 frames, but got 3'),
+    (BOX, [1, 2], 'box-form', f'{WHERE}, frame 0: a box is'),
+    (BOX, [1, 0, '1', 3], 'box-form', f'{WHERE}, frame 0: a box is'),
+    (BOX, [1, 0, float('nan'), 3], 'box-form', 'frame 0: a box is'),
+    (BOX, [1, 0, 4, 3], 'box-outside',
+     rf'{WHERE}, frame 0: .* 4 x 3, but got \[1, 0, 4, 3\]'),
+    (BOX, [-1, 0, 2, 3], 'box-outside', f'{WHERE}, frame 0: a box must lie'),
+    (BOX, [1, 0, 0, 3], 'box-empty', f'{WHERE}, frame 0: a box needs'),
+    (BOX, None, 'null-mismatch', f'{WHERE}, frame 0: .* only the box is'),
+    ([*ANNOTATION, 'bboxes',
+      1], [0, 0, 1,
+           1], 'null-mismatch', f'{WHERE}, frame 1: .* only the mask is'),
+    ([*ANNOTATION, 'areas', 0], 9, 'area', f'{WHERE}, frame 0: areas .* 9 in'),
+    ([*MASK,
+      'size'], [4,
+                3], 'mask-size', rf'{WHERE}, frame 0: mask size is \[4, 3\]'),
+    ([*MASK, 'counts'], [2, 3], 'mask-counts',
+     f'{WHERE}, frame 0: RLE counts cover 5 pixels.* 12'),
+    ([*MASK, 'counts'], KeyError, 'mask-form', "RLE with 'size' and 'counts'"),
+    (MASK, [[1, 2]], 'mask-form', 'a polygon needs at least 3 points'),
+    (MASK, [], 'empty-mask', f'{WHERE}, frame 0: the list of polygons is'),
+    ([*MASK, 'counts'], [12], 'empty-mask',
+     f'{WHERE}, frame 0: the mask has no pixels'),
+]
 
 
-def test_not_an_object():
-    with pytest.raises(ValueError, match='expected a JSON object'):
-        validate_vis_json([], 'x.json')
+@pytest.mark.parametrize('path, value, code, message', DEFECTS)
+def test_defect_is_named(path, value, code, message, tmp_path, caplog):
+    content = changed(GOOD, path, value)
+    found = [d for d in find_defects(content) if d.code == code]
+    assert len(found) == 1
+    with pytest.raises(ValueError, match=message):
+        raise ValueError(str(found[0]))
+    assert '\n' not in str(found[0])
+
+    # the reader refuses errors with the same words and reads all else
+    file = tmp_path / 'x.json'
+    file.write_text(json.dumps(content))
+    if found[0].level == ERROR:
+        for read in (lambda: validate_vis_json(content, 'x.json'),
+                     lambda: VISDataset(ann_file=str(file), test_mode=True)):
+            with pytest.raises(ValueError, match=message):
+                read()
+    else:
+        validate_vis_json(content, 'x.json')
+        with caplog.at_level(logging.WARNING, logger='mmengine'):
+            dataset = VISDataset(ann_file=str(file), test_mode=True)
+        assert dataset.get_data_info(0)['video_length'] == 2
+
+
+def test_all_errors_are_refused_in_the_order_of_the_file():
+    content = changed(GOOD, MASK, {})
+    content['videos'].append(dict(GOOD['videos'][0], id=8, height=None))
+    content['annotations'] += [3, dict(GOOD['annotations'][0], category_id=9)]
+    found = find_defects(content)
+    assert [d.code for d in found if d.level == ERROR] == [
+        'wrong-size', 'mask-form', 'wrong-type', 'duplicate-id',
+        'unknown-category'
+    ]
+    with pytest.raises(ValueError, match='^x.json: video 8: height must be'):
+        validate_vis_json(content, 'x.json')
+
+
+def test_never_visible():
+    content = changed(GOOD, [*ANNOTATION, 'segmentations'], [None] * 2)
+    content = changed(content, [*ANNOTATION, 'bboxes'], [None] * 2)
+    assert [d.code for d in find_defects(content)] == ['never-visible']
+
+
+@pytest.mark.parametrize('content', [None, [], 'x', {}])
+def test_not_a_data_set(content):
+    assert {d.level for d in find_defects(content)} >= {ERROR}
+    with pytest.raises(ValueError, match='^x.json: '):
+        validate_vis_json(content, 'x.json')
+
+
+def test_to_dict():
+    found, = find_defects(changed(GOOD, BOX, [0, 0, 0, 0]))
+    assert found.to_dict() == dict(
+        level=WARNING,
+        code='box-empty',
+        video=7,
+        annotation=11,
+        frame=0,
+        message='a box needs a width and height above 0, but got [0, 0, 0, 0]')
+
+
+RESULT_DEFECTS = [
+    ([0], 3, 'wrong-type', 'result 0: expected an object'),
+    ([0, 'score'], KeyError, 'missing-key', "result 0, video 7: key 'score'"),
+    ([0, 'score'], float('nan'), 'score', 'result 0, video 7: score must be'),
+    ([0, 'score'], '1', 'score', "but got '1'"),
+    ([0, 'score'], 1.5, 'score-range', 'score 1.5 is not in'),
+    ([0, 'video_id'], 8, 'unknown-video', 'result 0, video 8: there is no'),
+    ([0, 'category_id'], 0, 'unknown-category', 'category_id 0 is not among'),
+    ([0, 'segmentations'], [None], 'wrong-length', '2 frames, but got 1'),
+    ([0, 'segmentations', 0,
+      'size'], [4,
+                3], 'mask-size', 'result 0, video 7, frame 0: mask size is'),
+    ([0, 'segmentations', 0, 'counts'], '33', 'mask-counts', '6 pixels'),
+]
+
+
+@pytest.mark.parametrize('path, value, code, message', RESULT_DEFECTS)
+def test_result_defect_is_named(path, value, code, message):
+    found = find_result_defects(GOOD, changed(RESULTS, path, value))
+    found = [d for d in found if d.code == code]
+    assert len(found) == 1
+    with pytest.raises(ValueError, match=message):
+        raise ValueError(str(found[0]))
+
+
+def test_results_as_a_whole():
+    assert [d.code for d in find_result_defects(GOOD, {})] == ['wrong-type']
+    found = find_result_defects(GOOD, [])
+    assert [(d.code, d.place)
+            for d in found] == [('no-results', dict(video=7))]
+    found = find_result_defects(GOOD, RESULTS * 2)
+    assert [str(d)
+            for d in found] == ['result 1, video 7: the same as result 0']
+    # IDOL writes masks without pixels for null
+    rows = changed(RESULTS, [0, 'segmentations', 1],
+                   dict(size=[3, 4], counts=[12]))
+    assert find_result_defects(GOOD, rows) == []
+    # the annotations are not looked at
+    assert find_result_defects(changed(GOOD, MASK, {}), RESULTS) == []
+
+
+def test_levels():
+    assert set(LEVELS.values()) == {ERROR, WARNING, NOTE}
+    tested = {code for _, _, code, _ in DEFECTS + RESULT_DEFECTS}
+    elsewhere = {
+        'never-visible', 'no-annotations', 'no-results', 'duplicate-result',
+        'missing-frame', 'unreadable-frame', 'frame-size', 'preset-classes'
+    }
+    assert tested | elsewhere == set(LEVELS)

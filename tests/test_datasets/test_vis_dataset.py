@@ -1,5 +1,8 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import copy
+import gzip
 import json
+import pickle
 
 import numpy as np
 import pycocotools.mask as mask_utils
@@ -7,6 +10,7 @@ import pytest
 from mmdet.datasets.samplers import TrackImgSampler
 
 from refinevis_mm.datasets import VISDataset
+from refinevis_mm.datasets.class_names import OVIS, PRESETS
 from refinevis_mm.datasets.occluded_shapes import (CLASSES,
                                                    OccludedShapesGenerator)
 from refinevis_mm.datasets.vis_writer import YouTubeVISWriter
@@ -184,3 +188,162 @@ def test_bad_files(tmp_path):
     _write(tmp_path, categories=[dict(id=2, name='a')])
     with pytest.raises(ValueError, match='video 5, annotation 1: category_id'):
         _dataset(tmp_path)
+
+
+def _write_classes(path, names):
+    """A JSON of the given classes, each with one object of one pixel."""
+    _write(
+        path,
+        categories=[dict(id=i, name=name) for i, name in enumerate(names, 1)],
+        annotations=[
+            dict(
+                id=i,
+                video_id=5,
+                category_id=i,
+                segmentations=[dict(size=[3, 4], counts=[0, 1, 11])] * 3)
+            for i in range(1,
+                           len(names) + 1)
+        ])
+
+
+@pytest.mark.parametrize('preset', list(PRESETS))
+def test_presets(tmp_path, preset):
+    _write_classes(tmp_path, PRESETS[preset])
+    dataset = _dataset(tmp_path, preset=preset)
+    assert dataset.metainfo['classes'] == PRESETS[preset]
+    image = dataset.get_data_info(0)['images'][0]
+    labels = [item['bbox_label'] for item in image['instances']]
+    assert labels == list(range(len(PRESETS[preset])))
+
+
+@pytest.mark.parametrize('last', ['Vehical', 'Vehicle', 'vehicle'])
+@pytest.mark.parametrize('asked', [
+    dict(preset='ovis'),
+    dict(metainfo=dict(classes=OVIS)),
+    dict(metainfo=dict(classes=(*OVIS[:24], 'Vehicle'))),
+    dict()
+])
+def test_the_25th_class_of_ovis(tmp_path, last, asked):
+    _write_classes(tmp_path, (*OVIS[:24], last))
+    dataset = _dataset(tmp_path, **asked)
+    assert len(dataset.metainfo['classes']) == 25
+    assert dataset.metainfo['category_ids'] == tuple(range(1, 26))
+    instances = dataset.get_data_info(0)['images'][0]['instances']
+    assert [item['bbox_label'] for item in instances] == list(range(25))
+
+
+def test_other_presets_are_refused(tmp_path):
+    _write_classes(tmp_path, PRESETS['youtube_vis_2019'])
+    with pytest.raises(
+            ValueError, match=r"those of preset 'youtube_vis_2019'"):
+        _dataset(tmp_path, preset='youtube_vis_2021')
+    with pytest.raises(ValueError, match="got 'youtube'"):
+        _dataset(tmp_path, preset='youtube')
+    with pytest.raises(ValueError, match='exclude each other'):
+        _dataset(tmp_path, preset='ovis', metainfo=dict(classes=OVIS))
+
+
+def test_gzip(tmp_path):
+    text = _write(tmp_path).joinpath('train.json').read_bytes()
+    (tmp_path / 'train.json.gz').write_bytes(gzip.compress(text))
+    (tmp_path / 'cut.json.gz').write_bytes(gzip.compress(text)[:-20])
+    dataset = VISDataset(ann_file=str(tmp_path / 'train.json.gz'))
+    assert list(dataset.get_data_info(0)['images'][1]) == list(
+        _dataset(tmp_path).get_data_info(0)['images'][1])
+    with pytest.raises(ValueError, match='cut.json.gz: not a JSON file'):
+        VISDataset(ann_file=str(tmp_path / 'cut.json.gz'))
+
+
+def test_frames_are_made_when_asked_for(tmp_path):
+    dataset = _dataset(_write(tmp_path))
+    images = dataset.get_data_info(0)['images']
+    assert len(images) == 3
+    assert [image['frame_id'] for image in images[1:]] == [1, 2]
+    assert images[-1] == images[2] and images[-1] is not images[2]
+    with pytest.raises(IndexError):
+        images[3]
+    images[1]['instances'].clear()
+    assert len(images[1]['instances']) == 1, 'the index is not changed'
+    assert pickle.loads(pickle.dumps(images)) == list(images)
+    assert isinstance(copy.deepcopy(images), list)
+    subset = dataset.get_subset([0])
+    assert list(subset.get_data_info(0)['images']) == list(images)
+
+
+def test_video_data_are_small(split):
+    """What workers unpickle for each frame has no masks."""
+    root, videos = split
+    dataset = _dataset(root)
+    assert len(
+        dataset.data_bytes) < 50 * sum(len(video.frames) for video in videos)
+    codes = sum(
+        len(item['mask']['counts']) for index in range(2)
+        for image in dataset.get_data_info(index)['images']
+        for item in image['instances'])
+    num_masks = dataset._index.count(0, dataset.num_all_imgs)
+    assert dataset._index.num_bytes < codes + 60 * num_masks + 1000
+
+
+def _boxes(tmp_path, boxes):
+    _write(
+        tmp_path,
+        annotations=[
+            dict(
+                id=1,
+                video_id=5,
+                category_id=2,
+                segmentations=[dict(size=[3, 4], counts=[3, 2, 7])] * 3,
+                bboxes=boxes)
+        ])
+    images = _dataset(tmp_path).get_data_info(0)['images']
+    return [item['bbox'] for image in images for item in image['instances']]
+
+
+def test_boxes_are_clipped_or_taken_from_the_mask(tmp_path):
+    # the mask is column 1, rows 0 and 1
+    assert _boxes(tmp_path, [[1, 0, 2.5, 2], [-1, -1, 9, 9], None]) == [
+        [1, 0, 3.5, 2],
+        [0, 0, 4, 3],
+        [1, 0, 2, 2],
+    ]
+    assert _boxes(tmp_path, [[1, 0, 0, 2], [9, 0, 1, 1], [1, 0, 1, 2]]) == [
+        [1, 0, 2, 2],
+    ] * 3
+
+
+def test_masks_of_all_kinds_agree(tmp_path):
+    full = mask_utils.encode(np.ones((3, 4), np.uint8, order='F'))
+    kinds = [
+        dict(size=[3, 4], counts=[0, 12]),
+        dict(size=[3, 4], counts=full['counts'].decode()),
+        [[0, 0, 4, 0, 4, 3, 0, 3]]
+    ]
+    _write(
+        tmp_path,
+        annotations=[
+            dict(id=i, video_id=5, category_id=2, segmentations=[kind] * 3)
+            for i, kind in enumerate([*kinds])
+        ] + [dict(id=9, video_id=5, category_id=2, segmentations=kinds)])
+    for image in _dataset(tmp_path).get_data_info(0)['images']:
+        masks = [item['mask'] for item in image['instances']]
+        assert masks == [kinds[1]] * 4
+
+
+def test_instance_ids_follow_the_file(tmp_path):
+    """Annotations of two videos in turns."""
+    mask = dict(size=[3, 4], counts=[0, 12])
+    _write(
+        tmp_path,
+        annotations=[
+            dict(
+                id=i,
+                video_id=video,
+                category_id=2,
+                segmentations=[mask, None, mask])
+            for i, video in enumerate([6, 5, 5, 6, 5])
+        ])
+    dataset = _dataset(tmp_path)
+    ids = [[[item['instance_id'] for item in image['instances']]
+            for image in dataset.get_data_info(index)['images']]
+           for index in range(2)]
+    assert ids == [[[1, 2, 3], [], [1, 2, 3]], [[1, 2], [], [1, 2]]]

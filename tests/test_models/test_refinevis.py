@@ -264,7 +264,7 @@ def test_recovered_masks_are_cut_by_hand():
     assert masks[1].sum(1).tolist() == [0, 1, 4, 0]
 
 
-def test_recovered_duplicates_are_left_out():
+def test_recovered_duplicates_have_no_pixels():
     """Two equal embeddings in one frame, one of them a missed object's."""
     model = _build().eval()
     embed, feats = torch.randn(1, 32), torch.randn(32, 16, 24)
@@ -273,13 +273,18 @@ def test_recovered_duplicates_are_left_out():
                          torch.rand(2, 4), torch.tensor([True, False]), feats)
     tracks.met = torch.ones(2, 2, dtype=torch.bool)
     with torch.no_grad():
-        assert model.decode(tracks).ids == [4]
+        assert not model.decode(tracks).masks[1].any()
         model.exclusive_recovery = False
-        assert model.decode(tracks).ids == [4, 9]
+        assert model.decode(tracks).masks[1].any()
         # never seen together: the object may have a new id
         model.exclusive_recovery = True
         tracks.met = torch.eye(2, dtype=torch.bool)
-        assert model.decode(tracks).ids == [4, 9]
+        result = model.decode(tracks)
+    assert result.masks[1].any() and result.ids == [4, 9]
+    assert result.scored.tolist() == [True, False]
+    model.score_missed = True
+    with torch.no_grad():
+        assert model.decode(tracks).scored.all()
 
 
 def test_predicting_leaves_the_inputs_alone(model):

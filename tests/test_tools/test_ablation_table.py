@@ -31,7 +31,7 @@ class AblatedNumbers(Dataset):
 
 @MODELS.register_module()
 class AblatedModel(BaseModel):
-    def __init__(self, mode, window, tag):
+    def __init__(self, mode, window, exclusive_recovery, tag):
         super().__init__()
         self.linear = torch.nn.Linear(1, 1)
         self.window = window
@@ -58,7 +58,12 @@ class AblatedMetric(BaseMetric):
 CONFIG = '''
 custom_imports = dict(imports=['ablated_module', 'refinevis_mm'])
 default_scope = 'mmengine'
-model = dict(type='AblatedModel', mode='online', window=10, tag='{tag}')
+model = dict(
+    type='AblatedModel',
+    mode='online',
+    window=10,
+    exclusive_recovery=True,
+    tag='{tag}')
 loader = dict(
     batch_size=1,
     num_workers=0,
@@ -215,6 +220,104 @@ def test_equal_trainings_are_shared(tool, folder, runner):
     assert len(runner.trained) == 5 and len(runner.tested) == 17
 
 
+def test_shipped_training_is_shared(tool):
+    args = tool.parse_args(['tar'])
+    trainings = {}
+    for table in tool.TABLES.values():
+        for row in table.rows:
+            cfg = tool.get_training(row.config, 0, args).cfg
+            trainings.setdefault(tool.digest(cfg), set()).add(row.config)
+    assert len(trainings) == 14
+    shared = {
+        configs
+        for configs in map(frozenset, trainings.values()) if len(configs) > 1
+    }
+    names = ('table2-temporal-cdn', 'table3-window', 'table4-2-frames',
+             'tar-whole-masks')
+    assert shared == {
+        frozenset([tool.SHIPPED, *(tool.ablation(name) for name in names)])
+    }
+
+
+def test_names_of_results(tool):
+    cfg = Config(
+        dict(model=dict(mode='online', window=10, exclusive_recovery=True)))
+    training = tool.Training(cfg, 'seed0')
+    for overrides, name in [
+        ({}, 'online_w10'),
+        (dict(mode='offline', window=4), 'offline_w4'),
+        (dict(exclusive_recovery=False), 'online_w10_whole-masks'),
+            # nothing is recovered
+        (dict(window=0, mode='offline', exclusive_recovery=False), 'w0'),
+    ]:
+        options = training.test_options(overrides)
+        assert set(options) == set(tool.AT_TEST)
+        assert training.result_file(options) == f'seed0/{name}.json'
+
+
+@pytest.fixture
+def elsewhere(folder):
+    """Work dir of a training of one row of table 4, seed 2."""
+    path = folder / 'elsewhere'
+    path.mkdir()
+    cfg = Config.fromfile(
+        'configs/ablation/ablation_table4-3-frames_1xb4-600_'
+        'occluded-shapes.py',
+        import_custom_modules=False)
+    cfg.randomness.seed = 2
+    cfg.work_dir = 'elsewhere'
+    cfg.model.window = 4  # of tests only
+    cfg.dump(str(path / 'any_name.py'))
+    (path / 'iter_20.pth').write_text('weights')
+    return path
+
+
+def test_training_from_elsewhere(tool, folder, runner, elsewhere, capsys):
+    args = ('table4', '--seeds', '2', '--adopt', 'elsewhere')
+    assert call(tool, *args) == 1  # not tested
+    assert 'taking elsewhere as work_dirs' in capsys.readouterr().err
+    elsewhere.joinpath('iter_20.pth').write_text('later')
+    assert call(tool, *args, '--run') == 0
+    assert len(runner.trained) == 2 and len(runner.tested) == 3
+    assert not any('3-frames' in command[2] for command in runner.trained)
+    command = next(command for command in runner.tested
+                   if '3-frames' in command[2])
+    assert Path(command[3]).read_text() == 'weights'
+    # what the tool itself would test
+    assert Config.fromfile(
+        command[2], import_custom_modules=False).model.window == 10
+    assert 'taking' not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('change, reason', [
+    (dict(optim_wrapper=dict(optimizer=dict(lr=0.02))),
+     'got differences to ablation/ablation_table4-3-frames_1xb4-600_occluded-'
+     'shapes.py in optim_wrapper.optimizer.lr'),
+    (dict(model=dict(tag='other', depth=3)), 'in model.depth, model.tag'),
+])
+def test_other_training_is_refused(change, reason, tool, folder, elsewhere,
+                                   capsys):
+    path = str(elsewhere / 'any_name.py')
+    cfg = Config.fromfile(path, import_custom_modules=False)
+    cfg.merge_from_dict(change)
+    cfg.dump(path)
+    assert call(tool, 'table4', '--adopt', 'elsewhere') == 1
+    error = capsys.readouterr().err
+    assert error.startswith('error: ') and error.endswith(f'{reason}\n')
+    assert not (folder / 'work_dirs').exists()
+
+
+def test_unfinished_training_is_refused(tool, folder, elsewhere, capsys):
+    (elsewhere / 'iter_20.pth').rename(elsewhere / 'iter_10.pth')
+    assert call(tool, 'table4', '--adopt', 'elsewhere') == 1
+    assert 'elsewhere must hold iter_20.pth' in capsys.readouterr().err
+    (elsewhere / 'second.py').write_text('')
+    assert call(tool, 'table4', '--adopt', 'elsewhere') == 1
+    assert 'got 2 .py files' in capsys.readouterr().err
+    assert call(tool, 'table4', '--adopt', 'absent') == 1
+    assert 'got 0 .py files' in capsys.readouterr().err
+
+
 def test_killed_run_goes_on(tool, folder, runner):
     args = ('table4', '--run', '--seeds', '0', '--nproc', '3')
     runner.killed_at = 10
@@ -250,9 +353,9 @@ def test_missing_runs_are_named(tool, folder, runner, capsys):
     output = capsys.readouterr()
     assert output.out == '' and output.err.startswith('error: ')
     assert 'work_dirs/ablation has no results of table2' in output.err
-    assert call(tool, 'table2', '--run', '--seeds', '0', '--nproc', '1') == 0
+    assert call(tool, 'table2', '--run', '--seeds', '0') == 0
     capsys.readouterr()
-    assert call(tool, 'table2', '--seeds', '0', '3', '--nproc', '1') == 0
+    assert call(tool, 'table2', '--seeds', '0', '3') == 0
     output = capsys.readouterr()
     cells = cells_of(output.out)
     assert len(cells) == 1 + 6
@@ -359,8 +462,7 @@ def test_real_tools(tool, folder, monkeypatch, capsys):
     monkeypatch.setitem(
         tool.TABLES, 'table3',
         tool.TABLES['table3']._replace(rows=tool.TABLES['table3'].rows[1:2]))
-    args = ('table3', '--run', '--seeds', '4', '--nproc', '1', '--max-iters',
-            '2')
+    args = ('table3', '--run', '--seeds', '4', '--max-iters', '2')
     assert call(tool, *args) == 0
     cells = cells_of(capsys.readouterr().out)
     assert cells['2', 'offline'] == ['2.0'] * 5 + ['1']

@@ -62,8 +62,8 @@ def run(tool, monkeypatch):
             mask[20 * i:20 * i + 20, left:right] = True
         scores = torch.zeros(len(ids), 4)
         scores[:, 1] = 0.9
-        return FrameResult(frame_id, ids, scores,
-                           torch.ones(len(ids), dtype=torch.bool), masks)
+        real = torch.ones(len(ids), dtype=torch.bool)
+        return FrameResult(frame_id, ids, scores, real, real, masks)
 
     def stream(source, before, after):
         for frame_id, image in enumerate(source):

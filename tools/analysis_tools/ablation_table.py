@@ -10,9 +10,13 @@ not repeated, so a killed run goes on where it was. Files::
         seed0/                its work dir: checkpoints, logs
         seed0/<result>.json   result of a test, such as offline_w10.json
 
+``--adopt`` takes in what tools/train.py made elsewhere.
+
 Example:
     python tools/analysis_tools/ablation_table.py table3 --run
     python tools/analysis_tools/ablation_table.py table2 --seeds 0 --paper
+    python tools/analysis_tools/ablation_table.py table3 --run \
+        --adopt work_dirs/my_training --seeds 0
 """
 import argparse
 import glob
@@ -20,6 +24,7 @@ import hashlib
 import json
 import os
 import os.path as osp
+import shutil
 import socket
 import statistics
 import subprocess
@@ -32,12 +37,14 @@ from terminaltables import AsciiTable, GithubFlavoredMarkdownTable
 TOOLS = osp.dirname(osp.dirname(osp.abspath(__file__)))
 METRICS = ('AP', 'AP50', 'AP75', 'AR1', 'AR10')
 FORMATS = dict(text=AsciiTable, markdown=GithubFlavoredMarkdownTable)
-SHIPPED = 'refinevis/refinevis_mobilenet-v2_2xb2-5k_occluded-shapes.py'
-# Settings that decide a result. `model.mode`, `model.window` and the seed are
-# left out: they differ between the results of one row.
+SHIPPED = ('refinevis/refinevis_mobilenet-v2_1xb4-600_occluded-shapes-'
+           'temporal.py')
+# Settings that decide a training. Those of the model that act at test only
+# and the seed are left out: they differ between the results of one training.
 SETTINGS = ('model', 'train_dataloader', 'test_dataloader', 'test_evaluator',
             'train_cfg', 'optim_wrapper', 'param_scheduler', 'custom_hooks',
             'load_from', 'randomness', 'num_processes')
+AT_TEST = ('mode', 'window', 'exclusive_recovery')
 
 FRAME_LEVEL = dict(window=0)
 ONLINE = dict(mode='online')
@@ -50,8 +57,8 @@ class Row(NamedTuple):
     Attributes:
         label (str): First cell.
         config (str): Config below the configs folder.
-        test (dict): ``mode`` and ``window`` of the model at test, over those
-            of the config and of the result.
+        test (dict): Settings of the model at test, some of ``AT_TEST``, over
+            those of the config and of the result.
     """
 
     label: str
@@ -65,8 +72,8 @@ class Table(NamedTuple):
     Attributes:
         title (str): What is compared.
         header (str): Header of the first column.
-        results (dict[str, dict]): ``mode`` and ``window`` at test, by name
-            of the result.
+        results (dict[str, dict]): Settings at test, some of ``AT_TEST``, by
+            name of the result.
         rows (list[:obj:`Row`]): The rows.
     """
 
@@ -91,7 +98,7 @@ class PaperTable(NamedTuple):
 
 def ablation(name: str) -> str:
     """Config of an ablation."""
-    return f'ablation/ablation_{name}_2xb2-5k_occluded-shapes.py'
+    return f'ablation/ablation_{name}_1xb4-600_occluded-shapes.py'
 
 
 TABLES = dict(
@@ -143,13 +150,13 @@ TABLES = dict(
         },
         rows=[
             Row('as shipped', SHIPPED),
-            Row('plain', ablation('tar-plain')),
             Row("pe_placement='qk'", ablation('tar-pe-qk')),
             Row('mask_missing=True', ablation('tar-mask-missing')),
             Row('drop_prob=0', ablation('tar-no-drop')),
-            Row('recursive_prob=0.5', ablation('tar-recursive')),
+            Row('recursive_prob=0', ablation('tar-no-recursion')),
             Row('tracklets of a tracker', ablation('tar-tracker')),
             Row('own heads', ablation('tar-own-heads')),
+            Row('exclusive_recovery=False', ablation('tar-whole-masks')),
         ]))
 
 # The paper's numbers in the order of METRICS, by row and result.
@@ -205,16 +212,16 @@ class Training(NamedTuple):
                         f'iter_{self.cfg.train_cfg.max_iters}.pth')
 
     def test_options(self, overrides: dict) -> dict:
-        """``mode`` and ``window`` of a test.
+        """Settings of the model at test.
 
         Args:
             overrides (dict): Those that are not taken from the config.
 
         Returns:
-            dict: Both.
+            dict: All of ``AT_TEST``.
         """
-        model = self.cfg.model
-        return dict(dict(mode=model.mode, window=model.window), **overrides)
+        options = {key: self.cfg.model[key] for key in AT_TEST}
+        return dict(options, **overrides)
 
     def result_file(self, options: dict) -> str:
         """Where the result of a test is kept.
@@ -225,9 +232,11 @@ class Training(NamedTuple):
         Returns:
             str: Path of a JSON file.
         """
-        name = '{mode}_w{window}'.format(**options)
-        # without refinement both modes are the same
-        name = name if options['window'] > 0 else 'w0'
+        if options['window'] == 0:
+            name = 'w0'  # nothing is refined: the others do not matter
+        else:
+            name = '{mode}_w{window}'.format(**options)
+            name += '' if options['exclusive_recovery'] else '_whole-masks'
         return osp.join(self.folder, f'{name}.json')
 
 
@@ -256,6 +265,13 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--run', action='store_true', help='train and test what is missing')
     parser.add_argument(
+        '--adopt',
+        nargs='+',
+        default=[],
+        metavar='DIR',
+        help='work dirs of finished trainings with the settings of a row; '
+        'their last checkpoints are copied to --work-dir')
+    parser.add_argument(
         '--max-iters',
         type=int,
         help='train for this many iterations; the learning rate schedule is '
@@ -263,9 +279,9 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--nproc',
         type=int,
-        default=2,
-        help='processes of a run, which multiply the batch size (default: 2, '
-        'as the 2xb2 of the configs)')
+        default=1,
+        help='processes of a run, which multiply the batch size (default: 1, '
+        'as the 1xb4 of the configs)')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -320,14 +336,40 @@ def shorten_schedule(cfg: Config, max_iters: int) -> None:
             ]
 
 
+def get_settings(cfg: Config) -> dict:
+    """What decides a training, apart from the seed."""
+    settings = ConfigDict({key: cfg.get(key) for key in SETTINGS}).to_dict()
+    for key in AT_TEST:
+        settings['model'].pop(key, None)
+    settings['randomness'].pop('seed')
+    return settings
+
+
+def get_differences(own: object, other: object, name: str = '') -> List[str]:
+    """Names of the settings in which two trainings differ.
+
+    Args:
+        own (object): From :func:`get_settings`, or a part of it.
+        other (object): As ``own``.
+        name (str): Name of the part. Defaults to '', the whole.
+
+    Returns:
+        list[str]: Names with dots, such as 'model.window'.
+    """
+    if own == other:
+        return []
+    if not (isinstance(own, dict) and isinstance(other, dict)):
+        return [name]
+    names = []
+    for key in sorted({**own, **other}):
+        names += get_differences(
+            own.get(key), other.get(key), f'{name}.{key}' if name else key)
+    return names
+
+
 def digest(cfg: Config) -> str:
     """Eight characters that tell the settings of trainings apart."""
-    settings = {key: cfg.get(key) for key in SETTINGS}
-    settings = ConfigDict(settings).to_dict()
-    for key in ('mode', 'window'):
-        settings['model'].pop(key)
-    settings['randomness'].pop('seed')
-    text = json.dumps(settings, sort_keys=True)
+    text = json.dumps(get_settings(cfg), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -429,6 +471,61 @@ def execute(command: List[str], log: str) -> None:
                          f'{code}, see {log}')
 
 
+def last_checkpoint(training: Training) -> Optional[str]:
+    """Newest checkpoint of a training, None before the first."""
+    path = osp.join(training.folder, 'last_checkpoint')
+    if not osp.exists(path):
+        return None
+    with open(path, encoding='utf-8') as file:
+        name = osp.basename(file.read().strip())
+    return osp.join(training.folder, name)
+
+
+def adopt(folder: str, table: Table, args: argparse.Namespace) -> None:
+    """Take in a finished training that was run elsewhere.
+
+    Args:
+        folder (str): Work dir of tools/train.py, with the config it left
+            there and the checkpoint of the last iteration.
+        table (:obj:`Table`): One of its rows must have the same settings.
+        args (argparse.Namespace): The command line.
+
+    Raises:
+        ValueError: If there is no such row or a file is absent.
+    """
+    configs = glob.glob(osp.join(glob.escape(folder), '*.py'))
+    if len(configs) != 1:
+        raise ValueError(f'{folder} must hold the config of one training, '
+                         f'got {len(configs)} .py files')
+    cfg = Config.fromfile(configs[0], import_custom_modules=False)
+    cfg.num_processes = args.nproc
+    found = []
+    for row in table.rows:
+        training = get_training(row.config, cfg.randomness.seed, args)
+        differences = get_differences(
+            get_settings(cfg), get_settings(training.cfg))
+        found.append((len(differences), row.config, differences, training))
+    _, config, differences, training = min(found, key=lambda item: item[0])
+    if differences:
+        raise ValueError(
+            f'{configs[0]} must have the settings of a row of {args.table}, '
+            f'got differences to {config} in {", ".join(differences)}')
+    if last_checkpoint(training) == training.checkpoint:
+        return
+    checkpoint = osp.basename(training.checkpoint)
+    if not osp.isfile(osp.join(folder, checkpoint)):
+        raise ValueError(f'{folder} must hold {checkpoint} of a finished '
+                         'training, got none')
+    report(f'taking {folder} as {training.folder}')
+    os.makedirs(training.folder, exist_ok=True)
+    training.cfg.dump(f'{training.folder}.py')
+    shutil.copy(osp.join(folder, checkpoint), training.checkpoint)
+    # comes last: marks a finished training
+    marker = osp.join(training.folder, 'last_checkpoint')
+    with open(marker, 'w', encoding='utf-8') as file:
+        file.write(checkpoint)
+
+
 def train(training: Training, nproc: int) -> None:
     """Train, or go on with what a killed run left; nothing if finished.
 
@@ -436,15 +533,10 @@ def train(training: Training, nproc: int) -> None:
         training (:obj:`Training`): What to train.
         nproc (int): Number of processes.
     """
-    last = osp.join(training.folder, 'last_checkpoint')
-    resume = []
-    if osp.exists(last):
-        with open(last, encoding='utf-8') as file:
-            name = osp.basename(file.read().strip())
-        checkpoint = osp.join(training.folder, name)
-        if checkpoint == training.checkpoint:
-            return
-        resume = ['--resume', checkpoint]
+    last = last_checkpoint(training)
+    if last == training.checkpoint:
+        return
+    resume = [] if last is None else ['--resume', last]
     os.makedirs(training.folder, exist_ok=True)
     config = f'{training.folder}.py'
     training.cfg.dump(config)
@@ -596,6 +688,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     args = parse_args(argv)
     table = TABLES[args.table]
     try:
+        for folder in args.adopt:
+            adopt(folder, table, args)
         lines = collect(table, args)
         missing = [
             path for line in lines for seed, path in line['files'].items()

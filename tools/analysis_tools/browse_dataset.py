@@ -118,8 +118,7 @@ def draw_frame(image: np.ndarray, sample: Any, classes: Sequence[str],
             boxes.append(_corners(instances.bboxes[row]) * scale)
             colors.append(IGNORED if ignored else instance_color(number))
             if 'masks' in instances:
-                masks.append(
-                    instances.masks[row].to_ndarray()[0].astype(bool))
+                masks.append(instances.masks[row].to_ndarray()[0].astype(bool))
                 ids.append(number)
                 texts.append(f'{number} {name}' +
                              (' ignored' if ignored else ''))

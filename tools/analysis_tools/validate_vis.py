@@ -8,7 +8,7 @@ result, and frame (0-based).
 Example:
     python tools/analysis_tools/validate_vis.py data/my_videos/train.json \\
         --frames data/my_videos/train/JPEGImages
-    python tools/analysis_tools/validate_vis.py data/ovis/annotations_valid.json \\
+    python tools/analysis_tools/validate_vis.py data/ovis/validGT.json \\
         --results work_dirs/results.json --json report.json
 """
 import argparse

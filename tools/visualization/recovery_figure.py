@@ -167,7 +167,7 @@ def follow(model: RefineVIS, source: FrameSource, score_thr: float,
         for side, result in ((before, frame_level), (after, refined)):
             side.discard(refined.discarded_ids)
             side.add_frame(result.frame_id, result.ids, result.cls_scores,
-                           result.real, result.masks)
+                           result.scored, result.masks)
         progress.update()
     tubes = {
         row['instances_id']: row['segmentations']

@@ -273,7 +273,7 @@ class RoIRefinementMixin:
                 self._frame_tracks(feats, instances, list(row_of_id), meta))
         for result in results:
             self._video.result.add_frame(result.frame_id, result.ids,
-                                         result.cls_scores, result.real,
+                                         result.cls_scores, result.scored,
                                          result.masks)
         return results
 
@@ -334,9 +334,9 @@ class RoIRefinementMixin:
                    meta: dict) -> FrameResult:
         """The tracker's own result of a frame."""
         cls_scores = one_hot(instances.labels, self.num_classes)
+        real = torch.ones_like(instances.labels, dtype=torch.bool)
         return FrameResult(meta['frame_id'], ids,
-                           cls_scores * instances.scores[:, None],
-                           torch.ones_like(instances.labels, dtype=torch.bool),
+                           cls_scores * instances.scores[:, None], real, real,
                            instances.masks.bool())
 
     def _roi_embeds(self, feats: Sequence[Tensor],

@@ -216,7 +216,7 @@ class TARMask2FormerVideo(Mask2FormerVideo):
         video = VideoResult(len(frames))
         for result in results:
             video.add_frame(result.frame_id, result.ids, result.cls_scores,
-                            result.real, result.masks)
+                            result.scored, result.masks)
         if self.window > 0:
             found = sorted({i for result in results for i in result.ids})
             rows, labels, pair_scores = self.select_pairs(
@@ -268,7 +268,7 @@ class TARMask2FormerVideo(Mask2FormerVideo):
         if self.window == 0:
             real = torch.ones_like(queries, dtype=torch.bool)
             return [
-                FrameResult(t, queries.tolist(), scores[queries], real,
+                FrameResult(t, queries.tolist(), scores[queries], real, real,
                             resize_masks(masks, meta) > 0)
                 for t, (masks,
                         meta) in enumerate(zip(mask_logits.unbind(1), metas))

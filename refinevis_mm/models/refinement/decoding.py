@@ -1,13 +1,17 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """From refined predictions to the result of a frame."""
+import torch
 from torch import Tensor
 
 from refinevis_mm.structures import FrameResult, FrameTracks
 from ..layers.mask_resize import resize_masks
 
 
-def decode_tracks(tracks: FrameTracks, cls_scores: Tensor, mask_logits: Tensor,
-                  exclusive_recovery: bool) -> FrameResult:
+def decode_tracks(tracks: FrameTracks,
+                  cls_scores: Tensor,
+                  mask_logits: Tensor,
+                  exclusive_recovery: bool,
+                  score_missed: bool = False) -> FrameResult:
     """Full-size masks of a frame's tracklets.
 
     Args:
@@ -16,19 +20,19 @@ def decode_tracks(tracks: FrameTracks, cls_scores: Tensor, mask_logits: Tensor,
         mask_logits (Tensor): Their mask logits, has shape (N, h, w).
         exclusive_recovery (bool): See :func:`cut_recovered_masks`; False
             keeps recovered masks whole.
+        score_missed (bool): Let the class scores of missed frames count in
+            the mean of a tracklet. Defaults to False.
 
     Returns:
-        :obj:`FrameResult`: Without discarded ids, and without missed objects
-        of which no pixel is recovered.
+        :obj:`FrameResult`: Without discarded ids.
     """
     mask_logits = resize_masks(mask_logits, tracks.meta)
     masks = mask_logits > 0
     if exclusive_recovery and tracks.met is not None:
         masks = cut_recovered_masks(mask_logits, tracks.real, tracks.met)
-    keep = tracks.real | masks.flatten(1).any(1)
-    ids = [i for i, kept in zip(tracks.ids, keep.tolist()) if kept]
-    return FrameResult(tracks.frame_id, ids, cls_scores[keep],
-                       tracks.real[keep], masks[keep])
+    scored = torch.ones_like(tracks.real) if score_missed else tracks.real
+    return FrameResult(tracks.frame_id, tracks.ids, cls_scores, tracks.real,
+                       scored, masks)
 
 
 def cut_recovered_masks(mask_logits: Tensor, real: Tensor,

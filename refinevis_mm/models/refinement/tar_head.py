@@ -117,14 +117,17 @@ class TARHead(BaseModule):
             ValueError: If the shapes do not fit.
         """
         self._check_shapes(embeds, frame_inds, real, padding_mask)
+        embeds = embeds.to(self.layers[0].norms[0].weight)
         pos = frame_position_encoding(frame_inds, embeds.shape[-1]).to(embeds)
         if self.mask_missing and real is not None:
             # A window of zero rows only has nothing else to look at.
             missing = ~real & real.any(1, keepdim=True)
             padding_mask = missing if padding_mask is None else \
                 padding_mask | missing
-        for layer in self.layers:
-            embeds = layer(embeds, pos, padding_mask)  # Eq. (4)
+        # Gradients of zero rows would overflow half precision at the start.
+        with torch.autocast(embeds.device.type, enabled=False):
+            for layer in self.layers:
+                embeds = layer(embeds, pos, padding_mask)  # Eq. (4)
         return embeds
 
     def loss(self,

@@ -300,8 +300,8 @@ def test_frame_embeddings_by_hand(model):
 def test_pairs_of_a_frame():
     masks = torch.zeros(2, 4, 6, dtype=torch.bool)
     masks[0, 1:3, 2:5] = True
-    result = FrameResult(0, [3, 9], torch.rand(2, 5),
-                         torch.ones(2).bool(), masks)
+    real = torch.ones(2, dtype=torch.bool)
+    result = FrameResult(0, [3, 9], torch.rand(2, 5), real, real, masks)
     out = report_pairs(result, torch.tensor([9, 3, 4, 3]),
                        torch.tensor([0, 1, 2, 3]), torch.rand(4))
     assert isinstance(out, InstanceData)

@@ -485,6 +485,7 @@ def test_track_instances_by_hand():
             ids=[4, 9, 6],
             cls_scores=torch.tensor([[0.1, 0.7], [0.5, 0.4], [0.3, 0.2]]),
             real=torch.tensor([True, True, False]),
+            scored=torch.tensor([True, True, False]),
             masks=masks))
     assert found.instances_id.tolist() == [4, 6]  # 9 has no pixel
     assert found.bboxes.tolist() == [[2, 1, 7, 3], [0, 5, 1, 6]]

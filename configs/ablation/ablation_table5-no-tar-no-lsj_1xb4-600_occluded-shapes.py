@@ -1,4 +1,4 @@
 # Paper Table 5, row 1: neither jitter nor refinement.
-_base_ = ['./ablation_table5-no-lsj_2xb2-5k_occluded-shapes.py']
+_base_ = ['./ablation_table5-no-lsj_1xb4-600_occluded-shapes.py']
 
 model = dict(tar_head=None, tracklet_builder=None, temporal_cdn=None, window=0)

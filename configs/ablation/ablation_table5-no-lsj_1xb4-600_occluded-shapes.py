@@ -1,5 +1,7 @@
 # Paper Table 5, row 3: refinement, but frames of one size instead of jitter.
-_base_ = ['../refinevis/refinevis_mobilenet-v2_2xb2-5k_occluded-shapes.py']
+_base_ = [
+    '../refinevis/refinevis_mobilenet-v2_1xb4-600_occluded-shapes-temporal.py'
+]
 
 sampling, broadcaster, *others = _base_.train_pipeline
 resize = dict(type='Resize', scale=_base_.image_size, keep_ratio=True)

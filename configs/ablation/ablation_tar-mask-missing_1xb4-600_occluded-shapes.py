@@ -1,4 +1,6 @@
 # Missed frames are hidden from attention instead of seen as zeros.
-_base_ = ['./ablation_tar-plain_2xb2-5k_occluded-shapes.py']
+_base_ = [
+    '../refinevis/refinevis_mobilenet-v2_1xb4-600_occluded-shapes-temporal.py'
+]
 
 model = dict(tar_head=dict(mask_missing=True))

@@ -1,12 +1,13 @@
 # Class and mask heads of TAR's own instead of those of the frame model.
-_base_ = ['./ablation_tar-plain_2xb2-5k_occluded-shapes.py']
+_base_ = [
+    '../refinevis/refinevis_mobilenet-v2_1xb4-600_occluded-shapes-temporal.py'
+]
 
 frame_head = _base_.model.frame_model.head
 
 model = dict(
     tar_head=dict(
         heads=dict(
-            _delete_=True,
             type='refinevis_mm.EmbeddingHeads',
             num_classes=frame_head.num_classes,
             embed_dims=frame_head.embed_dims,

@@ -1,6 +1,8 @@
 # Training tracklets from the tracker of inference, run over the clip with the
 # relaxed thresholds, not from the matching.
-_base_ = ['./ablation_tar-plain_2xb2-5k_occluded-shapes.py']
+_base_ = [
+    '../refinevis/refinevis_mobilenet-v2_1xb4-600_occluded-shapes-temporal.py'
+]
 
 matched = _base_.model.tracklet_builder
 

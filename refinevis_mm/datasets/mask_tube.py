@@ -1,0 +1,246 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""The masks of one object in compact form."""
+from array import array
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+import pycocotools.mask as mask_utils
+
+from .rle import CountSums, compress_counts, sum_codes, sum_counts
+
+LARGEST = 1e9  # of a coordinate
+
+
+class MaskTube(NamedTuple):
+    """Masks of an object in the n frames where it has one.
+
+    Attributes:
+        frames (np.ndarray): Positions of the frames, ascending, (n, ).
+        data (bytes): COCO's compressed strings one after the other.
+        lengths (np.ndarray): Length of each string, (n, ).
+        areas (np.ndarray): Pixels of each mask, (n, ).
+    """
+    frames: np.ndarray
+    data: bytes
+    lengths: np.ndarray
+    areas: np.ndarray
+
+    def select(self, keep: np.ndarray) -> 'MaskTube':
+        """Some of the frames.
+
+        Args:
+            keep (np.ndarray): Bool, has shape (n, ).
+
+        Returns:
+            MaskTube: A copy with these frames only.
+        """
+        if keep.all():
+            return self
+        data = np.frombuffer(self.data, np.uint8)
+        return MaskTube(self.frames[keep],
+                        data[np.repeat(keep, self.lengths)].tobytes(),
+                        self.lengths[keep], self.areas[keep])
+
+    def rles(self, height: int, width: int) -> List[dict]:
+        """The masks as pycocotools takes them.
+
+        Args:
+            height (int): Of the frames, in pixels.
+            width (int): Of the frames, in pixels.
+
+        Returns:
+            list[dict]: ``size`` and ``counts`` (bytes) of n masks.
+        """
+        ends = np.cumsum(self.lengths)
+        return [
+            dict(size=[height, width], counts=self.data[end - length:end])
+            for end, length in zip(ends.tolist(), self.lengths.tolist())
+        ]
+
+
+class MaskError(ValueError):
+    """A segmentation that breaks a rule.
+
+    Args:
+        code (str): Of the defect, see :data:`.defects.LEVELS`.
+        message (str): What is wrong.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value can be a coordinate.
+
+    Args:
+        value (Any): Any JSON value.
+
+    Returns:
+        bool: True for finite numbers.
+    """
+    return (isinstance(value, (int, float)) and not isinstance(value, bool)
+            and -LARGEST < value < LARGEST)
+
+
+def pack_masks(segmentations: List[Any], height: int, width: int,
+               on_error: Callable[[int, MaskError], None]) -> MaskTube:
+    """Segmentations of the frames of a video -> :obj:`MaskTube`.
+
+    Args:
+        segmentations (list): RLE (counts as a list or compressed), polygons
+            or None for each of the T frames.
+        height (int): Of the frames, in pixels.
+        width (int): Of the frames, in pixels.
+        on_error (Callable): Called with the frame and the error of each
+            segmentation that breaks a rule; these are left out, as are
+            masks without pixels, which it is called for with
+            ``code='empty-mask'``.
+
+    Returns:
+        MaskTube: The masks that have pixels.
+    """
+    frames = [t for t, mask in enumerate(segmentations) if mask is not None]
+    tube = _pack_plain(segmentations, frames, height, width)
+    if tube is None:
+        tube = _pack_each(segmentations, frames, height, width, on_error)
+    for frame in tube.frames[tube.areas == 0].tolist():
+        on_error(
+            frame,
+            MaskError('empty-mask', 'the mask has no pixels, should be null'))
+    return tube.select(tube.areas > 0)
+
+
+def _pack_plain(segmentations: List[Any], frames: List[int], height: int,
+                width: int) -> Optional[MaskTube]:
+    """Faultless RLE, all of one kind, at once; None if it is not that."""
+    masks = [segmentations[t] for t in frames]
+    size = [height, width]
+    try:
+        if not all([mask['size'] == size for mask in masks]):
+            return None
+        counts = [mask['counts'] for mask in masks]
+        if counts and isinstance(counts[0], str):
+            lengths = np.array([len(text) for text in counts])
+            if not lengths.all():
+                return None
+            data = ''.join(counts).encode('ascii')
+            sums = sum_codes(data, lengths)
+        else:
+            data, buffer = None, array('q')
+            for numbers in counts:
+                buffer.fromlist(numbers)
+            flat = np.frombuffer(buffer, np.int64)
+            num_counts = np.array([len(numbers) for numbers in counts],
+                                  np.int64)
+            if not num_counts.all():
+                return None
+            sums = sum_counts(flat, num_counts)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    if (sums.lowest < 0).any() or (sums.totals != height * width).any():
+        return None
+    if data is None:
+        data, lengths = compress_counts(flat, num_counts)
+    return MaskTube(np.array(frames, np.int64), data, lengths, sums.areas)
+
+
+def _pack_each(segmentations: List[Any], frames: List[int], height: int,
+               width: int, on_error: Callable[[int, MaskError],
+                                              None]) -> MaskTube:
+    """Segmentations of any kind, one by one."""
+    kept, texts, areas = [], [], []
+    for frame in frames:
+        try:
+            text, area = compress_mask(segmentations[frame], height, width)
+        except MaskError as error:
+            on_error(frame, error)
+            continue
+        kept.append(frame)
+        texts.append(text)
+        areas.append(area)
+    return MaskTube(
+        np.array(kept, np.int64), b''.join(texts),
+        np.array([len(text) for text in texts], np.int64),
+        np.array(areas, np.int64))
+
+
+def compress_mask(mask: Any, height: int, width: int) -> Tuple[bytes, int]:
+    """One segmentation of any kind -> COCO's compressed string.
+
+    Args:
+        mask (dict | list): RLE or polygons.
+        height (int): Of the frame, in pixels.
+        width (int): Of the frame, in pixels.
+
+    Returns:
+        tuple[bytes, int]: The string and the number of pixels.
+
+    Raises:
+        MaskError: If the segmentation breaks a rule.
+    """
+    if isinstance(mask, list):
+        return _compress_polygons(mask, height, width)
+    if not isinstance(mask, dict) or not {'size', 'counts'} <= set(mask):
+        raise MaskError(
+            'mask-form', "a mask must be null, polygons or RLE with 'size' "
+            f"and 'counts', but got {type(mask).__name__}")
+    size, counts = mask['size'], mask['counts']
+    if not isinstance(size, (list, tuple)) or list(size) != [height, width]:
+        raise MaskError(
+            'mask-size', f"mask size is {size}, but the video's (height, "
+            f'width) is {[height, width]}')
+    try:
+        data, sums = _read_counts(counts)
+    except (TypeError, ValueError, OverflowError):
+        raise MaskError(
+            'mask-counts', 'RLE counts must be a list of integers or a '
+            f'compressed string, but got {counts!r:.40}') from None
+    total, area, lowest = (int(value[0]) for value in sums)
+    if lowest < 0:
+        raise MaskError(
+            'mask-counts',
+            f'RLE counts must not be negative, but one is {lowest}')
+    if total != height * width:
+        raise MaskError(
+            'mask-counts', f'RLE counts cover {total} pixels, but the frame '
+            f'has {height * width}')
+    return data, area
+
+
+def _read_counts(counts: Any) -> Tuple[bytes, CountSums]:
+    """Counts of one mask of either kind -> compressed string and sums."""
+    if not isinstance(counts, (list, str, bytes)):
+        raise TypeError
+    if not counts:
+        raise ValueError
+    length = np.array([len(counts)])
+    if isinstance(counts, list):
+        flat = np.array(array('q', counts), np.int64)
+        sums = sum_counts(flat, length)
+        if sums.lowest[0] < 0:
+            return b'', sums
+        return compress_counts(flat, length)[0], sums
+    data = counts.encode('ascii') if isinstance(counts, str) else counts
+    return data, sum_codes(data, length)
+
+
+def _compress_polygons(polygons: list, height: int,
+                       width: int) -> Tuple[bytes, int]:
+    """Polygons -> string and area; an empty list is an empty mask."""
+    if not polygons:
+        raise MaskError('empty-mask',
+                        'the list of polygons is empty, should be null')
+    for polygon in polygons:
+        if not isinstance(polygon, list) or len(polygon) < 6 or (len(polygon) %
+                                                                 2):
+            raise MaskError(
+                'mask-form', 'a polygon needs at least 3 points '
+                f'(x, y), but got {polygon!r:.40}')
+        if not all(is_number(value) for value in polygon):
+            raise MaskError(
+                'mask-form', 'a polygon must be a list of finite '
+                f'numbers, but got {polygon!r:.40}')
+    rle = mask_utils.merge(mask_utils.frPyObjects(polygons, height, width))
+    return rle['counts'], int(mask_utils.area(rle))

@@ -1,0 +1,129 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Convert a folder of images with a COCO annotation file to YouTube-VIS.
+
+By default each image becomes a video of one frame. With ``--video folder``
+the images of a folder, in the order of their names, become a video; the
+annotations then need the object they belong to, as ``instance_id``,
+``track_id`` or, as CVAT writes it, ``attributes.track_id``.
+
+Example:
+    python tools/dataset_converters/images_to_youtubevis.py \\
+        data/my_videos/train/JPEGImages instances.json \\
+        data/my_videos/train.json --video folder
+"""
+import argparse
+import os.path as osp
+from collections import defaultdict
+from typing import Any, List, Optional
+
+from mmengine.utils import track_iter_progress
+
+from refinevis_mm.datasets.coco_videos import (ImageVideo, check_coco,
+                                               write_videos)
+from refinevis_mm.datasets.frame_files import image_size
+from refinevis_mm.datasets.vis_writer import VISJsonWriter
+from refinevis_mm.evaluation.vis_eval import load_json
+from refinevis_mm.utils import one_line_errors
+
+TRACK_KEYS = ('instance_id', 'track_id')
+
+
+def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description='Convert images with a COCO annotation file to '
+        'YouTube-VIS')
+    parser.add_argument('images', help='folder of the images')
+    parser.add_argument('json', help='COCO file, .json or .json.gz')
+    parser.add_argument('out', help='YouTube-VIS file to write, .json')
+    parser.add_argument(
+        '--video',
+        choices=('image', 'folder'),
+        default='image',
+        help='what becomes a video (default: image)')
+    parser.add_argument(
+        '--force', action='store_true', help='replace an existing file')
+    return parser.parse_args(argv)
+
+
+def gather_videos(images: List[dict], by_folder: bool) -> List[ImageVideo]:
+    """Images by video.
+
+    Args:
+        images (list[dict]): COCO's images.
+        by_folder (bool): Whether those of a folder belong together.
+
+    Returns:
+        list[ImageVideo]: By name, each with its images by name.
+    """
+    images = sorted(images, key=lambda image: image['file_name'])
+    videos = defaultdict(list)
+    for image in images:
+        name = image['file_name']
+        videos[osp.dirname(name) if by_folder else name].append(image)
+    return [ImageVideo(name, frames) for name, frames in videos.items()]
+
+
+def track_of(annotation: dict) -> Any:
+    """The object that an annotation belongs to.
+
+    Args:
+        annotation (dict): COCO's annotation.
+
+    Returns:
+        Any: Its ``instance_id`` or ``track_id``, also from ``attributes``.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    attributes = annotation.get('attributes') or {}
+    for source in (annotation, attributes):
+        for key in TRACK_KEYS:
+            if source.get(key) is not None:
+                return source[key]
+    raise ValueError(f'annotation {annotation["id"]} lacks '
+                     f'{" or ".join(TRACK_KEYS)}, which --video folder needs')
+
+
+def check_images(images: List[dict], folder: str) -> None:
+    """Refuse image files that are missing or of another size.
+
+    Args:
+        images (list[dict]): COCO's images.
+        folder (str): Where they are.
+
+    Raises:
+        OSError: If one is missing or not readable.
+        ValueError: If one has another size than its annotation says.
+    """
+    for image in images:
+        path = osp.join(folder, image['file_name'])
+        size, said = image_size(path), (image['height'], image['width'])
+        if size != said:
+            raise ValueError(f"'{path}' has (height, width) {size}, but the "
+                             f'annotation file says {said}')
+
+
+@one_line_errors
+def main() -> None:
+    """Convert a folder of images to YouTube-VIS."""
+    args = parse_args()
+    content = load_json(args.json)
+    check_coco(content, args.json)
+    check_images(content['images'], args.images)
+    by_folder = args.video == 'folder'
+    videos = gather_videos(content['images'], by_folder)
+    with VISJsonWriter(args.out, content['categories'],
+                       'from COCO by images_to_youtubevis.py',
+                       args.force) as writer:
+        written = write_videos(
+            writer, videos, content['annotations'],
+            track_of if by_folder else lambda annotation: annotation['id'])
+        for _ in track_iter_progress((written, len(videos))):
+            pass
+    print(f'\n{len(writer.videos)} videos, {writer.num_annotations} objects '
+          f'written to {args.out}')
+
+
+if __name__ == '__main__':
+    main()
