@@ -15,7 +15,8 @@ PYTHON ?= $(or $(shell for p in python3 python3.11 python3.12; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
 	2>/dev/null && echo $$p && break; done),python3)
 VENV ?= .venv
-CONFIG ?= $(firstword $(wildcard configs/refinevis/refinevis_*_occluded-shapes.py))
+CONFIG ?= configs/refinevis/refinevis_mobilenet-v2_2xb2-5k_occluded-shapes.py
+TEMPORAL := configs/refinevis/refinevis_mobilenet-v2_1xb4-600_occluded-shapes-temporal.py
 TORCH_INDEX ?=
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.installed
@@ -108,10 +109,14 @@ data/occluded_shapes/train.json: | $(STAMP)
 	@$(BIN)/python tools/dataset_converters/make_occluded_shapes.py \
 	data/occluded_shapes
 
-# two processes of one thread each are faster than one process of two
+# two processes of one thread each are faster than one process of two; the
+# second phase continues from what the first one has written
 train: $(STAMP) data/mobilenet-v2_imagenet.pth data/occluded_shapes/train.json
 	@OMP_NUM_THREADS=1 PYTHON=$(BIN)/python \
-	bash tools/dist_train.sh $(CONFIG) 2
+	bash tools/dist_train.sh $(CONFIG) 2 --work-dir work_dirs/phase1
+	@$(BIN)/python tools/train.py $(TEMPORAL) \
+	--work-dir work_dirs/phase2 --cfg-options \
+	load_from=$$(cat work_dirs/phase1/last_checkpoint)
 
 fast: $(STAMP)
 	@$(PIP) install --no-build-isolation torch-ms-deform-attn==0.1.1

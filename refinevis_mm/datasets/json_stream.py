@@ -70,12 +70,10 @@ class VISJson:
         else:
             self._require(',')
             self._read_members()
-        if self._in_array:
-            raise ValueError("the key 'annotations' comes twice")
-        if self._expected:
-            raise ValueError(
-                f'the keys {list(self._expected)} must be those of the '
-                'outermost object')
+        if self._in_array or self._expected:
+            raise json.JSONDecodeError(
+                'annotations, videos and categories must come once, in the '
+                'outermost object', self._text, self._position)
 
     def _read_members(self) -> None:
         """Read the members of the outermost object up to the annotations."""

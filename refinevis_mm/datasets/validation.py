@@ -80,7 +80,9 @@ class VISChecker:
                 self._add('missing-key', f"key '{key}' is missing")
             value = content.get(key)
             lists[key] = value if isinstance(value, list) else []
-            if value is not None and not isinstance(value, list):
+            null = value is None and (key == 'annotations'
+                                      or key not in content)
+            if not null and not isinstance(value, list):
                 self._add(
                     'wrong-type', f'{key} must be a list, but got '
                     f'{type(value).__name__}')

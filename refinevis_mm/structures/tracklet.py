@@ -178,7 +178,8 @@ class TrackletMemory:
     def write_back(self, refined: Tensor) -> None:
         """Replace the current embeddings by refined ones, Eq. (4).
 
-        Flags stay: a refined missing entry does not keep a tracklet alive.
+        The zero embedding of a missed frame stays: it has nothing to carry
+        on but what its neighbours hold already.
 
         Args:
             refined (Tensor): Refined embeddings of the current frame, in the
@@ -186,7 +187,8 @@ class TrackletMemory:
         """
         for entries, embed in zip(self._entries.values(), refined):
             frame_id, _, real = entries[-1]
-            entries[-1] = (frame_id, embed, real)
+            if real:
+                entries[-1] = (frame_id, embed, real)
 
     def discard(self, ids: Sequence[int]) -> None:
         """Forget tracklets; unknown ids are ignored."""

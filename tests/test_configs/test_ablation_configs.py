@@ -98,6 +98,9 @@ CHANGES = [
     ('tar-whole-masks', SHIPPED, {
         'model.exclusive_recovery': (True, False)
     }),
+    ('tar-real-scores', SHIPPED, {
+        'model.score_missed': (True, False)
+    }),
 ]
 
 

@@ -71,11 +71,11 @@ def test_not_json(text):
         list(VISJson(text).annotations())
 
 
-@pytest.mark.parametrize('text, message', [
-    (TEXT.replace(']}', '], "annotations": [1]}'), 'twice'),
-    ('{"annotations": [], "categories": [], "videos": [1], '
-     '"info": {"videos": []}}', 'outermost'),
+@pytest.mark.parametrize('text', [
+    TEXT.replace(']}', '], "annotations": [1]}'),
+    '{"annotations": [], "categories": [], "videos": [1], '
+    '"info": {"videos": []}}',
 ])
-def test_ambiguous_keys(text, message):
-    with pytest.raises(ValueError, match=message):
+def test_ambiguous_keys(text):
+    with pytest.raises(json.JSONDecodeError, match='once, in the outermost'):
         list(VISJson(text).annotations())

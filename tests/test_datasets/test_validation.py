@@ -75,6 +75,8 @@ DEFECTS = [
     (['videos'], KeyError, 'missing-key', "key 'videos' is missing"),
     (['categories'], KeyError, 'missing-key', "key 'categories' is missing"),
     (['annotations'], {}, 'wrong-type', 'annotations must be a list'),
+    (['categories'], None, 'wrong-type', 'categories must be a list'),
+    (['videos'], None, 'wrong-type', 'videos must be a list'),
     (['categories', 1], 3, 'wrong-type', 'category at position 1: expected'),
     (['categories', 1,
       'id'], KeyError, 'missing-key', "category at position 1: key 'id'"),

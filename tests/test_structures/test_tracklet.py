@@ -48,6 +48,14 @@ def test_tracklet_dies_after_a_window_of_misses_despite_write_back():
     assert len(memory) == 0
 
 
+def test_missed_frames_stay_zero_in_the_memory():
+    memory = TrackletMemory(3)
+    memory.push(_frame(0, [1, 2], 1))
+    memory.push(_frame(1, [2], 1))
+    memory.write_back(torch.full((2, 4), 7.0))
+    assert memory.batch()[0][:, -1, 0].tolist() == [0, 7]
+
+
 def test_write_back_is_seen_by_the_next_frame():
     memory = TrackletMemory(3)
     memory.push(_frame(0, [1], 1))

@@ -31,7 +31,7 @@ class AblatedNumbers(Dataset):
 
 @MODELS.register_module()
 class AblatedModel(BaseModel):
-    def __init__(self, mode, window, exclusive_recovery, tag):
+    def __init__(self, mode, window, exclusive_recovery, score_missed, tag):
         super().__init__()
         self.linear = torch.nn.Linear(1, 1)
         self.window = window
@@ -63,6 +63,7 @@ model = dict(
     mode='online',
     window=10,
     exclusive_recovery=True,
+    score_missed=True,
     tag='{tag}')
 loader = dict(
     batch_size=1,
@@ -233,20 +234,21 @@ def test_shipped_training_is_shared(tool):
         for configs in map(frozenset, trainings.values()) if len(configs) > 1
     }
     names = ('table2-temporal-cdn', 'table3-window', 'table4-2-frames',
-             'tar-whole-masks')
+             'tar-whole-masks', 'tar-real-scores')
     assert shared == {
         frozenset([tool.SHIPPED, *(tool.ablation(name) for name in names)])
     }
 
 
 def test_names_of_results(tool):
-    cfg = Config(
-        dict(model=dict(mode='online', window=10, exclusive_recovery=True)))
+    model = dict.fromkeys(tool.AT_TEST, True)
+    cfg = Config(dict(model=dict(model, mode='online', window=10)))
     training = tool.Training(cfg, 'seed0')
     for overrides, name in [
         ({}, 'online_w10'),
         (dict(mode='offline', window=4), 'offline_w4'),
         (dict(exclusive_recovery=False), 'online_w10_whole-masks'),
+        (dict(score_missed=False), 'online_w10_real-scores'),
             # nothing is recovered
         (dict(window=0, mode='offline', exclusive_recovery=False), 'w0'),
     ]:

@@ -1,5 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import json
+import re
 import runpy
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from refinevis_mm.datasets.class_names import OVIS
+from refinevis_mm.datasets.defects import ERROR, LEVELS, NOTE, WARNING
 
 TOOL = runpy.run_path(
     str(
@@ -164,3 +166,16 @@ def test_files_that_cannot_be_read(args, folder, monkeypatch, capsys):
     assert TOOL['main'](args) == 2
     error = capsys.readouterr().err
     assert error.startswith('error: ') and error.count('\n') == 1
+
+
+def test_all_kinds_of_defects_are_documented():
+    text = (Path(__file__).parents[2] / 'docs' / 'data.md').read_text()
+    rows = {
+        row.split('|')[1].strip(): re.findall(r'`([\w-]+)`',
+                                              row.split('|')[2])
+        for row in text.split('## The validator')[1].splitlines()
+        if row.startswith('|')
+    }
+    for level in (ERROR, WARNING, NOTE):
+        codes = [code for code in LEVELS if LEVELS[code] == level]
+        assert sorted(rows[level]) == sorted(codes)

@@ -44,7 +44,7 @@ SHIPPED = ('refinevis/refinevis_mobilenet-v2_1xb4-600_occluded-shapes-'
 SETTINGS = ('model', 'train_dataloader', 'test_dataloader', 'test_evaluator',
             'train_cfg', 'optim_wrapper', 'param_scheduler', 'custom_hooks',
             'load_from', 'randomness', 'num_processes')
-AT_TEST = ('mode', 'window', 'exclusive_recovery')
+AT_TEST = ('mode', 'window', 'exclusive_recovery', 'score_missed')
 
 FRAME_LEVEL = dict(window=0)
 ONLINE = dict(mode='online')
@@ -157,6 +157,7 @@ TABLES = dict(
             Row('tracklets of a tracker', ablation('tar-tracker')),
             Row('own heads', ablation('tar-own-heads')),
             Row('exclusive_recovery=False', ablation('tar-whole-masks')),
+            Row('score_missed=False', ablation('tar-real-scores')),
         ]))
 
 # The paper's numbers in the order of METRICS, by row and result.
@@ -237,6 +238,7 @@ class Training(NamedTuple):
         else:
             name = '{mode}_w{window}'.format(**options)
             name += '' if options['exclusive_recovery'] else '_whole-masks'
+            name += '' if options['score_missed'] else '_real-scores'
         return osp.join(self.folder, f'{name}.json')
 
 

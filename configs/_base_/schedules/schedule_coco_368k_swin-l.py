@@ -1,22 +1,4 @@
-# A key in custom_keys hides norm_decay_mult from the parameters it names, so
-# the norms of the backbone are named as well, and the position tables.
-_base_ = ['./schedule_coco_368k.py']
+_base_ = ['./schedule_coco_368k.py', './swin-l_custom_keys.py']
 
-backbone_no_decay = dict(lr_mult=0.1, decay_mult=0.0)
-custom_keys = {
-    'relative_position_bias_table': backbone_no_decay,
-    'backbone.patch_embed.norm': backbone_no_decay,
-    'backbone.norm': backbone_no_decay,
-}
-custom_keys.update({
-    f'backbone.stages.{stage}.blocks.{block}.norm':
-    backbone_no_decay
-    for stage, depth in enumerate([2, 2, 18, 2])
-    for block in range(depth)
-})
-custom_keys.update({
-    f'backbone.stages.{stage}.downsample.norm':
-    backbone_no_decay
-    for stage in range(3)
-})
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=custom_keys))
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys=_base_.swin_l_custom_keys))

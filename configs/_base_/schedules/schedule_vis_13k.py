@@ -1,5 +1,9 @@
-# Phase 3 of the paper (Sec. 4.1): 13k iterations, drop at 10k.
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=13000, val_interval=1000)
+# Phase 3 of the paper (Sec. 4.1): 13k iterations, drop at 10k. The labels of
+# the official validation sets are not public: one validation, at the end,
+# writes the file for the evaluation server.
+max_iters = 13000
+train_cfg = dict(
+    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 

@@ -4,7 +4,9 @@ from .clip_padding import PadClip
 from .filtering import FilterTrackAnnotations
 from .frame_sampling import KeyFirstFrameSample
 from .loading import LoadFrame
+from .video_copy_paste import VideoCopyPaste
 
 __all__ = [
-    'FilterTrackAnnotations', 'KeyFirstFrameSample', 'LoadFrame', 'PadClip'
+    'FilterTrackAnnotations', 'KeyFirstFrameSample', 'LoadFrame', 'PadClip',
+    'VideoCopyPaste'
 ]

@@ -19,11 +19,13 @@ class PadClip(BaseTransform):
 
     - img
     - gt_masks (optional)
+    - gt_seg_map (optional)
 
     Modified Keys:
 
     - img
     - gt_masks
+    - gt_seg_map
     - img_shape
 
     Added Keys, each a list over the frames:
@@ -32,7 +34,8 @@ class PadClip(BaseTransform):
 
     Args:
         pad_val (dict): Fill values ``img``, in the channel order of the
-            images, and ``masks``. Defaults to dict(img=0, masks=0).
+            images, ``masks`` and ``seg`` (255 if not given). Defaults to
+            dict(img=0, masks=0).
     """
 
     def __init__(self, pad_val: Optional[dict] = None) -> None:
@@ -54,8 +57,9 @@ class PadClip(BaseTransform):
         frames = []
         for t, img in enumerate(results['img']):
             frame = dict(img=img)
-            if 'gt_masks' in results:
-                frame['gt_masks'] = results['gt_masks'][t]
+            for key in ('gt_masks', 'gt_seg_map'):
+                if key in results:
+                    frame[key] = results[key][t]
             frames.append(pad(frame))
         for key in frames[0]:
             results[key] = [frame[key] for frame in frames]

@@ -1,10 +1,11 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Filtering of annotations that keeps ids aligned."""
-from typing import Optional
+from typing import Union
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmdet.structures.bbox import get_box_tensor
+from mmdet.structures.bbox import HorizontalBoxes, get_box_tensor
+from mmdet.structures.mask import BitmapMasks
 
 from refinevis_mm.registry import TRANSFORMS
 
@@ -14,12 +15,16 @@ _KEYS = ('gt_bboxes', 'gt_bboxes_labels', 'gt_masks', 'gt_instances_ids',
 
 @TRANSFORMS.register_module()
 class FilterTrackAnnotations(BaseTransform):
-    """Drop instances without pixels or with a tiny box from a frame.
+    """Tighten boxes to the masks and drop instances without pixels.
 
     Boxes, labels, masks, ids and ignore flags are filtered alike, so they
     stay aligned; mmdet's ``FilterAnnotations`` leaves the ids unfiltered. An
     instance dropped here is absent in this frame; the other frames of the
     clip keep it under its id.
+
+    A box becomes the tight box of its mask: cropping and the loss of thin
+    parts in shrinking change the mask, but mmdet's transforms merely clip and
+    scale the box.
 
     Required Keys:
 
@@ -41,7 +46,7 @@ class FilterTrackAnnotations(BaseTransform):
         self.min_box_size = min_box_size
         self.min_mask_area = min_mask_area
 
-    def transform(self, results: dict) -> Optional[dict]:
+    def transform(self, results: dict) -> dict:
         """Filter the annotations of a frame.
 
         Args:
@@ -49,19 +54,46 @@ class FilterTrackAnnotations(BaseTransform):
 
         Returns:
             dict: The frame with the instances kept.
+
+        Raises:
+            ValueError: If a transform before has left the annotations with
+                different lengths.
         """
+        lengths = {key: len(results[key]) for key in _KEYS if key in results}
+        if len(set(lengths.values())) > 1:
+            raise ValueError('the annotations of a frame must have one '
+                             f'length, but a transform before left {lengths}')
+        masks = results['gt_masks']
+        results['gt_bboxes'] = tight_boxes(masks, results['gt_bboxes'])
         boxes = np.asarray(get_box_tensor(results['gt_bboxes']))
         sizes = boxes[:, 2:] - boxes[:, :2]
         keep = (sizes >= self.min_box_size).all(axis=1)
-        keep &= results['gt_masks'].areas >= self.min_mask_area
+        keep &= masks.areas >= self.min_mask_area
         inds = np.flatnonzero(keep)
         if len(inds) < len(keep):
-            for key in _KEYS:
-                if key in results:
-                    results[key] = results[key][inds]
+            for key in lengths:
+                results[key] = results[key][inds]
         return results
 
     def __repr__(self) -> str:
         return (f'{self.__class__.__name__}('
                 f'min_box_size={self.min_box_size}, '
                 f'min_mask_area={self.min_mask_area})')
+
+
+def tight_boxes(
+    masks: BitmapMasks, like: Union[np.ndarray, HorizontalBoxes]
+) -> Union[np.ndarray, HorizontalBoxes]:
+    """Boxes of masks.
+
+    Args:
+        masks (BitmapMasks): n masks.
+        like (np.ndarray | HorizontalBoxes): Boxes whose type is wanted: plain
+            arrays until the first geometric transform.
+
+    Returns:
+        np.ndarray | HorizontalBoxes: n boxes (x1, y1, x2, y2) in pixels, all
+        zero where a mask is empty.
+    """
+    boxes = HorizontalBoxes.from_instance_masks(masks)
+    return boxes.tensor.numpy() if isinstance(like, np.ndarray) else boxes

@@ -1,6 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Loading of frames."""
 import mmcv
+import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmengine.fileio import get
 
@@ -26,6 +27,8 @@ class LoadFrame(LoadImageFromFile):
     - img
     - img_shape
     - ori_shape
+    - homography_matrix, the identity: mmdet's transforms add it only to the
+      frames that they change, but the frames of a clip must have equal keys
     """
 
     def transform(self, results: dict) -> dict:
@@ -64,4 +67,5 @@ class LoadFrame(LoadImageFromFile):
         results['img'] = img.astype('float32') if self.to_float32 else img
         results['img_shape'] = img.shape[:2]
         results['ori_shape'] = img.shape[:2]
+        results['homography_matrix'] = np.eye(3, dtype=np.float32)
         return results

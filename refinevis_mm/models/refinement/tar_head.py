@@ -236,15 +236,18 @@ class TARHead(BaseModule):
 
     def _refine_recursively(self, embeds: Tensor, frame_inds: Tensor,
                             real: Tensor) -> Tensor:
-        """Eq. (4) frame after frame, past embeddings refined already."""
+        """Eq. (4) frame after frame, past detections refined already."""
         order = frame_inds.argsort(1)
         rows = torch.arange(len(embeds), device=embeds.device)[:, None]
         inds, flags = frame_inds[rows, order], real[rows, order]
-        past: List[Tensor] = []
+        memory: List[Tensor] = []
+        refined: List[Tensor] = []
         for t, current in enumerate(embeds[rows, order].unbind(1), 1):
-            window = torch.stack([*past, current], 1)
-            past.append(self.refine(window, inds[:, :t], flags[:, :t])[:, -1])
-        return torch.stack(past, 1)[rows, order.argsort(1)]
+            window = torch.stack([*memory, current], 1)
+            out = self.refine(window, inds[:, :t], flags[:, :t])[:, -1]
+            refined.append(out)
+            memory.append(out * flags[:, t - 1, None])
+        return torch.stack(refined, 1)[rows, order.argsort(1)]
 
     def _drop_frames(self, embeds: Tensor,
                      real: Tensor) -> Tuple[Tensor, Tensor]:

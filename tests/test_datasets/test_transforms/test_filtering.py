@@ -6,6 +6,7 @@ import numpy as np
 import pycocotools.mask as mask_utils
 import pytest
 from mmcv.transforms import Compose
+from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -160,3 +161,23 @@ def test_shipped_pipelines(tmp_path, name):
     assert sample.metainfo['video_length'] == 3
     assert sample.ori_shape == (HEIGHT, WIDTH)
     assert 'instances' not in sample.metainfo
+
+
+def test_boxes_become_tight():
+    results = _annotations()
+    results['gt_bboxes'][:] = [0, 0, 8, 8]
+    results = FilterTrackAnnotations()(results)
+    assert results['gt_bboxes'].dtype == np.float32
+    assert results['gt_bboxes'].tolist() == \
+        [[0, 0, 4, 4], [0, 0, 3, 1], [5, 0, 6, 8]]
+    results['gt_bboxes'] = HorizontalBoxes(np.full((3, 4), 5.0))
+    boxes = FilterTrackAnnotations()(results)['gt_bboxes']
+    assert isinstance(boxes, HorizontalBoxes)
+    assert boxes.tensor.tolist()[0] == [0, 0, 4, 4]
+
+
+def test_misaligned_annotations_are_refused():
+    results = _annotations()
+    results['gt_instances_ids'] = results['gt_instances_ids'][:3]
+    with pytest.raises(ValueError, match="'gt_instances_ids': 3"):
+        FilterTrackAnnotations()(results)

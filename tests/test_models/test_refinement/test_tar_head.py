@@ -180,15 +180,17 @@ def test_recursive_refinement_is_the_online_loop():
     head, embeds = _trained_head(), torch.randn(2, 3, DIMS)
     # the key frame comes first in a clip, the reference frames around it
     frame_inds = torch.tensor([[4, 1, 6], [3, 7, 5]])
-    real = torch.ones(2, 3, dtype=torch.bool)
+    real = torch.tensor([[True, True, True], [True, True, False]])
+    embeds[1, 2] = 0
     out = head._refine_recursively(embeds, frame_inds, real)
     for row, order in enumerate(([1, 0, 2], [0, 2, 1])):
-        past = []
+        memory = []
         for t, column in enumerate(order, 1):
-            window = torch.stack([*past, embeds[row, column]])[None]
+            window = torch.stack([*memory, embeds[row, column]])[None]
             inds = frame_inds[row, order[:t]][None]
-            past.append(head.refine(window, inds)[0, -1])
-            assert_close(out[row, column], past[-1])
+            refined = head.refine(window, inds)[0, -1]
+            assert_close(out[row, column], refined)
+            memory.append(refined * real[row, column])
 
 
 def test_own_heads_replace_the_shared_ones():

@@ -1,0 +1,11 @@
+# The last phase with COCO beside YouTube-VIS 2021, each half of the clips.
+# Starts from refinevis_r50_16xb1-lsj-30k_coco-pseudo.py; class rows are copied
+# by name.
+_base_ = [
+    '../_base_/models/refinevis_r50.py',
+    '../_base_/datasets/coco_youtubevis2021_lsj.py',
+    '../_base_/schedules/schedule_vis_13k.py', '../_base_/phase_runtime.py'
+]
+
+load_from = 'work_dirs/refinevis_r50_16xb1-lsj-30k_coco-pseudo/' \
+    'iter_30000.pth'

@@ -1,0 +1,15 @@
+# Last of the three phases of RefineVIS Swin-L. Starts from
+# refinevis_swin-l_16xb1-lsj-30k_coco-pseudo.py; class rows are copied by name.
+_base_ = [
+    '../_base_/models/refinevis_swin-l.py',
+    '../_base_/datasets/youtubevis2021_lsj.py',
+    '../_base_/schedules/schedule_vis_13k_swin-l.py', '../_base_/phase_runtime.py'
+]
+
+load_from = 'work_dirs/refinevis_swin-l_16xb1-lsj-30k_coco-pseudo/' \
+    'iter_30000.pth'
+
+train_dataloader = dict(
+    dataset=dict(pipeline=_base_.clip_pipelines.video.swin_l))
+val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipelines.swin_l))
+test_dataloader = val_dataloader
