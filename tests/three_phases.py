@@ -66,7 +66,7 @@ def phase_cfg(phase: int, work_dir: Path, coco: Tuple[str, str],
     backbone.init_cfg = dict(
         type='Pretrained',
         checkpoint=weights) if weights and phase == 1 else None
-    cfg.train_cfg.update(max_iters=iters, val_interval=iters)
+    cfg.train_cfg.update(max_iters=iters, val_interval=iters + 1)
     cfg.param_scheduler[1].end = max(iters, 101)
     cfg.default_hooks.checkpoint.interval = iters
     cfg.default_hooks.logger.interval = 10

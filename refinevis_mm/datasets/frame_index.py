@@ -4,61 +4,59 @@
 Shapes: ``F`` frames of the data set, ``N`` masks of the data set.
 """
 import os.path as osp
-from collections.abc import Sequence
-from typing import Any, Dict, List, Tuple, Union
+from collections import abc, defaultdict
+from typing import Any, Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 import pycocotools.mask as mask_utils
 
-from .validation import ObjectTrack, VideoSize
+from .validation import ObjectTracks, VideoSize
+
+ENTRY_KEYS = ('first_frame', 'label', 'instance_id', 'ignore_flag')
 
 
 class FrameIndex:
     """Which objects are in a frame, with masks as compressed RLE.
 
-    Takes the objects one by one with :meth:`add`; after :meth:`finish` they
+    Takes the objects with :meth:`add`; after :meth:`finish` they
     can be read by frame, and processes forked from this one share its memory.
     A mask costs the length of its code and about 40 bytes.
     """
 
     def __init__(self) -> None:
         self._codes = bytearray()
-        self._columns: Dict[str, List[np.ndarray]] = {
-            key: []
-            for key in ('frame', 'start', 'length', 'box', 'label',
-                        'instance_id', 'ignore')
-        }
+        self._columns: Dict[str, List[np.ndarray]] = defaultdict(list)
 
-    def add(self, track: ObjectTrack, size: VideoSize, first_frame: int,
-            label: int, instance_id: int, ignore: bool) -> None:
-        """Take an object.
+    def add(self, tracks: ObjectTracks, sizes: Sequence[VideoSize],
+            entries: Sequence[Dict[str, int]]) -> None:
+        """Take some objects.
 
         Args:
-            track (ObjectTrack): Its masks and boxes.
-            size (VideoSize): Extent of its video.
-            first_frame (int): Number in the data set of the video's first
-                frame.
-            label (int): Class index.
-            instance_id (int): Unique in the video.
-            ignore (bool): Whether it is a crowd.
+            tracks (ObjectTracks): Their masks and boxes.
+            sizes (Sequence[VideoSize]): Extent of the video of each object.
+            entries (Sequence[dict[str, int]]): For each object,
+                ``first_frame`` (number in the data set of its video's first
+                frame), ``label`` (class index), ``instance_id`` (unique in
+                the video) and ``ignore_flag`` (1 for a crowd).
         """
-        masks, boxes = track
+        masks, boxes = tracks
         missing = np.isnan(boxes).any(1)
         if missing.any():
-            rles = masks.select(missing).rles(size.height, size.width)
             boxes = boxes.copy()
-            boxes[missing] = mask_utils.toBbox(rles)
+            boxes[missing] = mask_utils.toBbox(
+                masks.select(missing).rles(sizes))
             boxes[missing, 2:] += boxes[missing, :2]
-        num = len(masks.frames)
+        values = {
+            key:
+            np.array([entry[key] for entry in entries], np.int32)[masks.owners]
+            for key in ENTRY_KEYS
+        }
         ends = np.cumsum(masks.lengths)
-        values = dict(
-            frame=(masks.frames + first_frame).astype(np.int32),
+        values.update(
+            frame=(values.pop('first_frame') + masks.frames).astype(np.int32),
             start=len(self._codes) + ends - masks.lengths,
             length=masks.lengths.astype(np.int32),
-            box=boxes.astype(np.float32),
-            label=np.full(num, label, np.int32),
-            instance_id=np.full(num, instance_id, np.int32),
-            ignore=np.full(num, ignore, bool))
+            box=boxes.astype(np.float32))
         self._codes += masks.data
         for key, value in values.items():
             self._columns[key].append(value)
@@ -70,8 +68,8 @@ class FrameIndex:
             num_frames (int): F.
         """
         columns = {
-            key: np.concatenate(parts) if parts else np.zeros(0, np.int32)
-            for key, parts in self._columns.items()
+            key: np.concatenate(self._columns[key] or [np.zeros(0, np.int32)])
+            for key in (*ENTRY_KEYS[1:], 'frame', 'start', 'length', 'box')
         }
         del self._columns
         frames = columns.pop('frame')
@@ -118,11 +116,11 @@ class FrameIndex:
                 mask=dict(
                     size=list(size),
                     counts=self._codes[start:start + length].decode('ascii')),
-                ignore_flag=int(ignore),
+                ignore_flag=ignore_flag,
                 instance_id=instance_id)
-            for box, label, start, length, ignore, instance_id in zip(
-                rows['box'], rows['label'], rows['start'], rows['length'],
-                rows['ignore'], rows['instance_id'])
+            for box, label, start, length, ignore_flag, instance_id in zip(
+                *(rows[key] for key in ('box', 'label', 'start', 'length',
+                                        'ignore_flag', 'instance_id')))
         ]
 
     @property
@@ -136,7 +134,7 @@ class FrameIndex:
         return self
 
 
-class VideoFrames(Sequence):
+class VideoFrames(abc.Sequence):
     """Frames of a video, each made when it is asked for.
 
     Behaves like a list of dicts, but changes to a frame are not kept. Pickles

@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """The masks of one object in compact form."""
 from array import array
-from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import pycocotools.mask as mask_utils
@@ -10,51 +10,60 @@ from .rle import CountSums, compress_counts, sum_codes, sum_counts
 
 LARGEST = 1e9  # of a coordinate
 
+Size = Tuple[int, ...]  # starts with height and width
+
 
 class MaskTube(NamedTuple):
-    """Masks of an object in the n frames where it has one.
+    """n masks of one or several objects.
 
     Attributes:
-        frames (np.ndarray): Positions of the frames, ascending, (n, ).
+        owners (np.ndarray): Position of each mask's object among the objects,
+            ascending, (n, ).
+        frames (np.ndarray): Position of its frame in the video, ascending
+            for each object, (n, ).
         data (bytes): COCO's compressed strings one after the other.
         lengths (np.ndarray): Length of each string, (n, ).
         areas (np.ndarray): Pixels of each mask, (n, ).
     """
+    owners: np.ndarray
     frames: np.ndarray
     data: bytes
     lengths: np.ndarray
     areas: np.ndarray
 
     def select(self, keep: np.ndarray) -> 'MaskTube':
-        """Some of the frames.
+        """Some of the masks.
 
         Args:
             keep (np.ndarray): Bool, has shape (n, ).
 
         Returns:
-            MaskTube: A copy with these frames only.
+            MaskTube: A copy with these masks only.
         """
         if keep.all():
             return self
         data = np.frombuffer(self.data, np.uint8)
-        return MaskTube(self.frames[keep],
+        return MaskTube(self.owners[keep], self.frames[keep],
                         data[np.repeat(keep, self.lengths)].tobytes(),
                         self.lengths[keep], self.areas[keep])
 
-    def rles(self, height: int, width: int) -> List[dict]:
+    def rles(self, sizes: Sequence[Size]) -> List[dict]:
         """The masks as pycocotools takes them.
 
         Args:
-            height (int): Of the frames, in pixels.
-            width (int): Of the frames, in pixels.
+            sizes (Sequence[tuple]): Height and width in pixels of the frames
+                of each object.
 
         Returns:
             list[dict]: ``size`` and ``counts`` (bytes) of n masks.
         """
         ends = np.cumsum(self.lengths)
         return [
-            dict(size=[height, width], counts=self.data[end - length:end])
-            for end, length in zip(ends.tolist(), self.lengths.tolist())
+            dict(
+                size=list(sizes[owner][:2]),
+                counts=self.data[end - length:end])
+            for owner, end, length in zip(self.owners.tolist(), ends.tolist(),
+                                          self.lengths.tolist())
         ]
 
 
@@ -101,10 +110,9 @@ def pack_masks(segmentations: List[Any], height: int, width: int,
     Returns:
         MaskTube: The masks that have pixels.
     """
-    frames = [t for t, mask in enumerate(segmentations) if mask is not None]
-    tube = _pack_plain(segmentations, frames, height, width)
+    tube = pack_plain_masks([segmentations], [(height, width)])
     if tube is None:
-        tube = _pack_each(segmentations, frames, height, width, on_error)
+        tube = _pack_each(segmentations, height, width, on_error)
     for frame in tube.frames[tube.areas == 0].tolist():
         on_error(
             frame,
@@ -112,15 +120,30 @@ def pack_masks(segmentations: List[Any], height: int, width: int,
     return tube.select(tube.areas > 0)
 
 
-def _pack_plain(segmentations: List[Any], frames: List[int], height: int,
-                width: int) -> Optional[MaskTube]:
-    """Faultless RLE, all of one kind, at once; None if it is not that."""
-    masks = [segmentations[t] for t in frames]
-    size = [height, width]
+def pack_plain_masks(objects: Sequence[list],
+                     sizes: Sequence[Size]) -> Optional[MaskTube]:
+    """Faultless RLE, all of one kind, of several objects at once.
+
+    Args:
+        objects (Sequence[list]): Segmentations of the frames of each object.
+        sizes (Sequence[tuple]): Height and width in pixels of the frames of
+            each object.
+
+    Returns:
+        MaskTube, optional: The masks, those without pixels included; None if
+        there is anything else among them.
+    """
+    frames, counts, numbers = [], [], []
     try:
-        if not all([mask['size'] == size for mask in masks]):
-            return None
-        counts = [mask['counts'] for mask in masks]
+        for segmentations, (height, width, *_) in zip(objects, sizes):
+            size, first = [height, width], len(frames)
+            for frame, mask in enumerate(segmentations):
+                if mask is not None:
+                    if mask['size'] != size:
+                        return None
+                    frames.append(frame)
+                    counts.append(mask['counts'])
+            numbers.append(len(frames) - first)
         if counts and isinstance(counts[0], str):
             lengths = np.array([len(text) for text in counts])
             if not lengths.all():
@@ -129,40 +152,43 @@ def _pack_plain(segmentations: List[Any], frames: List[int], height: int,
             sums = sum_codes(data, lengths)
         else:
             data, buffer = None, array('q')
-            for numbers in counts:
-                buffer.fromlist(numbers)
+            for runs in counts:
+                buffer.fromlist(runs)
             flat = np.frombuffer(buffer, np.int64)
-            num_counts = np.array([len(numbers) for numbers in counts],
-                                  np.int64)
+            num_counts = np.array([len(runs) for runs in counts], np.int64)
             if not num_counts.all():
                 return None
             sums = sum_counts(flat, num_counts)
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    if (sums.lowest < 0).any() or (sums.totals != height * width).any():
+    owners = np.repeat(np.arange(len(numbers)), numbers)
+    pixels = np.array([size[0] * size[1] for size in sizes])[owners]
+    if (sums.lowest < 0).any() or (sums.totals != pixels).any():
         return None
     if data is None:
         data, lengths = compress_counts(flat, num_counts)
-    return MaskTube(np.array(frames, np.int64), data, lengths, sums.areas)
+    return MaskTube(owners, np.array(frames, np.int64), data, lengths,
+                    sums.areas)
 
 
-def _pack_each(segmentations: List[Any], frames: List[int], height: int,
-               width: int, on_error: Callable[[int, MaskError],
-                                              None]) -> MaskTube:
-    """Segmentations of any kind, one by one."""
-    kept, texts, areas = [], [], []
-    for frame in frames:
+def _pack_each(segmentations: List[Any], height: int, width: int,
+               on_error: Callable[[int, MaskError], None]) -> MaskTube:
+    """Segmentations of any kind of one object, one by one."""
+    frames, texts, areas = [], [], []
+    for frame, mask in enumerate(segmentations):
+        if mask is None:
+            continue
         try:
-            text, area = compress_mask(segmentations[frame], height, width)
+            text, area = compress_mask(mask, height, width)
         except MaskError as error:
             on_error(frame, error)
             continue
-        kept.append(frame)
+        frames.append(frame)
         texts.append(text)
         areas.append(area)
     return MaskTube(
-        np.array(kept, np.int64), b''.join(texts),
-        np.array([len(text) for text in texts], np.int64),
+        np.zeros(len(frames), np.int64), np.array(frames, np.int64),
+        b''.join(texts), np.array([len(text) for text in texts], np.int64),
         np.array(areas, np.int64))
 
 

@@ -5,14 +5,15 @@ Null rules: ``annotations`` may be missing or null (test splits); inside an
 annotation a null segmentation means that the object is absent in the frame,
 and its box is null then, too.
 """
+import math
 from array import array
 from typing import (Any, Callable, Dict, Iterable, List, NamedTuple, NoReturn,
-                    Optional, Set, Union)
+                    Optional, Sequence, Set, Union)
 
 import numpy as np
 
 from .defects import ERROR, Defect
-from .mask_tube import MaskTube, is_number, pack_masks
+from .mask_tube import MaskTube, is_number, pack_masks, pack_plain_masks
 
 PER_FRAME_KEYS = ('segmentations', 'bboxes', 'areas')
 BOX_TOLERANCE = 0.01  # pixels, boxes are written with few decimals
@@ -26,11 +27,12 @@ class VideoSize(NamedTuple):
     length: int
 
 
-class ObjectTrack(NamedTuple):
-    """Masks and boxes of an annotation, n frames.
+class ObjectTracks(NamedTuple):
+    """n masks of some annotations, and their boxes.
 
     Attributes:
-        masks (MaskTube): Masks that have pixels.
+        masks (MaskTube): Masks that have pixels; their owners are positions
+            among the annotations.
         boxes (np.ndarray): (x1, y1, x2, y2) in pixels inside the frame, NaN
             where the annotation has no usable box. Float64, (n, 4).
     """
@@ -41,8 +43,8 @@ class ObjectTrack(NamedTuple):
 class VISChecker:
     """Checks a data set or its results, piece by piece.
 
-    Start with :meth:`check_header`, then give it the annotations one by one,
-    in the order of the file.
+    Start with :meth:`check_header`, then give it the annotations in the order
+    of the file.
 
     Args:
         report (Callable): Called with each :obj:`Defect`. The reader raises
@@ -80,9 +82,9 @@ class VISChecker:
                 self._add('missing-key', f"key '{key}' is missing")
             value = content.get(key)
             lists[key] = value if isinstance(value, list) else []
-            null = value is None and (key == 'annotations'
-                                      or key not in content)
-            if not null and not isinstance(value, list):
+            absent = key not in content or (value is None
+                                            and key == 'annotations')
+            if not absent and not isinstance(value, list):
                 self._add(
                     'wrong-type', f'{key} must be a list, but got '
                     f'{type(value).__name__}')
@@ -91,8 +93,8 @@ class VISChecker:
         return lists['annotations']
 
     def check_annotation(self, annotation: Any,
-                         position: int) -> Optional[ObjectTrack]:
-        """Check one annotation.
+                         position: int) -> Optional[VideoSize]:
+        """Check all of an annotation but the content of its masks and boxes.
 
         Args:
             annotation (Any): The entry of the JSON.
@@ -100,8 +102,8 @@ class VISChecker:
                 annotations without id.
 
         Returns:
-            ObjectTrack, optional: The object where it is visible, None if
-            the defects leave nothing to be read.
+            VideoSize, optional: Extent of its video, None if the defects
+            leave nothing to be read.
         """
         if not self._is_object(
                 annotation, annotation=f'at position {position}'):
@@ -119,30 +121,43 @@ class VISChecker:
         video = self._video_of(annotation, place)
         if video is None or not complete:
             return None
-        for key, value in video._asdict().items():
+        for key, value in zip(VideoSize._fields, video):
             if annotation.get(key, value) != value:
                 code = 'wrong-length' if key == 'length' else 'wrong-size'
                 self._add(
                     code, f'{key} is {annotation[key]}, but that of the '
                     f'video is {value}', place)
-        if not all([
+        if all([
                 self._has_frames(annotation, key, video, place)
                 for key in PER_FRAME_KEYS
         ]):
-            return None
+            return video
+        return None
+
+    def check_track(self, annotation: dict, video: VideoSize) -> ObjectTracks:
+        """Check masks and boxes of one annotation.
+
+        Args:
+            annotation (dict): Passed :meth:`check_annotation`.
+            video (VideoSize): What that returned.
+
+        Returns:
+            ObjectTracks: The object where it is visible.
+        """
+        place = _place_of(annotation, None)
         masks = self._check_masks(annotation['segmentations'], video, place)
         boxes = self._check_boxes(annotation, video, place)
         if not any(mask is not None for mask in annotation['segmentations']):
             self._add('never-visible', 'the object is absent in all frames',
                       place)
-        return ObjectTrack(masks, boxes[masks.frames])
+        return ObjectTracks(masks, boxes[masks.frames])
 
-    def check_areas(self, annotation: dict, track: ObjectTrack) -> None:
+    def check_areas(self, annotation: dict, track: ObjectTracks) -> None:
         """Compare the areas of an annotation with its masks.
 
         Args:
-            annotation (dict): The entry of the JSON.
-            track (ObjectTrack): What :meth:`check_annotation` returned.
+            annotation (dict): Passed :meth:`check_annotation`.
+            track (ObjectTracks): What :meth:`check_track` returned.
         """
         areas = annotation.get('areas')
         if areas is None:
@@ -294,12 +309,10 @@ class VISChecker:
         if boxes is None:
             return corners
         limits = np.array([video.width, video.height] * 2, np.float64)
-        filled = _plain_boxes(masks, boxes)
-        if filled is None:
-            filled = np.full((video.length, 4), np.nan)
-            for frame, (mask, box) in enumerate(zip(masks, boxes)):
-                if self._is_box(box, mask, dict(place, frame=frame)):
-                    filled[frame] = box
+        filled = corners.copy()
+        for frame, (mask, box) in enumerate(zip(masks, boxes)):
+            if self._is_box(box, mask, dict(place, frame=frame)):
+                filled[frame] = box
         corners = np.concatenate(
             [filled[:, :2], filled[:, :2] + filled[:, 2:]], 1)
         inside = np.clip(corners, 0, limits)
@@ -416,7 +429,8 @@ def validate_vis_json(content: dict, source: str) -> None:
 
     checker = VISChecker(refuse)
     for position, annotation in enumerate(checker.check_header(content)):
-        checker.check_annotation(annotation, position)
+        video = checker.check_annotation(annotation, position)
+        checker.check_track(annotation, video)
 
 
 def raise_defect(defect: Defect, source: str) -> NoReturn:
@@ -447,8 +461,9 @@ def find_defects(content: Any) -> List[Defect]:
     if not annotations:
         defects.append(Defect('no-annotations', 'there are no annotations'))
     for position, annotation in enumerate(annotations):
-        track = checker.check_annotation(annotation, position)
-        if track is not None:
+        video = checker.check_annotation(annotation, position)
+        if video is not None:
+            track = checker.check_track(annotation, video)
             checker.check_areas(annotation, track)
     return defects
 
@@ -490,24 +505,58 @@ def find_result_defects(content: Any, results: Any) -> List[Defect]:
     return defects
 
 
-def _plain_boxes(masks: list, boxes: list) -> Optional[np.ndarray]:
-    """Boxes (T, 4), NaN where null, if all have the right form and are null
-    with their masks; else None."""
-    frames = [t for t, box in enumerate(boxes) if box is not None]
-    if any([masks[t] is None
-            for t in frames]) or len(frames) != len(masks) - masks.count(None):
+def read_plain_tracks(annotations: Sequence[dict],
+                      videos: Sequence[VideoSize]) -> Optional[ObjectTracks]:
+    """Masks and boxes of annotations at once, if all are faultless.
+
+    Args:
+        annotations (Sequence[dict]): Passed ``check_annotation``.
+        videos (Sequence[VideoSize]): Extent of the video of each.
+
+    Returns:
+        ObjectTracks, optional: What ``check_track`` returns for each, joined;
+        None if it would report anything for one of them.
+    """
+    masks = pack_plain_masks([item['segmentations'] for item in annotations],
+                             videos)
+    if masks is None or not masks.areas.all():
         return None
-    buffer = array('d')
+    buffer, frames, given = array('d'), [], []
+    ends = np.searchsorted(masks.owners, np.arange(len(videos)), 'right')
+    first = 0
     try:
-        if any([len(boxes[t]) != 4 for t in frames]):
-            return None
-        for t in frames:
-            buffer.fromlist(boxes[t])
+        for annotation, end in zip(annotations, ends.tolist()):
+            if end == first:
+                return None  # never visible
+            boxes = annotation.get('bboxes')
+            given.append(boxes is not None)
+            if boxes is None:
+                buffer.extend([math.nan] * (4 * (end - first)))
+                frames.extend(masks.frames[first:end].tolist())
+            else:
+                for frame, box in enumerate(boxes):
+                    if box is not None:
+                        if len(box) != 4:
+                            return None
+                        frames.append(frame)
+                        buffer.fromlist(box)
+            if len(frames) != end:
+                return None
+            first = end
     except TypeError:
         return None
-    values = np.full((len(boxes), 4), np.nan)
-    values[frames] = np.frombuffer(buffer).reshape(-1, 4)
-    return values if np.isfinite(values[frames]).all() else None
+    corners = np.frombuffer(buffer).reshape(-1, 4).copy()
+    given = np.array(given)[masks.owners]
+    limits = np.array([(width, height) for height, width, _ in videos])
+    limits = np.tile(limits[masks.owners], 2)
+    sizes = corners[given, 2:]
+    corners[:, 2:] += corners[:, :2]
+    inside = np.clip(corners, 0, limits)
+    # comparisons with NaN and infinity fail
+    fits = (abs(corners - inside)[given] <= BOX_TOLERANCE).all()
+    if not fits or not (sizes > 0).all() or (masks.frames != frames).any():
+        return None
+    return ObjectTracks(masks, inside)
 
 
 def _place_of(annotation: dict, otherwise: Union[str, None]) -> dict:

@@ -16,8 +16,9 @@ from .class_names import PRESETS, match_classes, preset_of
 from .defects import ERROR, WARNING, Defect
 from .frame_index import FrameIndex, VideoFrames
 from .json_stream import VISJson
-from .validation import VISChecker, raise_defect
+from .validation import VISChecker, raise_defect, read_plain_tracks
 
+BATCH_FRAMES = 256  # frames of objects that are indexed together
 VALIDATOR = 'tools/analysis_tools/validate_vis.py'
 
 
@@ -231,23 +232,29 @@ class VISDataset(BaseVideoDataset):
 
     def _index_frames(self, checker: VISChecker, annotations: Iterable[Any],
                       data_list: List[dict]) -> FrameIndex:
-        """Check the annotations and index them."""
+        """Check the annotations and index them, several at a time."""
         first_frames = {
             video['video_id']: video['first_frame']
             for video in data_list
         }
         index, instance_ids = FrameIndex(), Counter()
+        batch, num_frames = [], 0
         for position, annotation in enumerate(annotations):
-            track = checker.check_annotation(annotation, position)
+            size = checker.check_annotation(annotation, position)
             video_id = annotation['video_id']
             instance_ids[video_id] += 1
-            index.add(
-                track,
-                checker.videos[video_id],
-                first_frames[video_id],
+            entry = dict(
+                first_frame=first_frames[video_id],
                 label=self.cat2label[annotation['category_id']],
                 instance_id=instance_ids[video_id],
-                ignore=bool(annotation.get('iscrowd', 0)))
+                ignore_flag=int(annotation.get('iscrowd', 0)))
+            batch.append((annotation, size, entry))
+            num_frames += size.length
+            if num_frames >= BATCH_FRAMES:
+                _add_to_index(index, checker, batch)
+                batch, num_frames = [], 0
+        if batch:
+            _add_to_index(index, checker, batch)
         index.finish(sum(video['video_length'] for video in data_list))
         return index
 
@@ -261,3 +268,18 @@ class VISDataset(BaseVideoDataset):
                 f'first: {warnings[0]}; {VALIDATOR} lists them',
                 'current',
                 level=logging.WARNING)
+
+
+def _add_to_index(index: FrameIndex, checker: VISChecker,
+                  batch: List[tuple]) -> None:
+    """Add (annotation, extent of its video, entry of the index) together or,
+    where one of them has a defect or is of another kind, one by one."""
+    annotations, sizes, entries = zip(*batch)
+    tracks = read_plain_tracks(annotations, sizes)
+    if tracks is None and len(batch) > 1:
+        for item in batch:
+            _add_to_index(index, checker, [item])
+        return
+    if tracks is None:
+        tracks = checker.check_track(annotations[0], sizes[0])
+    index.add(tracks, sizes, entries)

@@ -182,7 +182,7 @@ class VISJsonWriter:
         ]
         rles, boxes, areas = ([None] * length for _ in range(3))
         tube = pack_masks(masks, height, width, _refuse_mask)
-        codes = tube.rles(height, width)
+        codes = tube.rles([(height, width)])
         for t, rle, area in zip(tube.frames, codes, tube.areas.tolist()):
             boxes[t] = mask_utils.toBbox(rle).tolist()
             rles[t] = dict(

@@ -12,14 +12,14 @@ of the video.
 """
 import math
 from collections import defaultdict
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
-from pycocotools import mask as mask_utils
 from scipy.optimize import linear_sum_assignment
 
-from .vis_eval import (PathOrObject, Tube, check_ground_truth, check_results,
-                       load_json, mask_areas, num_frames_of, to_rles)
+from .mask_tubes import distinct_tubes, frame_ious, mask_areas, to_rles
+from .vis_files import (PathOrObject, check_ground_truth, check_results,
+                        load_json, num_frames_of)
 
 
 def evaluate_identity(gt: PathOrObject,
@@ -118,13 +118,13 @@ def _count_video(video: dict, rows: List[dict], anns: List[dict],
     objs, crowds = [], []
     for ann in anns:
         (crowds if ann.get('iscrowd') else objs).append(to_rles(video, ann))
-    dets = _distinct_tubes([to_rles(video, row) for row in rows], num_frames)
+    dets = distinct_tubes([to_rles(video, row) for row in rows], num_frames)
     det_areas, obj_areas, crowd_areas = (
         mask_areas(tubes, num_frames) for tubes in (dets, objs, crowds))
 
-    ious = _frame_ious(dets, objs, det_areas, obj_areas)
+    ious = frame_ious(dets, objs, det_areas, obj_areas)
     ious[ious < iou_thr] = 0.
-    covers = _frame_ious(dets, crowds, det_areas, crowd_areas, crowd=True)
+    covers = frame_ious(dets, crowds, det_areas, crowd_areas, crowd=True)
     excused = (covers >= iou_thr).any(2) & ~ious.any(2)  # (F, D)
     num_gt = np.count_nonzero(obj_areas)
     num_pred = np.count_nonzero(det_areas) - np.count_nonzero(excused)
@@ -142,55 +142,6 @@ def _count_video(video: dict, rows: List[dict], anns: List[dict],
         num_gt=num_gt,
         num_pred=num_pred,
         idtp=int(num_common[pairs].sum()))
-
-
-def _distinct_tubes(tubes: Sequence[Tube], num_frames: int) -> List[Tube]:
-    """One tube of all those with the same masks, by first appearance.
-
-    Compressed codes are compared, so it does not matter whether the rows
-    share one list or hold copies, as bytes, text or uncompressed.
-    """
-
-    def code(mask: Optional[dict], area: int) -> Optional[bytes]:
-        if not area:  # an empty mask is no mask
-            return None
-        counts = mask['counts']
-        return counts.encode() if isinstance(counts, str) else counts
-
-    distinct = {}
-    for tube, areas in zip(tubes, mask_areas(tubes, num_frames)):
-        distinct.setdefault(tuple(map(code, tube, areas)), tube)
-    return list(distinct.values())
-
-
-def _frame_ious(dets: Sequence[Tube],
-                objs: Sequence[Tube],
-                det_areas: np.ndarray,
-                obj_areas: np.ndarray,
-                crowd: bool = False) -> np.ndarray:
-    """Mask IoU of all tracklets with all objects in every frame.
-
-    Args:
-        dets (Sequence[Sequence[dict | None]]): D tubes of F compressed RLEs.
-        objs (Sequence[Sequence[dict | None]]): G tubes of F RLEs.
-        det_areas (ndarray): Areas in pixels, has shape (D, F).
-        obj_areas (ndarray): Areas in pixels, has shape (G, F).
-        crowd (bool): Whether to divide by the area of the predicted mask
-            instead of the union. Defaults to False.
-
-    Returns:
-        ndarray: In [0, 1], 0 where one side has no mask, has shape (F, D, G).
-    """
-    ious = np.zeros((det_areas.shape[1], len(dets), len(objs)))
-    for frame in range(len(ious)):
-        rows = np.flatnonzero(det_areas[:, frame])
-        cols = np.flatnonzero(obj_areas[:, frame])
-        if len(rows) and len(cols):
-            ious[frame, rows[:, None],
-                 cols] = mask_utils.iou([dets[row][frame] for row in rows],
-                                        [objs[col][frame] for col in cols],
-                                        [int(crowd)] * len(cols))
-    return ious
 
 
 def _match_frames(ious: np.ndarray) -> np.ndarray:

@@ -9,11 +9,11 @@ from numbers import Real
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
-from pycocotools import mask as mask_utils
 
-from .vis_eval import (PathOrObject, Tube, check_ground_truth, check_results,
-                       load_json, mask_areas, num_frames_of, to_rles,
-                       tube_ious)
+from .mask_tubes import (Tube, distinct_tubes, frame_ious, mask_areas, to_rles,
+                         tube_ious)
+from .vis_files import (PathOrObject, check_ground_truth, check_results,
+                        load_json, num_frames_of)
 
 # Visible share of the object-frames of a subset: at least, and below.
 OCCLUSION_SUBSETS = {
@@ -153,27 +153,19 @@ def _follow_objects(
         whether any tracklet has a mask of the object, bool. All have shape
         (G, F).
     """
-    # the classes of a tracklet are rows with the same masks
-    rows = {str(row['segmentations']): row for row in rows}.values()
-    tubes = [to_rles(video, row) for row in rows]
     num_objs, num_frames = obj_areas.shape
+    # the classes of a tracklet are rows with the same masks
+    tubes = distinct_tubes([to_rles(video, row) for row in rows], num_frames)
     if not tubes or not num_objs:
         return (np.zeros(obj_areas.shape), *np.zeros(
             (2, *obj_areas.shape), dtype=bool))
     areas = mask_areas(tubes, num_frames)
-    ious = np.zeros((len(tubes), num_objs, num_frames))
-    for frame in range(num_frames):
-        dets = np.flatnonzero(areas[:, frame])
-        cols = np.flatnonzero(obj_areas[:, frame])
-        if len(dets) and len(cols):
-            ious[dets[:, None], cols, frame] = mask_utils.iou(
-                [tubes[det][frame] for det in dets],
-                [obj_tubes[col][frame] for col in cols], [0] * len(cols))
+    ious = frame_ious(tubes, obj_tubes, areas, obj_areas)  # (F, D, G)
     overlaps = tube_ious(tubes, obj_tubes, areas, obj_areas)  # (D, G)
     best = overlaps.argmax(0)
     touched = overlaps.any(0)[:, None]
-    return (ious[best, np.arange(num_objs)] * touched,
-            (areas[best] > 0) & touched, (ious >= DETECTED_IOU).any(0))
+    return (ious[:, best, np.arange(num_objs)].T * touched,
+            (areas[best] > 0) & touched, (ious >= DETECTED_IOU).any(1).T)
 
 
 def _visibility(gt: dict, objs: Dict[int, List[dict]]) -> Optional[np.ndarray]:

@@ -9,60 +9,67 @@ Shapes: ``D`` results and ``G`` objects of one (video, category), ``F`` frames
 of the video, ``A`` area ranges, ``T`` IoU thresholds, ``R`` recall points,
 ``K`` categories, ``M`` limits on the number of results.
 """
-import gzip
-import json
-import logging
-import math
+import multiprocessing
 import os
-import zlib
+import os.path as osp
 from collections import defaultdict
-from numbers import Real
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from concurrent.futures import ProcessPoolExecutor
+from typing import (Any, Callable, Dict, Iterable, Iterator, List, NamedTuple,
+                    Optional, Sequence, Tuple, Union)
 
 import numpy as np
-from mmengine.logging import print_log
-from pycocotools import mask as mask_utils
+
+from .mask_tubes import Tube, mask_areas, to_rles, tube_ious, tube_key
+from .occlusion import OCCLUSION_LEVELS, has_occlusion, outside_levels
+from .vis_files import (PathOrObject, check_ground_truth, check_results,
+                        load_json, num_frames_of)
 
 IOU_THRS = np.linspace(.5, .95, 10)
 RECALL_THRS = np.linspace(0, 1, 101)
 AREA_RANGES = np.array(  # pixels of the original size, both ends inclusive
     [[0, 1e5**2], [0, 128**2], [128**2, 256**2], [256**2, 1e5**2]])
 MAX_DETS = (1, 10, 100)  # per video and category
-# pycocotools 2.0.11 with numpy >= 2 overflows above 255 masks in one call.
-AREA_CHUNK = 255
 
-PathOrObject = Union[str, os.PathLike, dict, list]
-Tube = Sequence[Optional[dict]]
+MAX_WORKERS = 4
+MIN_PARALLEL_MASKS = 30000  # of results; below, starting processes costs more
+CHUNKS_PER_WORKER = 8
 
 
-def load_json(source: PathOrObject) -> Union[dict, list]:
-    """Read a JSON file, plain or gzipped; loaded objects pass through.
+class _Job(NamedTuple):
+    """Results and objects of one video that may be matched.
 
-    Args:
-        source (str | PathLike | dict | list): Path, or the content itself.
-
-    Returns:
-        dict | list: The content.
-
-    Raises:
-        ValueError: If the file is not valid JSON.
-        OSError: If the file cannot be read.
+    Attributes:
+        video (dict): From the annotation file.
+        dets (list[dict]): Result rows.
+        objs (list[dict]): Annotations.
+        with_levels (bool): Whether to match for occlusion levels, too.
+        merge_classes (bool): Whether rows of several categories may be one
+            tracklet, see :func:`_best_rows`.
     """
-    if isinstance(source, (dict, list)):
-        return source
-    opener = gzip.open if str(source).endswith('.gz') else open
-    try:
-        with opener(source, 'rt', encoding='utf-8') as file:
-            return json.load(file)
-    except (ValueError, EOFError, zlib.error) as error:
-        raise ValueError(f'{source} is not valid JSON: {error}') from error
+    video: dict
+    dets: List[dict]
+    objs: List[dict]
+    with_levels: bool
+    merge_classes: bool
 
 
-def evaluate_vis(gt: PathOrObject,
-                 results: PathOrObject,
-                 *,
-                 unknown_category: str = 'drop',
-                 return_arrays: bool = False) -> Dict[str, Any]:
+Key = Tuple[Any, Any]  # category id, or None for all, and video id
+Matches = Dict[str, np.ndarray]  # what _match_video returns
+
+_SHARED_JOBS: List[_Job] = []  # filled in worker processes only
+
+
+def evaluate_vis(
+        gt: PathOrObject,
+        results: PathOrObject,
+        *,
+        unknown_category: str = 'drop',
+        return_arrays: bool = False,
+        class_agnostic: bool = False,
+        short_videos: Union[None, int, PathOrObject] = None,
+        num_workers: Optional[int] = None,
+        progress: Optional[Callable[[int, int],
+                                    None]] = None) -> Dict[str, Any]:
     """Evaluate video instance segmentation as youtubevos/cocoapi does.
 
     Args:
@@ -78,11 +85,29 @@ def evaluate_vis(gt: PathOrObject,
             ``precision`` (T, R, K, A, M), ``recall`` (T, K, A, M) and
             ``scores`` (T, R, K, A, M); K follows the sorted category ids.
             Defaults to False.
+        class_agnostic (bool): Whether to add ``AP_agnostic`` and so on, all
+            categories taken as one. Of rows with the same masks but of
+            different categories, which are one tracklet, the best counts.
+            Defaults to False.
+        short_videos (int | str | PathLike | dict, optional): Adds the numbers
+            of the short and of the long videos, ``AP_short``, ``AP_long`` and
+            so on, as YouTube-VIS 2022 separates them. Either the number of
+            frames that a short video has at most, or the annotation file of
+            the short videos (for YouTube-VIS 2022 that of 2021), whose frames
+            lie in folders of the same names. Defaults to None.
+        num_workers (int, optional): Processes to share the work with; 0 and 1
+            mean this process alone. Defaults to None: one for each processor
+            up to 4 for large inputs, where processes can be forked.
+        progress (Callable, optional): Called with the number of parts that
+            are done and their total.
 
     Returns:
         dict: ``AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm,
         ARl`` in [0, 1], or -1 where no object counts, and ``per_class``: the
-        same numbers and the ``name`` by category id.
+        same numbers and the ``name`` by category id. Where the annotations
+        have ``occlusion`` also ``AP_so``, ``AP_mo`` and ``AP_ho``, the AP of
+        slightly, moderately and heavily occluded objects, see
+        :mod:`.occlusion`.
 
     Raises:
         ValueError: If there is no ground truth or the input is malformed.
@@ -91,265 +116,166 @@ def evaluate_vis(gt: PathOrObject,
     gt, results = load_json(gt), load_json(results)
     check_ground_truth(gt)
     check_results(gt, results, unknown_category)
-    videos = {video['id']: video for video in gt['videos']}
     names = {cat['id']: cat.get('name') for cat in gt['categories']}
-    objs, dets = defaultdict(list), defaultdict(list)
-    for ann in gt['annotations']:
-        objs[ann['category_id'], ann['video_id']].append(ann)
-    for row in results:
-        dets[row['category_id'], row['video_id']].append(row)
+    categories = sorted(names)
+    video_ids = sorted(video['id'] for video in gt['videos'])
+    subsets = {}
+    if short_videos is not None:
+        subsets = _split_by_length(gt['videos'], short_videos)
+    with_levels = has_occlusion(gt['annotations'])
+    jobs = _make_jobs(gt, results, with_levels, False)
+    if class_agnostic:
+        jobs.update(_make_jobs(gt, results, with_levels, True))
+    matches = dict(
+        zip(jobs, _match_all(list(jobs.values()), num_workers, progress)))
 
-    num_k, num_a, num_m = len(names), len(AREA_RANGES), len(MAX_DETS)
-    arrays = dict(
-        precision=-np.ones(
-            (len(IOU_THRS), len(RECALL_THRS), num_k, num_a, num_m)),
-        recall=-np.ones((len(IOU_THRS), num_k, num_a, num_m)))
-    arrays['scores'] = arrays['precision'].copy()
-    per_class = {}
-    for k, category_id in enumerate(sorted(names)):
-        matches = [
-            _match_video(videos[video_id], dets[category_id, video_id],
-                         objs[category_id, video_id])
-            for video_id in sorted(videos)
-            if dets[category_id, video_id] or objs[category_id, video_id]
-        ]
-        if matches:
-            _accumulate(matches,
-                        *(array[..., k, :, :] for array in arrays.values()))
-        per_class[category_id] = dict(
+    arrays = _accumulate_all(matches, categories, video_ids, with_levels)
+    stats = _summarise(**arrays)
+    if with_levels:
+        for level, name in enumerate(OCCLUSION_LEVELS, len(AREA_RANGES)):
+            stats[f'AP_{name}'] = _mean(arrays['precision'][..., level, -1])
+    for name, ids in subsets.items():
+        part = _accumulate_all(matches, categories, ids, with_levels)
+        stats.update(_add_suffix(_summarise(**part), name))
+    if class_agnostic:
+        part = _accumulate_all(matches, [None], video_ids, with_levels)
+        stats.update(_add_suffix(_summarise(**part), 'agnostic'))
+    stats['per_class'] = {
+        category_id:
+        dict(
             name=names[category_id],
-            **_summarise(arrays['precision'][:, :, k:k + 1],
-                         arrays['recall'][:, k:k + 1]))
-    stats = _summarise(arrays['precision'], arrays['recall'])
+            **_summarise(**{
+                name: array[..., k:k + 1, :, :]
+                for name, array in arrays.items()
+            }))
+        for k, category_id in enumerate(categories)
+    }
+    if return_arrays:
+        stats.update({
+            name: array[..., :len(AREA_RANGES), :]
+            for name, array in arrays.items()
+        })
+    return stats
+
+
+def _split_by_length(
+        videos: List[dict],
+        short_videos: Union[int, PathOrObject]) -> Dict[str, list]:
+    """Sorted ids of the short and of the long videos by these names."""
+    if isinstance(short_videos, int):
+        short = {
+            video['id']
+            for video in videos if num_frames_of(video) <= short_videos
+        }
+    else:
+        folders = set(map(_folder_of, load_json(short_videos)['videos']))
+        short = {
+            video['id']
+            for video in videos if _folder_of(video) in folders
+        }
+        if not short:
+            raise ValueError('short_videos must name videos of the ground '
+                             'truth by the folders of their frames, got none')
+    ids = sorted(video['id'] for video in videos)
     return dict(
-        **stats, per_class=per_class, **(arrays if return_arrays else {}))
+        short=[i for i in ids if i in short],
+        long=[i for i in ids if i not in short])
 
 
-def check_ground_truth(gt: dict, need_annotations: bool = True) -> None:
-    """Refuse annotations that cannot be evaluated on.
+def _folder_of(video: dict) -> str:
+    """Folder of the frames of a video."""
+    if not video.get('file_names'):
+        raise ValueError('to tell short videos by their folders all videos '
+                         f'need file_names, video {video.get("id")!r} has '
+                         'none')
+    return osp.dirname(video['file_names'][0])
 
-    Args:
-        gt (dict): Loaded annotation file.
-        need_annotations (bool): Whether objects are needed, not just videos
-            and categories. Defaults to True.
 
-    Raises:
-        ValueError: Naming the first defect.
-    """
-    if not isinstance(gt, dict):
-        raise ValueError('the ground truth must be a dict in YouTube-VIS '
-                         f'format, got {type(gt).__name__}')
-    for key in ('videos', 'categories'):
-        if not gt.get(key):
-            raise ValueError(f'the ground truth has no {key}')
-        _check_unique_ids(gt[key], key)
-    for video in gt['videos']:
-        _check_keys(video, ('width', 'height'), f'video {video["id"]}')
-        if 'length' not in video and 'file_names' not in video:
-            raise ValueError(f'video {video["id"]} needs length or '
-                             'file_names, got neither')
-    if not need_annotations:
-        return
-    if not gt.get('annotations'):
-        raise ValueError('there is no ground truth: the file has no '
-                         'annotations, so nothing can be evaluated')
-    _check_unique_ids(gt['annotations'], 'annotations')
+def _make_jobs(gt: dict, results: List[dict], with_levels: bool,
+               merge_classes: bool) -> Dict[Key, _Job]:
+    """What has to be matched, by category (None if merged) and video."""
     videos = {video['id']: video for video in gt['videos']}
-    categories = {category['id'] for category in gt['categories']}
-    for ann in gt['annotations']:
-        name = f'annotation {ann["id"]}'
-        _check_keys(ann, ('video_id', 'category_id', 'segmentations', 'areas'),
-                    name)
-        if ann['category_id'] not in categories:
-            raise ValueError(f'{name} has the unknown category_id '
-                             f'{ann["category_id"]!r}')
-        _check_tube(ann, videos, name)
+    known = {category['id'] for category in gt['categories']}
+    groups = defaultdict(lambda: ([], []))
+    for part, rows in enumerate((results, gt['annotations'])):
+        for row in rows:
+            category_id = row['category_id']
+            if category_id in known:
+                key = None if merge_classes else category_id, row['video_id']
+                groups[key][part].append(row)
+    return {
+        key: _Job(videos[key[1]], *group, with_levels, merge_classes)
+        for key, group in groups.items()
+    }
 
 
-def check_results(gt: dict,
-                  results: list,
-                  unknown_category: str = 'drop') -> None:
-    """Refuse results that do not fit their annotation file.
-
-    Args:
-        gt (dict): Loaded annotation file; needs videos and categories only.
-        results (list): Loaded result rows.
-        unknown_category (str): 'drop' warns about categories that ``gt`` does
-            not have, 'raise' refuses them. Defaults to 'drop'.
-
-    Raises:
-        ValueError: Naming the first row with a defect.
-    """
-    if unknown_category not in ('drop', 'raise'):
-        raise ValueError("unknown_category must be 'drop' or 'raise', got "
-                         f'{unknown_category!r}')
-    if not isinstance(results, list):
-        raise ValueError('results must be a list of rows, got '
-                         f'{type(results).__name__}')
-    videos = {video['id']: video for video in gt['videos']}
-    categories = {category['id'] for category in gt['categories']}
-    unknown = set()
-    for index, row in enumerate(results):
-        name = f'result {index}'
-        _check_keys(row, ('video_id', 'category_id', 'score', 'segmentations'),
-                    name)
-        score = row['score']
-        if (not isinstance(score, Real) or isinstance(score, bool)
-                or not math.isfinite(score)):
-            raise ValueError(
-                f'{name} needs a finite number as score, got {score!r}')
-        _check_tube(row, videos, name)
-        if row['category_id'] not in categories:
-            unknown.add(row['category_id'])
-            if unknown_category == 'raise':
-                raise ValueError(f'{name} has the unknown category_id '
-                                 f'{row["category_id"]!r}')
-    if unknown:
-        print_log(
-            'results of categories that the ground truth does not have are '
-            f'dropped: {sorted(unknown, key=str)}',
-            logger='current',
-            level=logging.WARNING)
+def _match_all(
+        jobs: List[_Job], num_workers: Optional[int],
+        progress: Optional[Callable[[int, int], None]]) -> List[Matches]:
+    """Matches of all jobs, by one process or several."""
+    if num_workers is not None and num_workers < 0:
+        raise ValueError(
+            f'num_workers must not be negative, got {num_workers}')
+    num_workers = _usable_workers(jobs, num_workers)
+    if num_workers < 2:
+        return list(_report(map(_match_video, jobs), len(jobs), progress))
+    # Forked processes inherit the jobs, so only the matches are sent.
+    with ProcessPoolExecutor(
+            num_workers,
+            mp_context=multiprocessing.get_context('fork'),
+            initializer=_SHARED_JOBS.extend,
+            initargs=(jobs, )) as executor:
+        found = executor.map(
+            _match_shared,
+            range(len(jobs)),
+            chunksize=1 + len(jobs) // (CHUNKS_PER_WORKER * num_workers))
+        return list(_report(found, len(jobs), progress))
 
 
-def _check_keys(row: dict, keys: Sequence[str], name: str) -> None:
-    """Raise ValueError unless ``row`` is a dict with all ``keys``."""
-    if not isinstance(row, dict):
-        raise ValueError(f'{name} must be a dict, got {type(row).__name__}')
-    missing = [key for key in keys if key not in row]
-    if missing:
-        raise ValueError(f'{name} lacks {", ".join(missing)}')
+def _usable_workers(jobs: List[_Job], num_workers: Optional[int]) -> int:
+    """How many processes to use; 0 for the calling one alone."""
+    if ('fork' not in multiprocessing.get_all_start_methods()
+            or multiprocessing.current_process().daemon):
+        return 0
+    if num_workers is not None:
+        return num_workers
+    num_masks = sum(len(job.dets) * num_frames_of(job.video) for job in jobs)
+    if num_masks < MIN_PARALLEL_MASKS:
+        return 0
+    if hasattr(os, 'sched_getaffinity'):
+        return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+    return min(os.cpu_count() or 1, MAX_WORKERS)
 
 
-def _check_unique_ids(rows: Sequence[dict], kind: str) -> None:
-    """Raise ValueError unless all ``rows`` have an id of their own."""
-    seen = set()
-    for index, row in enumerate(rows):
-        _check_keys(row, ('id', ), f'entry {index} of {kind}')
-        if row['id'] in seen:
-            raise ValueError(
-                f'ids must be unique, got {row["id"]!r} twice in {kind}')
-        seen.add(row['id'])
+def _match_shared(index: int) -> Matches:
+    """Matches of a job that this process has inherited."""
+    return _match_video(_SHARED_JOBS[index])
 
 
-def num_frames_of(video: dict) -> int:
-    """Number of frames of a video of the annotation file."""
-    return video['length'] if 'length' in video else len(video['file_names'])
+def _report(
+        found: Iterable[Matches], total: int,
+        progress: Optional[Callable[[int, int], None]]) -> Iterator[Matches]:
+    """Pass matches on and tell how many there were."""
+    for done, matches in enumerate(found, 1):
+        if progress is not None:
+            progress(done, total)
+        yield matches
 
 
-def _check_tube(row: dict, videos: Dict[int, dict], name: str) -> None:
-    """Raise ValueError unless the masks of ``row`` fit its video."""
-    if row['video_id'] not in videos:
-        raise ValueError(f'{name} has the unknown video_id '
-                         f'{row["video_id"]!r}')
-    name = f'{name} (video {row["video_id"]})'
-    video, tube = videos[row['video_id']], row['segmentations']
-    if not isinstance(tube,
-                      (list, tuple)) or len(tube) != num_frames_of(video):
-        got = len(tube) if isinstance(tube, (list, tuple)) else tube
-        raise ValueError(f'{name} needs one segmentation or null for each of '
-                         f'{num_frames_of(video)} frames, got {got}')
-    height, width = video['height'], video['width']
-    for frame, mask in enumerate(tube):
-        if not mask or isinstance(mask, list):  # no mask, or polygons
-            continue
-        if not isinstance(mask, dict) or not mask.get('counts'):
-            raise ValueError(f'{name} needs RLE masks with counts, got '
-                             f'{type(mask).__name__} in frame {frame}')
-        if list(mask.get('size', ())) != [height, width]:
-            raise ValueError(f'{name} needs masks of size [{height}, {width}]'
-                             f', got {mask.get("size")} in frame {frame}')
-
-
-def to_rles(video: dict, row: dict) -> List[Optional[dict]]:
-    """Masks of an object or result as compressed RLE, F in number."""
-    height, width = video['height'], video['width']
-    tube = []
-    for mask in row['segmentations']:
-        if not mask:
-            mask = None
-        elif isinstance(mask, list):
-            mask = mask_utils.merge(
-                mask_utils.frPyObjects(mask, height, width))
-        elif isinstance(mask['counts'], list):
-            mask = mask_utils.frPyObjects(mask, height, width)
-        tube.append(mask)
-    return tube
-
-
-def mask_areas(tubes: Sequence[Tube], num_frames: int) -> np.ndarray:
-    """Areas of all masks of several tubes.
-
-    Args:
-        tubes (Sequence[Sequence[dict | None]]): N tubes of F compressed RLEs.
-        num_frames (int): F, needed when there are no tubes.
-
-    Returns:
-        ndarray: Areas in pixels, 0 without a mask, int64, has shape (N, F).
-    """
-    areas = np.zeros((len(tubes), num_frames), dtype=np.int64)
-    filled = [(i, frame) for i, tube in enumerate(tubes)
-              for frame, mask in enumerate(tube) if mask]
-    for start in range(0, len(filled), AREA_CHUNK):
-        chunk = filled[start:start + AREA_CHUNK]
-        areas[tuple(zip(*chunk))] = mask_utils.area(
-            [tubes[i][frame] for i, frame in chunk])
-    return areas
-
-
-def tube_ious(dets: Sequence[Tube],
-              objs: Sequence[Tube],
-              det_areas: np.ndarray,
-              obj_areas: np.ndarray,
-              min_iou: float = 0.) -> np.ndarray:
-    """IoU of result tubes with object tubes, exact.
-
-    The sum of the intersections over all frames by the sum of the unions; a
-    frame in which one side has no mask adds the other side's area to the
-    union.
-
-    Args:
-        dets (Sequence[Sequence[dict | None]]): D tubes of F RLEs.
-        objs (Sequence[Sequence[dict | None]]): G tubes of F RLEs.
-        det_areas (ndarray): Areas in pixels, int64, has shape (D, F).
-        obj_areas (ndarray): Areas in pixels, int64, has shape (G, F).
-        min_iou (float): Pairs whose areas show that their IoU is below this
-            are not computed and get 0. Defaults to 0.
-
-    Returns:
-        ndarray: In [0, 1], has shape (D, G).
-    """
-    sums = det_areas.sum(1)[:, None] + obj_areas.sum(1)
-    bounds = np.stack(  # what the areas allow at best, (D, G)
-        [np.minimum(det_areas, areas).sum(1) for areas in obj_areas], 1)
-    live = bounds >= min_iou * (sums - bounds) - 1
-    inters = np.zeros(sums.shape, dtype=np.int64)
-    for frame in range(det_areas.shape[1]):
-        cols = np.flatnonzero(obj_areas[:, frame])
-        rows = np.flatnonzero(det_areas[:, frame] * live[:, cols].any(1))
-        cols = cols[live[rows][:, cols].any(0)]
-        if not len(rows) or not len(cols):
-            continue
-        # With every object flagged crowd the result is inter / det area.
-        ratios = mask_utils.iou([dets[row][frame] for row in rows],
-                                [objs[col][frame] for col in cols],
-                                [1] * len(cols))
-        inters[rows[:, None], cols] += np.rint(
-            ratios * det_areas[rows, frame, None]).astype(np.int64)
-    return np.where(live, inters / np.maximum(sums - inters, 1), 0.)
-
-
-def _match_video(video: dict, dets: List[dict],
-                 objs: List[dict]) -> Dict[str, np.ndarray]:
-    """Match the results of one (video, category) to its objects.
+def _match_video(job: _Job) -> Matches:
+    """Match the results of a job to its objects.
 
     Returns:
         dict: ``scores`` (D, ) by falling score, at most ``MAX_DETS[-1]``;
         ``matched`` and ``ignored`` (A, T, D) of the results; ``num_objs``
         (A, ), objects that are not ignored.
     """
-    order = np.argsort([-det['score'] for det in dets], kind='mergesort')
-    dets = [dets[i] for i in order[:MAX_DETS[-1]]]
+    video, objs = job.video, job.objs
+    order = np.argsort([-det['score'] for det in job.dets], kind='mergesort')
+    dets = [job.dets[i] for i in order]
+    if job.merge_classes:
+        dets = _best_rows(video, dets)
+    dets = dets[:MAX_DETS[-1]]
     det_tubes = [to_rles(video, det) for det in dets]
     areas = mask_areas(det_tubes, num_frames_of(video))
     num_masks = np.maximum((areas > 0).sum(1), 1)
@@ -357,6 +283,11 @@ def _match_video(video: dict, dets: List[dict],
     crowd = np.array([bool(obj.get('iscrowd')) for obj in objs], dtype=bool)
     obj_ignored = crowd | _outside(
         np.array([_object_area(obj['areas']) for obj in objs]))  # (A, G)
+    if job.with_levels:
+        levels = outside_levels(objs)
+        obj_ignored = np.concatenate([obj_ignored, crowd | levels])
+        inside = np.zeros((len(levels), len(dets)), dtype=bool)
+        outside = np.concatenate([outside, inside])
 
     ious = np.zeros((len(dets), len(objs)))
     if dets and objs:
@@ -372,6 +303,28 @@ def _match_video(video: dict, dets: List[dict],
         matched=matched,
         ignored=ignored,
         num_objs=(~obj_ignored).sum(1))
+
+
+def _best_rows(video: dict, dets: List[dict]) -> List[dict]:
+    """Leave out rows whose masks a better row of another category has.
+
+    Args:
+        video (dict): From the annotation file.
+        dets (list[dict]): Result rows by falling score.
+
+    Returns:
+        list[dict]: Rows of the same category are all kept.
+    """
+    tubes: List[Tube] = [to_rles(video, det) for det in dets]
+    categories: Dict[tuple, Any] = {}
+    kept = []
+    for det, tube, areas in zip(dets, tubes,
+                                mask_areas(tubes, num_frames_of(video))):
+        category_id = det['category_id']
+        key = tube_key(tube, areas)
+        if categories.setdefault(key, category_id) == category_id:
+            kept.append(det)
+    return kept
 
 
 def _object_area(areas: Sequence[Optional[float]]) -> float:
@@ -406,7 +359,7 @@ def _match(ious: np.ndarray, obj_ignored: np.ndarray, crowd: np.ndarray,
         both bool, have shape (A, T, D).
     """
     num_dets, num_objs = ious.shape
-    shape = (len(AREA_RANGES), len(IOU_THRS), num_dets)
+    shape = (len(obj_ignored), len(IOU_THRS), num_dets)
     matched, ignored = np.zeros(shape, bool), np.zeros(shape, bool)
     free = np.ones((*shape[:2], num_objs), dtype=bool)
     # Preference of each result: by IoU, the later object among equals.
@@ -422,6 +375,40 @@ def _match(ious: np.ndarray, obj_ignored: np.ndarray, crowd: np.ndarray,
         ignored[a_inds, t_inds, det] = obj_ignored[a_inds, taken]
         free[a_inds, t_inds, taken] = crowd[taken]
     return matched, ignored
+
+
+def _accumulate_all(matches: Dict[Key, Matches], categories: Sequence[Any],
+                    video_ids: Sequence[Any],
+                    with_levels: bool) -> Dict[str, np.ndarray]:
+    """The official arrays of some categories and videos.
+
+    Args:
+        matches (dict): From :func:`_match_video`, by category and video.
+        categories (Sequence): K category ids, None for all as one.
+        video_ids (Sequence): By rising id.
+        with_levels (bool): Whether ``matches`` have occlusion levels, which
+            follow the area ranges.
+
+    Returns:
+        dict: ``precision`` (T, R, K, A, M), ``recall`` (T, K, A, M) and
+        ``scores`` (T, R, K, A, M).
+    """
+    num_ranges = len(AREA_RANGES) + with_levels * len(OCCLUSION_LEVELS)
+    shape = (len(categories), num_ranges, len(MAX_DETS))
+    arrays = dict(
+        precision=-np.ones((len(IOU_THRS), len(RECALL_THRS), *shape)),
+        recall=-np.ones((len(IOU_THRS), *shape)),
+        scores=-np.ones((len(IOU_THRS), len(RECALL_THRS), *shape)))
+    for k, category_id in enumerate(categories):
+        keys = [(category_id, video_id) for video_id in video_ids]
+        found = [matches[key] for key in keys if key in matches]
+        if found:
+            _accumulate(
+                found, **{
+                    name: array[..., k, :, :]
+                    for name, array in arrays.items()
+                })
+    return arrays
 
 
 def _accumulate(matches: List[Dict[str, np.ndarray]], precision: np.ndarray,
@@ -458,21 +445,28 @@ def _accumulate(matches: List[Dict[str, np.ndarray]], precision: np.ndarray,
                 scores[t, :, a, m] = det_scores[inds]
 
 
-def _summarise(precision: np.ndarray, recall: np.ndarray) -> Dict[str, float]:
+def _mean(values: np.ndarray) -> float:
+    """Mean of the values that are not -1; -1 without any."""
+    values = values[values > -1]
+    return float(np.mean(values)) if values.size else -1.
+
+
+def _add_suffix(stats: Dict[str, float], suffix: str) -> Dict[str, float]:
+    """The same numbers under longer names."""
+    return {f'{name}_{suffix}': value for name, value in stats.items()}
+
+
+def _summarise(precision: np.ndarray, recall: np.ndarray,
+               **_: np.ndarray) -> Dict[str, float]:
     """The twelve official numbers from precision and recall arrays."""
-
-    def mean(values: np.ndarray) -> float:
-        values = values[values > -1]
-        return float(np.mean(values)) if values.size else -1.
-
     stats = dict(
-        AP=mean(precision[..., 0, -1]),
-        AP50=mean(precision[0, ..., 0, -1]),
-        AP75=mean(precision[5, ..., 0, -1]))
+        AP=_mean(precision[..., 0, -1]),
+        AP50=_mean(precision[0, ..., 0, -1]),
+        AP75=_mean(precision[5, ..., 0, -1]))
     for area, name in enumerate('sml', 1):
-        stats[f'AP{name}'] = mean(precision[..., area, -1])
+        stats[f'AP{name}'] = _mean(precision[..., area, -1])
     for m, max_dets in enumerate(MAX_DETS):
-        stats[f'AR{max_dets}'] = mean(recall[..., 0, m])
+        stats[f'AR{max_dets}'] = _mean(recall[..., 0, m])
     for area, name in enumerate('sml', 1):
-        stats[f'AR{name}'] = mean(recall[..., area, -1])
+        stats[f'AR{name}'] = _mean(recall[..., area, -1])
     return stats

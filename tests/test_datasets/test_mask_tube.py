@@ -52,7 +52,7 @@ def test_round_trip(kind, seed):
     tube, errors = pack(kind(masks))
     present = [t for t, mask in enumerate(masks) if mask is not None]
     assert errors == [] and tube.frames.tolist() == present
-    for t, rle, area in zip(present, tube.rles(HEIGHT, WIDTH), tube.areas):
+    for t, rle, area in zip(present, tube.rles([(HEIGHT, WIDTH)]), tube.areas):
         assert np.array_equal(mask_utils.decode(rle).astype(bool), masks[t])
         assert area == masks[t].sum()
 
@@ -68,7 +68,7 @@ def test_select():
     tube, _ = pack(as_lists(masks))
     some = tube.select(np.array([False, True, False, True]))
     assert some.frames.tolist() == [1, 3]
-    for k, rle in zip((1, 3), some.rles(HEIGHT, WIDTH)):
+    for k, rle in zip((1, 3), some.rles([(HEIGHT, WIDTH)])):
         assert np.array_equal(mask_utils.decode(rle), masks[k])
 
 
