@@ -52,6 +52,9 @@ class TemporalAttentionLayer(DetrTransformerEncoderLayer):
                              f'got {pe_placement!r}')
         super().__init__(**kwargs)
         self.pe_placement = pe_placement
+        # Also where a checkpoint without this layer is loaded, and nobody
+        # asks for initial weights.
+        self.init_weights()
 
     def init_weights(self) -> None:
         """Start as ``LN(LN(x))``: both residual branches give zero."""

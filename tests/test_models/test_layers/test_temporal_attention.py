@@ -5,6 +5,8 @@ import torch
 from torch.testing import assert_close
 
 from refinevis_mm.models.layers import frame_position_encoding
+from refinevis_mm.models.layers.temporal_attention import \
+    TemporalAttentionLayer
 
 
 def test_encoding_by_hand():
@@ -26,3 +28,15 @@ def test_encoding_of_long_videos_is_finite_and_distinct():
     encoding = frame_position_encoding(frames, 128)
     assert torch.isfinite(encoding).all()
     assert len(torch.unique(encoding, dim=0)) == len(frames)
+
+
+def test_a_new_layer_changes_nothing_without_being_asked():
+    layer = TemporalAttentionLayer(
+        self_attn_cfg=dict(embed_dims=16, num_heads=4, dropout=0.0),
+        ffn_cfg=dict(
+            embed_dims=16, feedforward_channels=32, num_fcs=2, ffn_drop=0.0))
+    embeds = torch.randn(2, 3, 16)
+    once = torch.nn.functional.layer_norm(embeds, (16, ))
+    assert_close(
+        layer(embeds, torch.randn(2, 3, 16)),
+        torch.nn.functional.layer_norm(once, (16, )))
