@@ -18,9 +18,9 @@ ENTRY_KEYS = ('first_frame', 'label', 'instance_id', 'ignore_flag')
 class FrameIndex:
     """Which objects are in a frame, with masks as compressed RLE.
 
-    Takes the objects with :meth:`add`; after :meth:`finish` they
-    can be read by frame, and processes forked from this one share its memory.
-    A mask costs the length of its code and about 40 bytes.
+    Takes the objects with :meth:`add`; after :meth:`finish` they can be read
+    by frame, and processes forked from this one share its memory. A mask
+    costs the length of its code and about 40 bytes.
     """
 
     def __init__(self) -> None:

@@ -34,6 +34,8 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 
 from refinevis_mm.compat.checkpoints import CheckpointError, check_state_dict
+from refinevis_mm.datasets.class_names import (OVIS, YOUTUBE_VIS_2019,
+                                               YOUTUBE_VIS_2021)
 from refinevis_mm.registry import MODELS
 from refinevis_mm.utils import one_line_errors
 from refinevis_mm.version import __version__
@@ -126,25 +128,6 @@ OTHER_NAMES = {
     'flying disc': 'frisbee',
     'mouse': None
 }
-YOUTUBE_VIS_2019 = ('person', 'giant_panda', 'lizard', 'parrot', 'skateboard',
-                    'sedan', 'ape', 'dog', 'snake', 'monkey', 'hand', 'rabbit',
-                    'duck', 'cat', 'cow', 'fish', 'train', 'horse', 'turtle',
-                    'bear', 'motorbike', 'giraffe', 'leopard', 'fox', 'deer',
-                    'owl', 'surfboard', 'airplane', 'truck', 'zebra', 'tiger',
-                    'elephant', 'snowboard', 'boat', 'shark', 'mouse', 'frog',
-                    'eagle', 'earless_seal', 'tennis_racket')
-YOUTUBE_VIS_2021 = ('airplane', 'bear', 'bird', 'boat', 'car', 'cat', 'cow',
-                    'deer', 'dog', 'duck', 'earless_seal', 'elephant', 'fish',
-                    'flying_disc', 'fox', 'frog', 'giant_panda', 'giraffe',
-                    'horse', 'leopard', 'lizard', 'monkey', 'motorbike',
-                    'mouse', 'parrot', 'person', 'rabbit', 'shark',
-                    'skateboard', 'snake', 'snowboard', 'squirrel',
-                    'surfboard', 'tennis_racket', 'tiger', 'train', 'truck',
-                    'turtle', 'whale', 'zebra')
-OVIS = ('Person', 'Bird', 'Cat', 'Dog', 'Horse', 'Sheep', 'Cow', 'Elephant',
-        'Bear', 'Zebra', 'Giraffe', 'Poultry', 'Giant_panda', 'Lizard',
-        'Parrot', 'Monkey', 'Rabbit', 'Tiger', 'Fish', 'Turtle', 'Bicycle',
-        'Motorcycle', 'Airplane', 'Boat', 'Vehical')
 CLASSES = {
     'coco->youtube_vis_2019': YOUTUBE_VIS_2019,
     'coco->youtube_vis_2021': YOUTUBE_VIS_2021,
