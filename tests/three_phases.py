@@ -70,8 +70,8 @@ def phase_cfg(phase: int, work_dir: Path, coco: Tuple[str, str],
     cfg.param_scheduler[1].end = max(iters, 101)
     cfg.default_hooks.checkpoint.interval = iters
     cfg.default_hooks.logger.interval = 10
-    cfg.load_from = str(checkpoint(work_dir, phase - 1,
-                                   iters)) if phase > 1 else None
+    cfg.load_from = str(checkpoint(work_dir, phase -
+                                   1, iters)) if phase > 1 else None
     cfg.work_dir = str(work_dir / f'phase{phase}')
     cfg.experiment_name = f'{work_dir.name}_phase{phase}'
     cfg.merge_from_dict(options)

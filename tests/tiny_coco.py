@@ -42,17 +42,13 @@ def write_coco(ann_file: Path, folder: Path, classes: Sequence[str]) -> None:
         (11, ids[-1], _square(45, 20, 25), [45, 20, 25, 25], 0),
         (12, ids[0], crowd, [0, 0, 1, 60], 1),
         (14, ids[1], _square(60, 10, 30), [60, 10, 30, 30], 0),
-        (14, ids[1], [], [10, 10, 5, 5], 0),  # a box without mask
     ]
     content = dict(
         images=[
-            dict(
-                id=i, file_name=f'{i:012d}.jpg', height=HEIGHT, width=WIDTH)
+            dict(id=i, file_name=f'{i:012d}.jpg', height=HEIGHT, width=WIDTH)
             for i in (11, 12, 13, 14)
         ],
-        categories=[
-            dict(id=i, name=name) for i, name in zip(ids, classes)
-        ],
+        categories=[dict(id=i, name=name) for i, name in zip(ids, classes)],
         annotations=[
             dict(
                 id=100 + i,
@@ -87,8 +83,8 @@ def write_vis(ann_file: Path,
     """
     names = [f'video/{t:05d}.jpg' for t in range(length)]
     tracks = [
-        (1, [_square(5 + t, 5, 25) for t in range(length)]),
-        (len(classes),
+        (1, 25**2, [_square(5 + t, 5, 25) for t in range(length)]),
+        (len(classes), 28**2,
          [_square(40, 25, 28) if t % 2 else None for t in range(length)]),
     ]
     content = dict(
@@ -109,8 +105,9 @@ def write_vis(ann_file: Path,
                 video_id=1,
                 category_id=category,
                 iscrowd=0,
-                segmentations=masks)
-            for i, (category, masks) in enumerate(tracks, start=1)
+                segmentations=masks,
+                areas=[mask and area for mask in masks])
+            for i, (category, area, masks) in enumerate(tracks, start=1)
         ])
     for t, name in enumerate(names):
         _write_image(folder / name, t)

@@ -1,7 +1,10 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Test a checkpoint with a config."""
 import argparse
+import hashlib
+import json
 import os
+import os.path as osp
 
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
@@ -9,8 +12,13 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from refinevis_mm.compat.checkpoints import check_state_dict, read_checkpoint
+from refinevis_mm.engine.samplers import UnfinishedVideoSampler
+from refinevis_mm.evaluation.finished_videos import FinishedVideos
 from refinevis_mm.utils import (add_runner_arguments, init_cpu_distributed,
                                 merge_runner_arguments, one_line_errors)
+
+RESUME_DIR = 'unfinished_test'
+READ_BYTES = 1 << 24
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,6 +33,14 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='load what fits of a checkpoint of another architecture '
         'instead of refusing it')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='',
+        metavar='DIR',
+        help='keep the results of each finished video in DIR (default: '
+        'unfinished_test in the work dir) and skip the videos that a killed '
+        'run has left there')
     add_runner_arguments(parser)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -42,13 +58,71 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         Config: The config.
 
     Raises:
-        ValueError: If ``--out`` is not a pickle file.
+        ValueError: If ``--out`` is not a pickle file, or ``--resume`` cannot
+            be used.
+        OSError: If ``--resume`` cannot read the checkpoint or write.
     """
     merge_runner_arguments(cfg, args)
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
         raise ValueError(f'--out must end in .pkl or .pickle, got {args.out}')
     cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.resume is not None:
+        if args.out is not None:
+            raise ValueError('--out needs the predictions of all videos, '
+                             'which --resume skips')
+        set_resume(cfg, args.resume or osp.join(cfg.work_dir, RESUME_DIR))
     return cfg
+
+
+def set_resume(cfg: Config, folder: str) -> None:
+    """Let a test skip the videos that a killed run has finished.
+
+    Args:
+        cfg (Config): The config; changed in place.
+        folder (str): Where the results of finished videos are kept.
+
+    Raises:
+        ValueError: If the config does not test frame by frame with
+            ``VISMetric`` alone, or the folder belongs to another test.
+        OSError: If the checkpoint cannot be read or the folder not written.
+    """
+    sampler = cfg.test_dataloader.sampler
+    if sampler.type.split('.')[-1] != 'TrackImgSampler':
+        raise ValueError('--resume needs TrackImgSampler, got '
+                         f'{sampler.type}')
+    metrics = cfg.test_evaluator
+    for metric in metrics if isinstance(metrics, list) else [metrics]:
+        if metric.type.split('.')[-1] != 'VISMetric':
+            raise ValueError('--resume needs VISMetric alone, since skipped '
+                             f'videos are its results only, got {metric.type}')
+        metric.resume_dir = folder
+    sampler.update(
+        type=f'refinevis_mm.{UnfinishedVideoSampler.__name__}',
+        resume_dir=folder)
+    FinishedVideos(folder).claim(fingerprint(cfg))
+
+
+def fingerprint(cfg: Config) -> str:
+    """What the results of a video depend on: weights, model and data.
+
+    Args:
+        cfg (Config): The config.
+
+    Returns:
+        str: Two hashes, of the checkpoint and of the config.
+
+    Raises:
+        OSError: If the checkpoint cannot be read.
+    """
+    weights = hashlib.sha256()
+    with open(cfg.load_from, 'rb') as file:
+        while chunk := file.read(READ_BYTES):
+            weights.update(chunk)
+    parts = {key: cfg.get(key) for key in ('model', 'test_cfg')}
+    parts['dataset'] = cfg.test_dataloader.dataset
+    text = json.dumps(parts, sort_keys=True, default=str)
+    config = hashlib.sha256(text.encode()).hexdigest()
+    return f'checkpoint {weights.hexdigest()}\nconfig {config}\n'
 
 
 @one_line_errors

@@ -14,7 +14,10 @@ default_hooks = dict(
         rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'))
 
-custom_hooks = [dict(type='refinevis_mm.RandomStateHook')]
+custom_hooks = [
+    dict(type='refinevis_mm.RandomStateHook'),
+    dict(type='refinevis_mm.ClassRowsHook')
+]
 
 env_cfg = dict(
     cudnn_benchmark=False,

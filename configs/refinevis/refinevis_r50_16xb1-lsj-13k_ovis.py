@@ -1,8 +1,7 @@
 # Last of the three phases of RefineVIS R50. Starts from
 # refinevis_r50_16xb1-lsj-30k_coco-pseudo.py; class rows are copied by name.
 _base_ = [
-    '../_base_/models/refinevis_r50.py',
-    '../_base_/datasets/ovis_lsj.py',
+    '../_base_/models/refinevis_r50.py', '../_base_/datasets/ovis_lsj.py',
     '../_base_/schedules/schedule_vis_13k.py', '../_base_/phase_runtime.py'
 ]
 

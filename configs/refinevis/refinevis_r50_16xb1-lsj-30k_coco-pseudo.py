@@ -1,9 +1,11 @@
 # Second of the three phases of RefineVIS R50: COCO images as two-frame
-# videos. Starts from ../maskdino/maskdino_r50_refinevis-phase1_16xb1-lsj-50e_coco.py
+# videos. Starts from the checkpoint of ../maskdino's
+# maskdino_r50_refinevis-phase1_16xb1-lsj-50e_coco.py
 _base_ = [
     '../_base_/models/refinevis_r50.py',
     '../_base_/datasets/coco_pseudo_video_lsj.py',
-    '../_base_/schedules/schedule_coco-pseudo_30k.py', '../_base_/phase_runtime.py'
+    '../_base_/schedules/schedule_coco-pseudo_30k.py',
+    '../_base_/phase_runtime.py'
 ]
 
 load_from = 'work_dirs/maskdino_r50_refinevis-phase1_16xb1-lsj-50e_coco/' \

@@ -1,9 +1,9 @@
 # Last of the three phases of RefineVIS Swin-L. Starts from
 # refinevis_swin-l_16xb1-lsj-30k_coco-pseudo.py; class rows are copied by name.
 _base_ = [
-    '../_base_/models/refinevis_swin-l.py',
-    '../_base_/datasets/ovis_lsj.py',
-    '../_base_/schedules/schedule_vis_13k_swin-l.py', '../_base_/phase_runtime.py'
+    '../_base_/models/refinevis_swin-l.py', '../_base_/datasets/ovis_lsj.py',
+    '../_base_/schedules/schedule_vis_13k_swin-l.py',
+    '../_base_/phase_runtime.py'
 ]
 
 load_from = 'work_dirs/refinevis_swin-l_16xb1-lsj-30k_coco-pseudo/' \

@@ -3,7 +3,8 @@
 _base_ = [
     '../_base_/models/refinevis_swin-l.py',
     '../_base_/datasets/youtubevis2019_lsj.py',
-    '../_base_/schedules/schedule_vis_13k_swin-l.py', '../_base_/phase_runtime.py'
+    '../_base_/schedules/schedule_vis_13k_swin-l.py',
+    '../_base_/phase_runtime.py'
 ]
 
 load_from = 'work_dirs/refinevis_swin-l_16xb1-lsj-30k_coco-pseudo/' \

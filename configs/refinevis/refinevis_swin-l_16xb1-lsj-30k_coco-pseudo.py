@@ -1,9 +1,11 @@
 # Second of the three phases of RefineVIS Swin-L: COCO images as two-frame
-# videos. Starts from ../maskdino/maskdino_swin-l_refinevis-phase1_16xb1-lsj-50e_coco.py
+# videos. Starts from the checkpoint of ../maskdino's
+# maskdino_swin-l_refinevis-phase1_16xb1-lsj-50e_coco.py
 _base_ = [
     '../_base_/models/refinevis_swin-l.py',
     '../_base_/datasets/coco_pseudo_video_lsj.py',
-    '../_base_/schedules/schedule_coco-pseudo_30k_swin-l.py', '../_base_/phase_runtime.py'
+    '../_base_/schedules/schedule_coco-pseudo_30k_swin-l.py',
+    '../_base_/phase_runtime.py'
 ]
 
 load_from = 'work_dirs/maskdino_swin-l_refinevis-phase1_16xb1-lsj-50e_coco/' \

@@ -164,14 +164,13 @@ class CocoPseudoVideoDataset(BaseVideoDataset):
         sources = class_sources(classes, names)
         self.cat2label = {
             categories[i]['id']: label
-            for label, found in enumerate(sources) for i in found
+            for label, found in enumerate(sources)
+            for i in found
         }
         if not self.cat2label:
             raise ValueError(f'{self.ann_file}: none of its categories '
                              f'{names} is among the classes {classes}')
-        missing = [
-            name for name, found in zip(classes, sources) if not found
-        ]
+        missing = [name for name, found in zip(classes, sources) if not found]
         unused = [
             category['name'] for category in categories
             if category['id'] not in self.cat2label

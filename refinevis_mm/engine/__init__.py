@@ -1,5 +1,9 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """What the Runner is extended by."""
-from .hooks import RandomStateHook
+from .hooks import ClassRowsHook, RandomStateHook
+from .samplers import SourceRatioSampler, UnfinishedVideoSampler
 
-__all__ = ['RandomStateHook']
+__all__ = [
+    'ClassRowsHook', 'RandomStateHook', 'SourceRatioSampler',
+    'UnfinishedVideoSampler'
+]

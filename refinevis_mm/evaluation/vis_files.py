@@ -9,7 +9,10 @@ import zlib
 from numbers import Real
 from typing import Dict, List, Optional, Sequence, Union
 
+import numpy as np
 from mmengine.logging import print_log
+
+from refinevis_mm.datasets.rle import sum_codes
 
 PathOrObject = Union[str, os.PathLike, dict, list]
 COUNTS_TYPES = (str, bytes, list)
@@ -123,6 +126,45 @@ def check_results(gt: dict,
             f'dropped: {sorted(unknown, key=str)}',
             logger='current',
             level=logging.WARNING)
+
+
+def check_codes(gt: dict, rows: List[dict], kind: str) -> None:
+    """Refuse run-length codes that do not cover their frame.
+
+    pycocotools does not notice them; comparing such masks may never end.
+
+    Args:
+        gt (dict): Loaded annotation file that has been checked.
+        rows (list[dict]): Annotations or results that have been checked.
+        kind (str): What the rows are called in the message.
+
+    Raises:
+        ValueError: Naming the first row with a broken code.
+    """
+    videos = {video['id']: video for video in gt['videos']}
+    for index, row in enumerate(rows):
+        video = videos[row['video_id']]
+        num_pixels = video['height'] * video['width']
+        codes, totals = [], []
+        for mask in row['segmentations']:
+            if isinstance(mask, dict) and mask:
+                counts = mask['counts']
+                if isinstance(counts, list):
+                    totals.append(sum(counts))
+                else:
+                    codes.append(
+                        counts if isinstance(counts, str) else counts.decode())
+        name = f'{kind} {row.get("id", index)} (video {row["video_id"]})'
+        try:
+            sums = sum_codes(''.join(codes).encode('ascii'),
+                             np.array([len(code) for code in codes], np.int64))
+        except ValueError as error:
+            raise ValueError(f'{name} has a broken mask: {error}') from error
+        totals += sums.totals.tolist()
+        wrong = [total for total in totals if total != num_pixels]
+        if wrong or (sums.lowest < 0).any():
+            raise ValueError(f'{name} has a broken mask: its counts must '
+                             f'cover {num_pixels} pixels, got {wrong[:1]}')
 
 
 def num_frames_of(video: dict) -> int:

@@ -6,17 +6,20 @@ import os
 import os.path as osp
 import sys
 import zipfile
-from typing import Callable, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 
+from refinevis_mm.datasets.defects import ERROR
+from refinevis_mm.datasets.validation import find_result_defects
 from refinevis_mm.registry import METRICS
 from refinevis_mm.structures.video_result import to_results_json
+from .finished_videos import FinishedVideos, write_text, write_whole
 from .identity_eval import evaluate_identity
-from .vis_eval import (check_ground_truth, check_results, evaluate_vis,
-                       load_json)
+from .vis_eval import evaluate_vis
+from .vis_files import check_ground_truth, load_json, num_frames_of
 
 
 @METRICS.register_module()
@@ -57,6 +60,13 @@ class VISMetric(BaseMetric):
         identity (bool): Whether to add the numbers of
             :func:`evaluate_identity`, at its default thresholds: ``idf1``,
             ``id_switches`` and so on. Defaults to False.
+        options (dict, optional): Passed to :func:`evaluate_vis`, for example
+            ``dict(class_agnostic=True)``. Defaults to None.
+        resume_dir (str, optional): Folder, shared by the ranks, that receives
+            one file for each finished video. Videos found there count even
+            if they do not come, so that a killed run can be continued with
+            :class:`UnfinishedVideoSampler`. Defaults to None, which keeps
+            results in memory only.
 
     Raises:
         ValueError: If ``format_only`` comes without ``outfile_prefix``.
@@ -72,7 +82,9 @@ class VISMetric(BaseMetric):
                  collect_device: str = 'cpu',
                  prefix: Optional[str] = None,
                  collect_dir: Optional[str] = None,
-                 identity: bool = False) -> None:
+                 identity: bool = False,
+                 options: Optional[Dict[str, Any]] = None,
+                 resume_dir: Optional[str] = None) -> None:
         super().__init__(
             collect_device=collect_device,
             prefix=prefix,
@@ -86,6 +98,8 @@ class VISMetric(BaseMetric):
         self.outfile_prefix = outfile_prefix
         self.allow_missing = allow_missing
         self.identity = identity
+        self.options = dict(options or {})
+        self.finished = FinishedVideos(resume_dir) if resume_dir else None
         self._ground_truth: Optional[dict] = None
 
     def process(self, data_batch: Optional[dict],
@@ -100,8 +114,12 @@ class VISMetric(BaseMetric):
         """
         for data_sample in data_samples:
             tracklets = data_sample.get('pred_tracklets')
-            if tracklets is not None:
-                self.results.append((data_sample.get('video_id'), tracklets))
+            if tracklets is None:
+                continue
+            video_id = data_sample.get('video_id')
+            self.results.append((video_id, tracklets))
+            if self.finished is not None:
+                self.finished.add(video_id, tracklets)
 
     def evaluate(self, size: int = sys.maxsize) -> Dict[str, float]:
         """Gather the videos of all ranks and compute the numbers.
@@ -123,20 +141,22 @@ class VISMetric(BaseMetric):
             results (list[tuple]): (video id, tracklets) of all ranks.
 
         Returns:
-            dict[str, float]: The twelve official numbers and, with
-            ``identity``, its numbers; nothing with ``format_only``.
+            dict[str, float]: The numbers of :func:`evaluate_vis` and, with
+            ``identity``, of :func:`evaluate_identity`; nothing with
+            ``format_only``.
 
         Raises:
             ValueError: If the results do not fit the annotation file.
             OSError: If the submission cannot be written.
         """
         ground_truth = self._load_ground_truth()
+        if self.finished is not None:
+            known = [video_id for video_id, _ in results]
+            results = results + self.finished.load(skip=known)
         rows = self._to_rows(results, ground_truth)
-        if self.format_only:
-            check_results(ground_truth, rows)
-            stats = {}
-        else:
-            stats = evaluate_vis(ground_truth, rows)
+        stats = {}
+        if not self.format_only:
+            stats = evaluate_vis(ground_truth, rows, **self.options)
             per_class = stats.pop('per_class')
             aps = (f'{numbers["name"]} {numbers["AP"]:.4f}'
                    for numbers in per_class.values())
@@ -146,7 +166,7 @@ class VISMetric(BaseMetric):
                 numbers.pop('per_video')
                 stats.update(numbers)
         if self.outfile_prefix is not None:
-            write_submission(rows, self.outfile_prefix)
+            write_submission(rows, self.outfile_prefix, ground_truth)
         return stats
 
     def _load_ground_truth(self) -> dict:
@@ -200,7 +220,8 @@ class VISMetric(BaseMetric):
         ]
 
 
-def write_submission(rows: List[dict], outfile_prefix: str) -> None:
+def write_submission(rows: List[dict], outfile_prefix: str,
+                     ground_truth: dict) -> None:
     """Write results for an evaluation server.
 
     ``{outfile_prefix}.json`` holds the rows, ``{outfile_prefix}.zip`` the
@@ -210,33 +231,27 @@ def write_submission(rows: List[dict], outfile_prefix: str) -> None:
     Args:
         rows (list[dict]): Results in YouTube-VIS format.
         outfile_prefix (str): Path without ending; folders are created.
+        ground_truth (dict): Annotation file that the results belong to; needs
+            videos and categories only.
 
     Raises:
+        ValueError: If the validator finds an error in the results.
         OSError: If a file cannot be written.
     """
+    videos = [  # the validator counts file names, which may be missing
+        dict(video, file_names=list(map(str, range(num_frames_of(video)))))
+        for video in ground_truth['videos']
+    ]
+    for defect in find_result_defects(dict(ground_truth, videos=videos), rows):
+        if defect.level == ERROR:
+            raise ValueError(f'the results are not fit to be sent: {defect}')
     os.makedirs(osp.dirname(osp.abspath(outfile_prefix)), exist_ok=True)
     content = json.dumps(rows, allow_nan=False)
-
-    def write_json(path: str) -> None:
-        """Write the rows as they are."""
-        with open(path, 'w', encoding='utf-8') as file:
-            file.write(content)
 
     def write_zip(path: str) -> None:
         """Write the rows as the only member of a zip."""
         with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
             archive.writestr('results.json', content)
 
-    _write_whole(f'{outfile_prefix}.json', write_json)
-    _write_whole(f'{outfile_prefix}.zip', write_zip)
-
-
-def _write_whole(path: str, write: Callable[[str], None]) -> None:
-    """Write a file beside ``path``, then move it there."""
-    part = f'{path}.{os.getpid()}.tmp'
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        if osp.exists(part):
-            os.remove(part)
+    write_text(f'{outfile_prefix}.json', content)
+    write_whole(f'{outfile_prefix}.zip', write_zip)

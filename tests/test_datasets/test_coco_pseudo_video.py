@@ -45,6 +45,12 @@ def _edit(files, change):
 
 
 def test_instances(files):
+    # in image 14: a box without mask, a mask outside the image
+    _edit(
+        files, lambda content: content['annotations'].extend([
+            dict(content['annotations'][4], id=200, segmentation=[]),
+            dict(content['annotations'][4], id=201, bbox=[80, 10, 5, 5]),
+        ]))
     dataset = CocoPseudoVideoDataset(**files)
     # a crowd, or nothing, is not enough
     assert [dataset[i]['video_id'] for i in range(len(dataset))] == [11, 14]
@@ -53,8 +59,8 @@ def test_instances(files):
     assert len(video['images']) == dataset.get_len_per_video(0) == 2
     for frame in video['images']:
         assert [(item['instance_id'], item['bbox_label'], item['ignore_flag'])
-                for item in frame['instances']
-                ] == [(1, 0, 0), (2, 0, 1), (3, 79, 0)]
+                for item in frame['instances']] == [(1, 0, 0), (2, 0, 1),
+                                                    (3, 79, 0)]
     instance, = dataset[1]['images'][1]['instances']
     assert instance['bbox'] == [60, 10, 80, 40]  # inside the image
     assert instance['bbox_label'] == 1

@@ -56,14 +56,17 @@ def model():
 def _runner(model, **options):
     data = SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=NEW)))
     values = dict(
-        model=model, _resume=False, _train_loop=object(),
+        model=model,
+        _resume=False,
+        _train_loop=object(),
         train_dataloader=data)
     return SimpleNamespace(**{**values, **options})
 
 
 def _checkpoint(model, classes=OLD, num_classes=4):
     weights = {
-        key: value.new_ones(num_classes, *value.shape[1:])
+        key:
+        value.new_ones(num_classes, *value.shape[1:])
         if 'fc_cls' in key or 'label_embedding' in key else value
         for key, value in model.state_dict().items()
     }

@@ -22,7 +22,9 @@ def tool():
 def test_table(tool, capsys):
     case = CASES / 'small'
     assert tool.main([str(case / 'gt.json'), str(case / 'pred.json')]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    output = capsys.readouterr()
+    assert '100.0%' in output.err or '/' in output.err  # the progress bar
+    lines = output.out.splitlines()
     cells = {
         line.split('|')[1].strip():
         [cell.strip() for cell in line.split('|')[2:-1]]
@@ -40,7 +42,7 @@ def test_json(tool, capsys):
     assert json.loads(capsys.readouterr().out)['AP'] == 0
 
 
-def test_refusals(tool, capsys):
+def test_refusals(tool, capsys, tmp_path):
     case = CASES / 'edge'
     files = [str(case / 'gt.json'), str(case / 'pred.json')]
     assert tool.main([*files, '--strict']) == 1
@@ -48,9 +50,33 @@ def test_refusals(tool, capsys):
     assert tool.main([files[0], str(case / 'none.json')]) == 1
     output = capsys.readouterr()
     assert not output.out and len(output.err.splitlines()) == 1
+    bad = tmp_path / 'bad.json'
+    rows = json.loads((case / 'pred.json').read_text())
+    for mask in filter(None, rows[0]['segmentations']):
+        mask['counts'] = '05'
+    bad.write_text(json.dumps(rows))
+    assert tool.main([files[0], str(bad)]) == 1
+    assert 'result 0 ' in capsys.readouterr().err
     with pytest.raises(SystemExit) as error:
         tool.main([files[0]])
     assert error.value.code == 2
+
+
+def test_extras(tool, capsys, tmp_path):
+    case = CASES / 'small'
+    gt = json.loads((case / 'gt.json').read_text())
+    for ann in gt['annotations']:
+        ann['occlusion'] = ['severe_occlusion'] * len(ann['segmentations'])
+    (tmp_path / 'gt.json').write_text(json.dumps(gt))
+    files = [str(tmp_path / 'gt.json'), str(case / 'pred.json')]
+    args = ['--class-agnostic', '--short-videos=5', '--no-progress']
+    assert tool.main([*files, *args, '--num-workers=0']) == 0
+    output = capsys.readouterr()
+    assert not output.err
+    for text in ('all, short videos', 'all, long videos',
+                 'all, classes as one', 'AP_ho (heavily occluded)'):
+        assert text in output.out
+    assert output.out.splitlines()[-2].split('|')[3].strip() == '37.05'
 
 
 def test_identity(tool, capsys):

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from refinevis_mm.evaluation.vis_eval import (evaluate_vis, load_json,
-                                              mask_areas, to_rles, tube_ious)
+from refinevis_mm.evaluation.mask_tubes import (distinct_tubes, mask_areas,
+                                                to_rles, tube_ious)
+from refinevis_mm.evaluation.vis_eval import evaluate_vis
+from refinevis_mm.evaluation.vis_files import load_json
 
 FOLDERS = [Path(__file__).parents[1] / 'data' / 'metric']
 if 'REFINEVIS_PARITY_DIR' in os.environ:
@@ -207,6 +209,7 @@ def test_unknown_category():
     (result([None, dict(counts='05')]), 'got None in frame 1'),
     (result([None, 'abc']), 'got str in frame 1'),
     (result([None, dict(size=[1, 10])]), 'counts'),
+    (result([None, dict(size=[1, 10], counts=5)]), 'counts as text or list'),
     (result([None, None], video_id=4), 'result 1 has the unknown video_id 4'),
     (result([None, None], score=float('nan')), 'score, got nan'),
     (result([None, None], score='0.5'), "score, got '0.5'"),
@@ -261,3 +264,139 @@ def test_bad_files(tmp_path):
     (tmp_path / 'gt.json.gz').write_bytes(gzip.compress(b'[]' * 99)[:20])
     with pytest.raises(ValueError, match='gt.json.gz is not valid JSON'):
         evaluate_vis(tmp_path / 'gt.json.gz', [])
+
+
+def test_processes_share_the_work():
+    case = FOLDERS[0] / 'edge'
+    files = case / 'gt.json', case / 'pred.json'
+    seen = []
+    alone = evaluate_vis(*files, num_workers=0)
+    shared = evaluate_vis(
+        *files, num_workers=2, progress=lambda *args: seen.append(args))
+    assert shared == alone
+    total = len(seen)
+    assert seen == [(done, total) for done in range(1, total + 1)] and total
+    with pytest.raises(ValueError, match='negative, got -1'):
+        evaluate_vis(*files, num_workers=-1)
+
+
+def test_pairs_that_fall_behind_are_left():
+    # 20 frames; the first tracklet only overlaps in the last one
+    far, near = [bar(6, 10)] * 19, [bar(0, 4)] * 20
+    objs = [near]
+    dets = [far + [bar(0, 4)], near, [bar(1, 5)] * 20]
+    areas = mask_areas(dets, 20), mask_areas(objs, 20)
+    exact = tube_ious(dets, objs, *areas)[:, 0]
+    assert exact.tolist() == [4 / 156, 1, 3 / 5]
+    bounded = tube_ious(dets, objs, *areas, min_iou=0.5)[:, 0]
+    assert bounded.tolist() == [0, 1, 3 / 5]
+
+
+def test_distinct_tubes():
+    empty = bar(0, 0)
+    tubes = [[bar(0, 3), None], [bar(0, 3), empty], [None, bar(0, 3)],
+             [dict(bar(0, 3), counts=bar(0, 3)['counts'].encode()), None]]
+    assert distinct_tubes(tubes, 2) == [tubes[0], tubes[2]]
+
+
+def with_occlusion(gt, *labels):
+    """Give the objects their occlusion in the two frames."""
+    names = [None, 'no_occlusion', 'slight_occlusion', 'severe_occlusion']
+    for ann, pair in zip(gt['annotations'], labels):
+        ann['occlusion'] = [names[i] for i in pair]
+    return gt
+
+
+def test_occlusion_levels_by_hand():
+    # scores: the worse one of two labels; 0 (so), 0.25 (so and mo), 0.75 (ho)
+    tubes = [[bar(0, 3)] * 2, [bar(3, 6)] * 2, [bar(6, 9)] * 2]
+    gt = with_occlusion(ground_truth(*tubes), (1, 0), (1, 2), (1, 3))
+    plain = evaluate_vis(ground_truth(*tubes), [])
+    assert 'AP_so' not in plain
+    rows = [result(tubes[0], 0.9), result(tubes[1], 0.8)]
+    stats = evaluate_vis(gt, rows)
+    assert stats['AP'] == pytest.approx(67 / 101)
+    assert stats['AP_so'] == pytest.approx(1)
+    assert stats['AP_mo'] == pytest.approx(1)  # the first match is ignored
+    assert stats['AP_ho'] == 0
+    # a false positive counts at every level
+    rows.append(result([bar(9, 10)] * 2, 1))
+    assert evaluate_vis(gt, rows)['AP_mo'] == pytest.approx(0.5)
+    gt['annotations'][1]['iscrowd'] = 1
+    assert evaluate_vis(gt, rows)['AP_mo'] == -1
+
+
+@pytest.mark.parametrize('occlusion, match', [
+    (None, 'all objects or none .* annotation 2 has none'),
+    (['no_occlusion'], 'annotation 2 needs occlusion .* 2 frames'),
+    (['no_occlusion', 'hidden'], "got 'hidden' in annotation 2"),
+])
+def test_bad_occlusion(occlusion, match):
+    tube = [bar(0, 3)] * 2
+    gt = with_occlusion(ground_truth(tube, tube), (1, 1))
+    gt['annotations'][1]['occlusion'] = occlusion
+    with pytest.raises(ValueError, match=match):
+        evaluate_vis(gt, [])
+
+
+def test_class_agnostic_by_hand():
+    left, right = [bar(0, 4)] * 2, [bar(5, 9)] * 2
+    gt = ground_truth(left, right)
+    # the classes of one tracklet; the better one is wrong
+    rows = [
+        result(left, 0.9, category_id=1),
+        result(left, 0.5),
+        result(right, 0.7)
+    ]
+    stats = evaluate_vis(gt, rows, class_agnostic=True)
+    assert 'AP_agnostic' not in evaluate_vis(gt, rows)
+    assert stats['AP'] == stats['AP_agnostic'] == pytest.approx(1)
+    assert stats['AR1_agnostic'] == pytest.approx(0.5)
+    # two rows of one class are two results, so the second is wrong
+    rows.insert(1, result(left, 0.8, category_id=1))
+    stats = evaluate_vis(gt, rows, class_agnostic=True)
+    assert stats['AP_agnostic'] == pytest.approx((51 + 50 * 2 / 3) / 101)
+
+
+def test_short_and_long_videos():
+    tube = [bar(0, 4)] * 2
+    gt = ground_truth(tube)
+    gt['videos'].append(dict(id=7, width=10, height=1, length=3))
+    gt['annotations'].append(
+        dict(
+            gt['annotations'][0],
+            id=2,
+            video_id=7,
+            segmentations=[*tube, bar(0, 4)]))
+    rows = [result(tube)]
+    stats = evaluate_vis(gt, rows, short_videos=2)
+    assert stats['AP_short'] == pytest.approx(1) and stats['AP_long'] == 0
+    assert stats['AR100'] == 0.5 and stats['AR1_short'] == 1
+    assert evaluate_vis(gt, rows, short_videos=3)['AP_long'] == -1
+    with pytest.raises(ValueError, match='need file_names, video 3'):
+        evaluate_vis(
+            gt, rows, short_videos=dict(videos=[dict(file_names=['a/0.jpg'])]))
+    for video, folder in zip(gt['videos'], 'ab'):
+        video['file_names'] = [f'{folder}/{i}.jpg' for i in range(3)]
+    short = dict(videos=[dict(file_names=['b/0.jpg'])])
+    stats = evaluate_vis(gt, rows, short_videos=short)
+    assert stats['AP_long'] == pytest.approx(1) and stats['AP_short'] == 0
+    short['videos'][0]['file_names'] = ['c/0.jpg']
+    with pytest.raises(ValueError, match='short_videos .* none'):
+        evaluate_vis(gt, rows, short_videos=short)
+
+
+@pytest.mark.parametrize('counts, match', [
+    ([0, 5], r'result 1 .video 3. .* cover 10 pixels, got \[5\]'),
+    ('05', r'result 1 .video 3. .* cover 10 pixels, got \[5\]'),
+    ('0 5', 'result 1 .video 3. has a broken mask: not a run-length code'),
+])
+def test_broken_codes(counts, match):
+    tube = [bar(0, 5), None]
+    gt = ground_truth(tube)
+    rows = [result(tube), result([None, dict(size=[1, 10], counts=counts)])]
+    with pytest.raises(ValueError, match=match):
+        evaluate_vis(gt, rows, check_masks=True)
+    gt['annotations'][0]['segmentations'][0] = rows[1]['segmentations'][1]
+    with pytest.raises(ValueError, match='annotation 1 .video 3. has'):
+        evaluate_vis(gt, rows[:1], check_masks=True)

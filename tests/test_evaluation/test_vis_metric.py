@@ -260,18 +260,64 @@ def test_format_only_writes_the_submission(tiny_gt, tmp_path):
     assert evaluate_vis(tiny_gt, f'{prefix}.json')['AP'] > 0
 
 
-def test_failed_write_leaves_nothing(tmp_path, monkeypatch):
-    write_submission([], str(tmp_path / 'out'))
-    before = (tmp_path / 'out.zip').read_bytes()
+def test_failed_write_leaves_nothing(tiny_gt, tmp_path, monkeypatch):
+    gt, prefix = load_json(tiny_gt), tmp_path / 'sent' / 'out'
+    write_submission([], str(prefix), gt)
+    before = Path(f'{prefix}.zip').read_bytes()
 
     def full(*args, **kwargs):
         raise OSError('No space left on device')
 
     monkeypatch.setattr(zipfile.ZipFile, 'writestr', full)
     with pytest.raises(OSError, match='No space'):
-        write_submission([], str(tmp_path / 'out'))
-    assert (tmp_path / 'out.zip').read_bytes() == before
-    assert sorted(os.listdir(tmp_path)) == ['out.json', 'out.zip']
+        write_submission([], str(prefix), gt)
+    assert Path(f'{prefix}.zip').read_bytes() == before
+    assert sorted(os.listdir(prefix.parent)) == ['out.json', 'out.zip']
+
+
+def test_submission_is_validated(tiny_gt, tmp_path):
+    row = dict(
+        video_id=5,
+        category_id=30,
+        score=0.5,
+        segmentations=[dict(size=[8, 8], counts='05'), None])
+    prefix = tmp_path / 'sent' / 'out'
+    with pytest.raises(ValueError, match='not fit to be sent: .*video 5'):
+        write_submission([row], str(prefix), load_json(tiny_gt))
+    assert not prefix.parent.exists()
+
+
+def test_options_of_evaluate_vis(tiny_gt):
+    metric = VISMetric(
+        tiny_gt,
+        allow_missing=True,
+        options=dict(class_agnostic=True, short_videos=2))
+    metric.process(None, [frame_sample(5, 1, 2, [tracklet(tiny_gt, 0, 1)])])
+    stats = metric.evaluate()
+    assert stats['vis/AP'] == 0 and stats['vis/AR100_agnostic'] > 0
+    assert stats['vis/AP_short'] == 0 and stats['vis/AP_long'] == -1
+
+
+def test_finished_videos_count(tiny_gt, tmp_path):
+    folder = str(tmp_path / 'finished')
+    samples = [
+        frame_sample(5, 1, 2, [tracklet(tiny_gt, 0, 0, 1 / 3)]),
+        frame_sample(2, 1, 2, [tracklet(tiny_gt, 2, 1, 0.7)])
+    ]
+    metric = VISMetric(tiny_gt)
+    metric.process(None, samples)
+    expected = metric.evaluate()
+    killed = VISMetric(tiny_gt, resume_dir=folder)
+    killed.process(None, samples[:1])
+    assert sorted(os.listdir(folder)) == ['5.json']
+    metric = VISMetric(tiny_gt, resume_dir=folder)
+    with pytest.raises(ValueError, match='video_id 2'):
+        metric.evaluate()
+    metric.process(None, samples[1:])
+    assert metric.evaluate() == expected
+    # a video that comes again replaces what was kept of it
+    metric.process(None, [frame_sample(5, 1, 2, []), samples[1]])
+    assert metric.evaluate() != expected
 
 
 def test_bad_arguments(tiny_gt, tmp_path):

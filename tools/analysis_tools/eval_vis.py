@@ -4,18 +4,26 @@
 Example:
     python tools/analysis_tools/eval_vis.py valid.json results.json
     python tools/analysis_tools/eval_vis.py valid.json results.json --identity
+    python tools/analysis_tools/eval_vis.py valid.json results.json \\
+        --class-agnostic --short-videos youtube_vis_2021/valid/instances.json
 """
 import argparse
 import json
 import sys
 from typing import List, Optional
 
+from mmengine.utils import ProgressBar
 from terminaltables import AsciiTable
 
 from refinevis_mm.evaluation import evaluate_identity, evaluate_vis
 
 COLUMNS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR1', 'AR10', 'AR100',
            'ARs', 'ARm', 'ARl')
+SUBSETS = dict(
+    short='all, short videos',
+    long='all, long videos',
+    agnostic='all, classes as one')
+LEVELS = dict(so='slightly', mo='moderately', ho='heavily')
 IDENTITY_RATES = ('idf1', 'idp', 'idr', 'mota')
 IDENTITY_COUNTS = ('id_switches', 'fragmentations', 'misses',
                    'false_positives', 'num_gt', 'num_pred')
@@ -42,6 +50,22 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         action='store_true',
         help='also count identity switches and the like, whatever the class')
     parser.add_argument(
+        '--class-agnostic',
+        action='store_true',
+        help='also give the numbers for all classes taken as one')
+    parser.add_argument(
+        '--short-videos',
+        metavar='FRAMES|JSON',
+        help='also give the numbers for short and for long videos: the '
+        'frames that a short one has at most, or the annotations of the '
+        'short ones (for YouTube-VIS 2022 those of 2021)')
+    parser.add_argument(
+        '--num-workers',
+        type=int,
+        help='processes to use; default: one for each processor up to 4')
+    parser.add_argument(
+        '--no-progress', action='store_true', help='draw no progress bar')
+    parser.add_argument(
         '--score-thr',
         type=float,
         help='score below which results do not count for --identity; '
@@ -51,17 +75,19 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         args.score_thr = 0.3
     elif not args.identity:
         parser.error('--score-thr is for --identity; AP uses all results')
+    if args.short_videos is not None and args.short_videos.isdigit():
+        args.short_videos = int(args.short_videos)
     return args
 
 
 def format_table(stats: dict) -> str:
-    """Table of all classes and their mean, in percent; '-' where no object.
+    """Tables of all numbers, in percent; '-' where no object.
 
     Args:
         stats (dict): What ``evaluate_vis`` returns.
 
     Returns:
-        str: One line per class, the mean last.
+        str: One line per class, the mean last, and tables of the extras.
     """
 
     def line(name: str, numbers: dict) -> List[str]:
@@ -76,10 +102,33 @@ def format_table(stats: dict) -> str:
         for category_id, numbers in stats['per_class'].items()
     ]
     rows.append(line('all', stats))
+    text = [_right_aligned(rows, footing=True)]
+    subsets = [
+        line(name, {column: stats[f'{column}_{key}']
+                    for column in COLUMNS}) for key, name in SUBSETS.items()
+        if f'AP_{key}' in stats
+    ]
+    if subsets:
+        text.append(_right_aligned([['videos', *COLUMNS], *subsets]))
+    levels = [key for key in LEVELS if f'AP_{key}' in stats]
+    if levels:
+        values = [
+            '-'
+            if stats[f'AP_{key}'] < 0 else f'{100 * stats[f"AP_{key}"]:.2f}'
+            for key in levels
+        ]
+        names = [f'AP_{key} ({LEVELS[key]} occluded)' for key in levels]
+        text.append(_right_aligned([names, values], first=0))
+    return '\n'.join(text)
+
+
+def _right_aligned(rows: List[List[str]],
+                   footing: bool = False,
+                   first: int = 1) -> str:
+    """Table of rows, numbers to the right from column ``first`` on."""
     table = AsciiTable(rows)
-    table.inner_footing_row_border = True
-    for column in range(1, len(COLUMNS) + 1):
-        table.justify_columns[column] = 'right'
+    table.inner_footing_row_border = footing
+    table.justify_columns = dict.fromkeys(range(first, len(rows[0])), 'right')
     return table.table
 
 
@@ -98,9 +147,22 @@ def format_identity(numbers: dict) -> str:
         'IDF1', 'IDP', 'IDR', 'MOTA', 'switches', 'fragm.', 'misses',
         'false pos.', 'object-frames', 'predicted masks'
     ], rates + counts]
-    table = AsciiTable(rows)
-    table.justify_columns = dict.fromkeys(range(len(rows[0])), 'right')
-    return table.table
+    return _right_aligned(rows, first=0)
+
+
+class _Progress:
+    """Draws the share of the evaluation that is done."""
+
+    def __init__(self) -> None:
+        self.bar: Optional[ProgressBar] = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Draw the bar for ``done`` parts of ``total``."""
+        if self.bar is None:
+            self.bar = ProgressBar(total, file=sys.stderr)
+        self.bar.update()
+        if done == total:
+            print(file=sys.stderr)
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -110,7 +172,12 @@ def main(argv: Optional[List[str]] = None) -> int:
         stats = evaluate_vis(
             args.gt,
             args.results,
-            unknown_category='raise' if args.strict else 'drop')
+            unknown_category='raise' if args.strict else 'drop',
+            class_agnostic=args.class_agnostic,
+            short_videos=args.short_videos,
+            check_masks=True,
+            num_workers=args.num_workers,
+            progress=None if args.no_progress else _Progress())
         if args.identity:
             stats['identity'] = evaluate_identity(args.gt, args.results,
                                                   args.score_thr)

@@ -58,9 +58,9 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         '--number', type=int, default=20, help='of clips (default: 20)')
     parser.add_argument(
         '--seed', type=int, default=0, help='random seed (default: 0)')
-    for name, default, what in (
-        ('objects', (3, 6), 'objects of a clip, as far as there are any'),
-        ('length', (20, 36), 'frames of a clip')):
+    for name, default, what in (('objects', (3, 6),
+                                 'objects of a clip, as far as there are any'),
+                                ('length', (20, 36), 'frames of a clip')):
         parser.add_argument(
             f'--{name}',
             type=int,
@@ -129,8 +129,8 @@ class ClipComposer:
     """
 
     def __init__(self, dataset: VISDataset, paster: TrackPaster,
-                 num_objects: Tuple[int, int],
-                 num_frames: Tuple[int, int]) -> None:
+                 num_objects: Tuple[int, int], num_frames: Tuple[int,
+                                                                 int]) -> None:
         self.dataset = dataset
         self.paster = paster
         self.num_objects = num_objects

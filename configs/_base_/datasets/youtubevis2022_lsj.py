@@ -1,16 +1,12 @@
 # YouTube-VIS 2022 with large-scale jittering, official files as downloaded:
-# {train,valid}/instances.json and {train,valid}/JPEGImages.
-_base_ = ['./youtubevis2019_lsj.py']
+# valid/instances.json and valid/JPEGImages. It has new videos for validation;
+# those for training are of 2021.
+_base_ = ['./youtubevis2021_lsj.py']
 
 data_root = 'data/youtube_vis_2022/'
 preset = 'youtube_vis_2022'
 
-train_dataloader = dict(
-    dataset=dict(
-        data_root=data_root, ann_file='train/instances.json', preset=preset))
-val_dataloader = dict(
-    dataset=dict(
-        data_root=data_root, ann_file='valid/instances.json', preset=preset))
+val_dataloader = dict(dataset=dict(data_root=data_root, preset=preset))
 test_dataloader = val_dataloader
 
 val_evaluator = dict(

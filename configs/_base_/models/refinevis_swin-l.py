@@ -24,7 +24,7 @@ model = dict(
                 'releases/download/v1.0.0/'
                 'swin_large_patch4_window12_384_22k.pth')),
         pixel_decoder=dict(
-            in_channels=[192, 384, 768, 1536],
-            encoder_in_indices=(0, 1, 2, 3)),
+            in_channels=[192, 384, 768, 1536], encoder_in_indices=(0, 1, 2,
+                                                                   3)),
         decoder=dict(num_levels=5, num_layers=9),
         dn_query_generator=dict(num_dn_pairs=500)))

@@ -1,4 +1,3 @@
 _base_ = ['./schedule_coco-pseudo_30k.py', './swin-l_custom_keys.py']
 
-optim_wrapper = dict(
-    paramwise_cfg=dict(custom_keys=_base_.swin_l_custom_keys))
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=_base_.swin_l_custom_keys))

@@ -97,8 +97,7 @@ class LayeredClip:
                                   silhouette[t])
         visible = silhouette & ~before
         self.masks = np.concatenate([self.masks & ~visible, visible[None]])
-        self.silhouettes = np.concatenate(
-            [self.silhouettes, silhouette[None]])
+        self.silhouettes = np.concatenate([self.silhouettes, silhouette[None]])
 
     def _paste_frame(self, t: int, frame: np.ndarray, mask: np.ndarray,
                      placement: Placement, before: np.ndarray,
@@ -112,8 +111,8 @@ class LayeredClip:
             return
         shrinks = h < mask.shape[0]
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        window = (slice(rows.start - y, rows.stop - y),
-                  slice(cols.start - x, cols.stop - x))
+        window = (slice(rows.start - y,
+                        rows.stop - y), slice(cols.start - x, cols.stop - x))
         patch, alpha = (
             cv2.resize(image, (w, h), interpolation=interpolation)
             for image in (frame, mask.astype(np.float32)))
@@ -190,7 +189,8 @@ class TrackPaster:
         self.max_drift = max_drift
 
     def __repr__(self) -> str:
-        values = ', '.join(f'{key}={value}' for key, value in vars(self).items())
+        values = ', '.join(f'{key}={value}'
+                           for key, value in vars(self).items())
         return f'{self.__class__.__name__}({values})'
 
     def paste(self, clip: LayeredClip, track: Track,

@@ -141,4 +141,3 @@ class VideoCopyPaste(BaseTransform):
 def _extend(values: np.ndarray, more: list) -> np.ndarray:
     """Append to an array, which keeps its type."""
     return np.concatenate([values, np.array(more, values.dtype)])
-

@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Weights of one set of classes for training with another."""
 import re
-from typing import Dict, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 import torch
 from mmengine.hooks import Hook
@@ -108,7 +108,12 @@ def copy_class_rows(weights: Dict[str, Tensor], own: Dict[str, Tensor],
     return copied
 
 
-def _classes(metainfo: Optional[dict]) -> Optional[Sequence[str]]:
-    """Class names of a data set, also under mmdet 2's key."""
-    metainfo = metainfo or {}
+def _classes(metainfo: Any) -> Optional[Sequence[str]]:
+    """Class names of a data set, also under mmdet 2's key.
+
+    None where they are not known: metainfo may be missing, or a list for
+    parts of different classes.
+    """
+    if not isinstance(metainfo, dict):
+        return None
     return metainfo.get('classes', metainfo.get('CLASSES'))

@@ -122,8 +122,8 @@ def _random_pipeline(rng):
             type='TransformBroadcaster',
             transforms=[
                 dict(type='refinevis_mm.LoadFrame'),
-                dict(type='LoadTrackAnnotations', with_mask=True,
-                     with_seg=True)
+                dict(
+                    type='LoadTrackAnnotations', with_mask=True, with_seg=True)
             ])
     ]
     blocks = [

@@ -25,8 +25,9 @@ def _clip():
 
 def _track(*masks, value=200):
     masks = np.stack([_mask(mask) for mask in masks])
-    return Track([np.full((*mask.shape, 3), value, np.uint8)
-                  for mask in masks], masks, 4)
+    return Track(
+        [np.full((*mask.shape, 3), value, np.uint8) for mask in masks], masks,
+        4)
 
 
 def _place(*offsets, size=(2, 2), flip=False):
@@ -57,15 +58,15 @@ def test_behind():
     painted = np.where(clip.masks[1, 0], 200, 10)
     assert (clip.frames[0] == painted[..., None]).all()
     # 1 of 3 pixels is seen; the second frame lies outside
-    np.testing.assert_allclose(clip.visibility(), [[1, np.nan],
-                                                   [1 / 3, np.nan]])
+    np.testing.assert_allclose(clip.visibility(),
+                               [[1, np.nan], [1 / 3, np.nan]])
 
 
 def test_hidden_by_two_later_tracks():
     clip = _clip()
     clip.paste(_track('## ##', '.. ..'), _place((0, 1), (0, 1)), False)
-    clip.paste(_track('## ##', '.. ..', value=90), _place((2, 1), (2, 1)),
-               False)
+    clip.paste(
+        _track('## ##', '.. ..', value=90), _place((2, 1), (2, 1)), False)
     assert not clip.masks[0].any()
     np.testing.assert_array_equal(clip.visibility()[:, 0], [0, 1, 1])
     assert clip.frames[0][2, :, 0].tolist() == [200, 200, 90, 90, 10]
@@ -83,8 +84,8 @@ def test_input_is_not_changed():
 
 def test_mirrored():
     clip = _clip()
-    clip.paste(_track('## #.', '.. ..'), _place((0, 0), (0, 0), flip=True),
-               False)
+    clip.paste(
+        _track('## #.', '.. ..'), _place((0, 0), (0, 0), flip=True), False)
     assert np.array_equal(clip.masks[1, 0], _mask('##... .#... .....'))
     assert not clip.masks[1, 1].any()
 
@@ -137,8 +138,8 @@ def test_motion_is_kept(size, fit, seed):
     track = _moving_square((40, 60), [(5, 6), (9, 7), (13, 5), (17, 9)], 12)
     paster = TrackPaster((0.9, 1.1), aim_prob=1, behind_prob=0)
     paster.paste(clip, track, np.random.default_rng(seed))
-    boxes = np.array([cv2.boundingRect(mask.astype(np.uint8))
-                      for mask in clip.masks[1]])
+    boxes = np.array(
+        [cv2.boundingRect(mask.astype(np.uint8)) for mask in clip.masks[1]])
     scale = boxes[:, 2:].mean() / 12
     assert np.abs(boxes[:, 2:] - 12 * scale).max() <= 1
     assert 0.9 * fit - 0.05 <= scale <= 1.1 * fit + 0.05
@@ -188,17 +189,24 @@ def test_same_seed_same_clip():
 
 
 def test_objects_that_can_be_pasted():
+
     def masks(*rows):
         return BitmapMasks(np.array(rows, np.uint8).reshape(-1, 1, 3), 1, 3)
 
     clip = dict(
         img=[np.zeros((1, 3, 3), np.uint8)] * 2,
-        gt_instances_ids=[np.array([9, 2]), np.array([5, 9, 3])],
-        gt_bboxes_labels=[np.array([1, 0]), np.array([2, 1, 6])],
-        gt_ignore_flags=[np.array([False, False]),
-                         np.array([True, False, False])],
-        gt_masks=[masks([1, 1, 0], [0, 0, 1]),
-                  masks([1, 1, 1], [0, 1, 0], [0, 0, 0])])
+        gt_instances_ids=[np.array([9, 2]),
+                          np.array([5, 9, 3])],
+        gt_bboxes_labels=[np.array([1, 0]),
+                          np.array([2, 1, 6])],
+        gt_ignore_flags=[
+            np.array([False, False]),
+            np.array([True, False, False])
+        ],
+        gt_masks=[
+            masks([1, 1, 0], [0, 0, 1]),
+            masks([1, 1, 1], [0, 1, 0], [0, 0, 0])
+        ])
     tracks = clip_tracks(clip)  # 3 has no pixels, 5 is a crowd
     assert [track.label for track in tracks] == [0, 1]
     assert tracks[0].masks.astype(int).tolist() == [[[0, 0, 1]], [[0, 0, 0]]]

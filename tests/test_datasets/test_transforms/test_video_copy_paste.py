@@ -68,8 +68,10 @@ def _objects(clip, t):
 
 @pytest.mark.parametrize('box_type', [np.asarray, HorizontalBoxes])
 def test_covers_cuts_and_leaves_absent(box_type):
-    clip = _clip((8, 10), [[(3, 1, 4, 2, 6, 4), (7, 0, 5, 4, 9, 6)],
-                           [(7, 0, 5, 4, 9, 6), (3, 1, 2, 2, 4, 4)]],
+    clip = _clip((8, 10),
+                 [[(3, 1, 4, 2, 6, 4),
+                   (7, 0, 5, 4, 9, 6)], [(7, 0, 5, 4, 9, 6),
+                                         (3, 1, 2, 2, 4, 4)]],
                  box_type=box_type)
     # seen in the first frame only, where its centre meets that of 3 or 7
     other = _clip((8, 10), [[(1, 5, 0, 0, 4, 4)], []], value=255)
@@ -77,13 +79,17 @@ def test_covers_cuts_and_leaves_absent(box_type):
     for seed in range(12):
         np.random.seed(seed)
         out = _exact()({
-            **{key: list(value)
-               for key, value in clip.items()}, 'mix_results': [other]
+            **{
+                key: list(value)
+                for key, value in clip.items()
+            }, 'mix_results': [other]
         })
         assert 'mix_results' not in out
         assert isinstance(out['gt_bboxes'][0], type(clip['gt_bboxes'][0]))
-        assert _objects(out, 1) == {7: (0, 8, 5, 4, 9, 6),
-                                    3: (1, 4, 2, 2, 4, 4)}
+        assert _objects(out, 1) == {
+            7: (0, 8, 5, 4, 9, 6),
+            3: (1, 4, 2, 2, 4, 4)
+        }
         assert out['gt_instances_ids'][1].tolist() == [7, 3]
         assert not out['img'][1].any()
         objects = _objects(out, 0)
@@ -93,8 +99,7 @@ def test_covers_cuts_and_leaves_absent(box_type):
             assert objects == {7: (0, 6, 5, 4, 9, 6), 8: pasted}
             assert (out['img'][0][1:5, 3:7] == 255).all()
         else:  # on 7, which is covered; row 3, column 5 is cut from 3
-            assert objects == {3: (1, 3, 4, 2, 6, 4),
-                               8: (5, 16, 5, 3, 9, 7)}
+            assert objects == {3: (1, 3, 4, 2, 6, 4), 8: (5, 16, 5, 3, 9, 7)}
             assert (out['img'][0][3:7, 5:9] == 255).all()
         assert (out['img'][0] == 255).sum() == 16 * 3
         outcomes.add(pasted)
@@ -103,17 +108,21 @@ def test_covers_cuts_and_leaves_absent(box_type):
 
 def test_ids_and_types():
     clip = _clip((6, 6), [[(4, 1, 0, 0, 2, 2)], [(9, 1, 0, 0, 2, 2)]])
-    others = [_clip((5, 7), [[(4, 2, 1, 1, 3, 3), (5, 3, 3, 3, 5, 5)]] * 2,
-                    value=9)] * 2
+    others = [
+        _clip((5, 7), [[(4, 2, 1, 1, 3, 3), (5, 3, 3, 3, 5, 5)]] * 2, value=9)
+    ] * 2
     for seed in range(10):
         np.random.seed(seed)
-        out = VideoCopyPaste(behind_prob=1, max_tracks=4)(
-            dict(clip, **{key: list(clip[key]) for key in [*KEYS, 'img']},
-                 mix_results=others))
+        out = VideoCopyPaste(
+            behind_prob=1, max_tracks=4)(
+                dict(
+                    clip,
+                    **{key: list(clip[key])
+                       for key in [*KEYS, 'img']},
+                    mix_results=others))
         ids = np.concatenate(out['gt_instances_ids'])
         assert {4, 9} <= set(ids.tolist()) <= {4, 9, 10, 11, 12, 13}
-        for key in ('gt_instances_ids', 'gt_bboxes_labels',
-                    'gt_ignore_flags'):
+        for key in ('gt_instances_ids', 'gt_bboxes_labels', 'gt_ignore_flags'):
             assert all(new.dtype == old.dtype
                        for new, old in zip(out[key], clip[key]))
         labels = {}
@@ -151,12 +160,16 @@ def test_another_number_of_frames_is_refused():
 
 def test_how_often():
     np.random.seed(0)
-    numbers = [len(VideoCopyPaste(prob=0.4, max_clips=2).get_indexes(range(5)))
-               for _ in range(2000)]
+    numbers = [
+        len(VideoCopyPaste(prob=0.4, max_clips=2).get_indexes(range(5)))
+        for _ in range(2000)
+    ]
     shares = np.bincount(numbers, minlength=3) / 2000
     np.testing.assert_allclose(shares, [0.6, 0.2, 0.2], atol=0.03)
-    drawn = [i for _ in range(50)
-             for i in VideoCopyPaste(prob=1).get_indexes(range(5))]
+    drawn = [
+        i for _ in range(50)
+        for i in VideoCopyPaste(prob=1).get_indexes(range(5))
+    ]
     assert set(drawn) == set(range(5))
     assert VideoCopyPaste(prob=0).get_indexes(range(5)) == []
     for kwargs in (dict(prob=1.5), dict(max_clips=0), dict(max_tracks=0)):
