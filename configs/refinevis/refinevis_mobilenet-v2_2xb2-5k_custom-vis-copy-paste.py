@@ -34,6 +34,5 @@ train_dataloader = dict(
             dict(
                 type='TransformBroadcaster',
                 share_random_params=True,
-                transforms=jitter),
-            pack
+                transforms=jitter), pack
         ]))

@@ -111,8 +111,9 @@ class LayeredClip:
             return
         shrinks = h < mask.shape[0]
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        window = (slice(rows.start - y,
-                        rows.stop - y), slice(cols.start - x, cols.stop - x))
+        window = tuple(
+            slice(part.start - corner, part.stop - corner)
+            for part, corner in ((rows, y), (cols, x)))
         patch, alpha = (
             cv2.resize(image, (w, h), interpolation=interpolation)
             for image in (frame, mask.astype(np.float32)))

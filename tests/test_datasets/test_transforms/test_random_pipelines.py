@@ -182,3 +182,21 @@ def test_instances_follow_the_id_map(tmp_path, seed):
             ys, xs = np.nonzero(mask)
             tight = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
             assert np.abs(box - tight).max() <= 1
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_only_some_frames_are_changed(tmp_path, seed):
+    """mmdet adds keys to the frames that it flips, and to no other."""
+    pipeline = Compose([
+        dict(type='refinevis_mm.KeyFirstFrameSample', num_ref_imgs=3),
+        dict(
+            type='TransformBroadcaster',
+            transforms=[
+                dict(type='refinevis_mm.LoadFrame'),
+                dict(type='LoadTrackAnnotations', with_mask=True),
+                dict(type='RandomFlip', prob=0.5)
+            ])
+    ])
+    clip = _run(pipeline, _video(np.random.default_rng(0), tmp_path), seed)
+    for flipped, matrix in zip(clip['flip'], clip['homography_matrix']):
+        assert matrix[0, 0] == (-1 if flipped else 1)

@@ -9,7 +9,6 @@ from refinevis_mm.structures import FrameTracks, TrackletBatch
 
 DIMS = 16
 
-
 FOCAL = dict(type='FocalLoss', use_sigmoid=True, loss_weight=4.0)
 
 
