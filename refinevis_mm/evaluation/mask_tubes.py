@@ -11,6 +11,7 @@ from pycocotools import mask as mask_utils
 
 # pycocotools 2.0.11 with numpy >= 2 overflows above 255 masks in one call.
 AREA_CHUNK = 255
+NUM_BLOCKS = 8
 
 Tube = Sequence[Optional[dict]]
 
@@ -61,81 +62,75 @@ def mask_areas(tubes: Sequence[Tube], num_frames: int) -> np.ndarray:
     return areas
 
 
-def tube_overlaps(dets: Sequence[Tube], objs: Sequence[Tube],
-                  obj_areas: np.ndarray,
-                  size: Tuple[int, int]) -> Tuple[np.ndarray, np.ndarray]:
-    """Pixels common to result and object tubes, and areas of the results.
-
-    Each code is read once. pycocotools divides the intersection with a crowd
-    by the other mask's area; so the results are given as crowds, and a mask
-    of the whole frame is put beside the objects to learn the areas.
-
-    Args:
-        dets (Sequence[Sequence[dict | None]]): D tubes of F compressed RLEs.
-        objs (Sequence[Sequence[dict | None]]): G tubes of F RLEs.
-        obj_areas (ndarray): Areas in pixels, int64, has shape (G, F).
-        size (tuple[int]): Height and width of the frames in pixels.
-
-    Returns:
-        tuple[ndarray]: Intersections summed over the frames, has shape
-        (D, G), and areas of the results, has shape (D, F), both int64.
-    """
-    num_frames, num_pixels = obj_areas.shape[1], size[0] * size[1]
-    whole = mask_utils.frPyObjects(
-        dict(size=size, counts=[0, num_pixels]), *size)
-    inters = np.zeros((len(objs), len(dets)), dtype=np.int64)
-    areas = np.zeros((num_frames, len(dets)), dtype=np.int64)
-    for frame, masks in enumerate(zip(*dets)):
-        rows = [row for row, mask in enumerate(masks) if mask]
-        if not rows:
-            continue
-        cols = [col for col, tube in enumerate(objs) if tube[frame]]
-        ratios = mask_utils.iou([objs[col][frame] for col in cols] + [whole],
-                                [masks[row] for row in rows], [1] * len(rows))
-        pixels = np.append(obj_areas[cols, frame], num_pixels)
-        pixels = np.rint(ratios * pixels[:, None]).astype(np.int64)
-        areas[frame, rows] = pixels[-1]
-        inters[np.ix_(cols, rows)] += pixels[:-1]
-    return inters.T, areas.T
-
-
-def overlaps_to_ious(inters: np.ndarray, det_areas: np.ndarray,
-                     obj_areas: np.ndarray) -> np.ndarray:
+def tube_ious(dets: Sequence[Tube],
+              objs: Sequence[Tube],
+              det_areas: np.ndarray,
+              obj_areas: np.ndarray,
+              min_iou: float = 0.) -> np.ndarray:
     """IoU of result tubes with object tubes, exact.
 
     The sum of the intersections over all frames by the sum of the unions; a
     frame in which one side has no mask adds the other side's area to the
     union.
 
-    Args:
-        inters (ndarray): Common pixels, int64, has shape (D, G).
-        det_areas (ndarray): Areas in pixels, int64, has shape (D, F).
-        obj_areas (ndarray): Areas in pixels, int64, has shape (G, F).
-
-    Returns:
-        ndarray: In [0, 1], has shape (D, G).
-    """
-    unions = det_areas.sum(1)[:, None] + obj_areas.sum(1) - inters
-    return inters / np.maximum(unions, 1)
-
-
-def tube_ious(dets: Sequence[Tube], objs: Sequence[Tube],
-              det_areas: np.ndarray, obj_areas: np.ndarray) -> np.ndarray:
-    """IoU of tubes whose areas are known, see :func:`overlaps_to_ious`.
+    The frames are taken in interlaced blocks. After each, the areas bound
+    what the frames to come can add to the intersections, and pairs that
+    cannot reach ``min_iou`` any more are left.
 
     Args:
         dets (Sequence[Sequence[dict | None]]): D tubes of F RLEs.
         objs (Sequence[Sequence[dict | None]]): G tubes of F RLEs.
         det_areas (ndarray): Areas in pixels, int64, has shape (D, F).
         obj_areas (ndarray): Areas in pixels, int64, has shape (G, F).
+        min_iou (float): Pairs whose IoU is below this may get 0. Defaults to
+            0, which computes all.
 
     Returns:
         ndarray: In [0, 1], has shape (D, G).
     """
-    sizes = (mask['size'] for tube in objs for mask in tube if mask)
-    size = next(sizes, (1, 1))
-    inters, _ = tube_overlaps(dets, objs, obj_areas, size)
-    return overlaps_to_ious(inters, det_areas, obj_areas)
+    sums = det_areas.sum(1)[:, None] + obj_areas.sum(1)
+    inters = np.zeros(sums.shape, dtype=np.int64)
+    live = np.ones(sums.shape, dtype=bool)
+    frames = np.arange(det_areas.shape[1])
+    blocks = [frames[start::NUM_BLOCKS] for start in range(NUM_BLOCKS)]
+    limits = [
+        np.minimum(det_areas[:, None, block], obj_areas[:, block]).sum(-1)
+        for block in blocks
+    ]
+    to_come = np.sum(limits, axis=0)
+    for block, limit in zip(blocks, limits):
+        bounds = inters + to_come
+        live &= bounds >= min_iou * (sums - bounds) - 1
+        rows, cols = np.flatnonzero(live.any(1)), np.flatnonzero(live.any(0))
+        inters[rows[:, None],
+               cols] += _intersections([dets[row] for row in rows],
+                                       [objs[col] for col in cols],
+                                       det_areas[rows], block.tolist())
+        to_come -= limit
+    return np.where(live, inters / np.maximum(sums - inters, 1), 0.)
+
+
+def _intersections(dets: Sequence[Tube], objs: Sequence[Tube],
+                   det_areas: np.ndarray, frames: Sequence[int]) -> np.ndarray:
+    """Pixels common to tubes, summed over ``frames``, int64, (D, G)."""
+    inters = np.zeros((len(dets), len(objs)), dtype=np.int64)
+    if not inters.size:
+        return inters
+    for frame in frames:
+        rows = [row for row, tube in enumerate(dets) if tube[frame]]
+        cols = [col for col, tube in enumerate(objs) if tube[frame]]
+        if not rows or not cols:
+            continue
+        # With every object flagged crowd the result is inter / det area.
+        ratios = mask_utils.iou([dets[row][frame] for row in rows],
+                                [objs[col][frame] for col in cols],
+                                [1] * len(cols))
+        pixels = np.rint(ratios * det_areas[rows, frame, None])
+        if pixels.shape == inters.shape:
+            inters += pixels.astype(np.int64)
+        else:
+            inters[np.ix_(rows, cols)] += pixels.astype(np.int64)
+    return inters
 
 
 def frame_ious(dets: Sequence[Tube],

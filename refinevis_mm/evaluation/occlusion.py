@@ -2,13 +2,13 @@
 """Occlusion levels of OVIS: slightly, moderately and heavily occluded objects.
 
 OVIS annotations have ``occlusion``: for each frame ``no_occlusion``,
-``slight_occlusion``, ``severe_occlusion`` or null. The rule follows `the
-paper of OVIS <https://arxiv.org/abs/2102.01558>`_: the labels stand for 0,
-0.25 and 0.75, and the score of an object is the mean over the half of its
-frames that is most occluded. The ranges of the scores touch; as with areas,
-both ends belong to them. Only the server's evaluator is authoritative for
-what the paper leaves open: ends of the ranges, rounding of the half, and
-false positives, which count at every level here.
+``slight_occlusion``, ``severe_occlusion`` or null. The rule is meant to be
+that of `OVIS <https://arxiv.org/abs/2102.01558>`_ but has not been compared
+with the evaluator of its server: the labels stand for 0, 0.25 and 0.75, and
+the score of an object is the mean over the half of its frames that is most
+occluded. Chosen here: the ranges of the scores touch and, as with areas, both
+ends belong to them; half a frame counts as one; false positives count at
+every level.
 """
 from typing import List
 

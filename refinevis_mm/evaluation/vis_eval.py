@@ -19,8 +19,7 @@ from typing import (Any, Callable, Dict, Iterable, Iterator, List, NamedTuple,
 
 import numpy as np
 
-from .mask_tubes import (Tube, mask_areas, overlaps_to_ious, to_rles, tube_key,
-                         tube_overlaps)
+from .mask_tubes import Tube, mask_areas, to_rles, tube_ious, tube_key
 from .occlusion import OCCLUSION_LEVELS, has_occlusion, outside_levels
 from .vis_files import (PathOrObject, check_codes, check_ground_truth,
                         check_results, load_json, num_frames_of)
@@ -286,10 +285,7 @@ def _match_video(job: _Job) -> Matches:
         dets = _best_rows(video, dets)
     dets = dets[:MAX_DETS[-1]]
     det_tubes = [to_rles(video, det) for det in dets]
-    obj_tubes = [to_rles(video, obj) for obj in objs]
-    obj_areas = mask_areas(obj_tubes, num_frames_of(video))
-    inters, areas = tube_overlaps(det_tubes, obj_tubes, obj_areas,
-                                  (video['height'], video['width']))
+    areas = mask_areas(det_tubes, num_frames_of(video))
     num_masks = np.maximum((areas > 0).sum(1), 1)
     outside = _outside(areas.sum(1) / num_masks)  # (A, D)
     crowd = np.array([bool(obj.get('iscrowd')) for obj in objs], dtype=bool)
@@ -301,7 +297,11 @@ def _match_video(job: _Job) -> Matches:
         inside = np.zeros((len(levels), len(dets)), dtype=bool)
         outside = np.concatenate([outside, inside])
 
-    ious = overlaps_to_ious(inters, areas, obj_areas)
+    ious = np.zeros((len(dets), len(objs)))
+    if dets and objs:
+        obj_tubes = [to_rles(video, obj) for obj in objs]
+        ious = tube_ious(det_tubes, obj_tubes, areas,
+                         mask_areas(obj_tubes, areas.shape[1]), IOU_THRS[0])
     # The official code marks a match by the object's id: 0 is no match.
     countable = np.array([obj['id'] != 0 for obj in objs], dtype=bool)
     matched, ignored = _match(ious, obj_ignored, crowd, countable)

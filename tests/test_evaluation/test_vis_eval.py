@@ -14,8 +14,7 @@ import pytest
 from pycocotools import mask as mask_utils
 
 from refinevis_mm.evaluation.mask_tubes import (distinct_tubes, mask_areas,
-                                                to_rles, tube_ious,
-                                                tube_overlaps)
+                                                to_rles, tube_ious)
 from refinevis_mm.evaluation.vis_eval import evaluate_vis
 from refinevis_mm.evaluation.vis_files import load_json
 
@@ -111,6 +110,8 @@ def test_tube_ious_equal_official(case):
         areas = mask_areas(dets, length), mask_areas(objs, length)
         ious = tube_ious(dets, objs, *areas)
         np.testing.assert_array_equal(ious, np.array(matrix), key)
+        bounded = tube_ious(dets, objs, *areas, min_iou=0.5)
+        np.testing.assert_array_equal(bounded[ious >= .5], ious[ious >= .5])
 
 
 def test_tube_iou_by_hand():
@@ -279,16 +280,16 @@ def test_processes_share_the_work():
         evaluate_vis(*files, num_workers=-1)
 
 
-def test_overlaps_by_hand():
-    objs = [[bar(0, 4), None, bar(0, 2)], [bar(3, 9), bar(3, 9), bar(0, 0)]]
-    dets = [[bar(2, 5), bar(2, 5), None], [None] * 3, [bar(0, 0)] * 3]
-    inters, areas = tube_overlaps(dets, objs, mask_areas(objs, 3), (1, 10))
-    assert inters.tolist() == [[2, 4], [0, 0], [0, 0]]
-    assert areas.tolist() == [[3, 3, 0], [0, 0, 0], [0, 0, 0]]
-    inters, areas = tube_overlaps(dets, [], mask_areas([], 3), (1, 10))
-    assert inters.shape == (3, 0) and areas.sum() == 6
-    inters, areas = tube_overlaps([], objs, mask_areas(objs, 3), (1, 10))
-    assert inters.shape == (0, 2) and areas.shape == (0, 3)
+def test_pairs_that_fall_behind_are_left():
+    # 20 frames; the first tracklet only overlaps in the last one
+    far, near = [bar(6, 10)] * 19, [bar(0, 4)] * 20
+    objs = [near]
+    dets = [far + [bar(0, 4)], near, [bar(1, 5)] * 20]
+    areas = mask_areas(dets, 20), mask_areas(objs, 20)
+    exact = tube_ious(dets, objs, *areas)[:, 0]
+    assert exact.tolist() == [4 / 156, 1, 3 / 5]
+    bounded = tube_ious(dets, objs, *areas, min_iou=0.5)[:, 0]
+    assert bounded.tolist() == [0, 1, 3 / 5]
 
 
 def test_distinct_tubes():
