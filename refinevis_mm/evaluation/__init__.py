@@ -2,7 +2,8 @@
 """The official video instance segmentation metric, identities and recovery."""
 from .identity_eval import evaluate_identity
 from .recovery_eval import evaluate_recovery
-from .vis_eval import check_results, evaluate_vis, load_json
+from .vis_eval import evaluate_vis
+from .vis_files import check_results, load_json
 from .vis_metric import VISMetric
 
 __all__ = [
