@@ -104,7 +104,7 @@ def build_tar_head(args: argparse.Namespace) -> TARHead:
         args (argparse.Namespace): The command line.
 
     Returns:
-        :obj:`TARHead`: On the meta device, with heads of its own.
+        :obj:`TARHead`: With heads of its own.
 
     Raises:
         OSError: If there is no such config.
@@ -130,7 +130,7 @@ def build_tar_head(args: argparse.Namespace) -> TARHead:
             mask_dims=shared.mask_dims)
     if args.num_classes is not None:
         heads.num_classes = args.num_classes
-    return MODELS.build(dict(tar_head, heads=heads)).to('meta')
+    return MODELS.build(dict(tar_head, heads=heads))
 
 
 def describe(head: TARHead, args: argparse.Namespace) -> Dict[str, int]:
@@ -233,8 +233,8 @@ def count_on_layers(head: TARHead, size: Dict[str, int]) -> Dict[str, int]:
         dict[str, int]: MAC of each total for a clip, by name.
     """
     window = size['window']
-    embeds = torch.empty(1, window, size['embed_dims'], device='meta')
-    frame_inds = torch.empty(1, window, dtype=torch.long, device='meta')
+    embeds = torch.zeros(1, window, size['embed_dims'])
+    frame_inds = torch.zeros(1, window, dtype=torch.long)
     # a frame's embeddings meet the features of the same frame
     mask_features = embeds.new_empty(window, size['mask_dims'],
                                      size['mask_height'], size['mask_width'])
