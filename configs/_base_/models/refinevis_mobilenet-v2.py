@@ -1,6 +1,7 @@
 # Small RefineVIS for one or two CPU cores: MobileNetV2, width 128, frames of
 # about 128 x 192. One-to-one matching and no denoising pairs in association,
-# as the shipped weights were trained; ../../refinevis/README.md compares.
+# as in the first phase of the shipped weights; ../../refinevis/README.md
+# compares.
 _base_ = ['./refinevis_r50.py']
 
 num_classes = 7
