@@ -17,9 +17,8 @@ from .association.contrastive_tracker import ContrastiveTracker
 from .association.frame_tracking import track_frame
 from .refinement.decoding import decode_tracks
 from .refinement.embedding_heads import predict_tracks
-from .refinement.refiners import BaseRefiner, build_refiner
+from .refinement.refiners import BaseRefiner, build_refiner, check_refinement
 
-MODES = ('online', 'offline')
 FRAME_LOSS_ON = ('first', 'all')
 
 
@@ -105,11 +104,7 @@ class RefineVIS(BaseMOTModel):
                  data_preprocessor: OptConfigType = None,
                  init_cfg: OptMultiConfig = None) -> None:
         super().__init__(data_preprocessor, init_cfg)
-        if mode not in MODES:
-            raise ValueError(f'mode must be one of {MODES}, got {mode!r}')
-        if not isinstance(window, int) or window < 0:
-            raise ValueError(
-                f'window must be a non-negative int, got {window!r}')
+        check_refinement(mode, window)
         if frame_loss_on not in FRAME_LOSS_ON:
             raise ValueError(f'frame_loss_on must be one of {FRAME_LOSS_ON}, '
                              f'got {frame_loss_on!r}')

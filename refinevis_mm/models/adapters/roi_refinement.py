@@ -23,9 +23,8 @@ from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameResult,
 from ..frame_level.matching import one_hot
 from ..layers.mask_resize import MASK_STRIDE
 from ..refinement.decoding import decode_tracks
-from ..refinement.refiners import BaseRefiner, build_refiner
+from ..refinement.refiners import BaseRefiner, build_refiner, check_refinement
 
-MODES = ('online', 'offline')
 # A proposal that overlaps an object less is background, as for mmdet's RPN.
 BACKGROUND_IOU = 0.3
 
@@ -94,11 +93,7 @@ class RoIRefinementMixin:
                  exclusive_recovery: bool = True,
                  cls_thr: float = 0.05,
                  **kwargs: Any) -> None:
-        if mode not in MODES:
-            raise ValueError(f'mode must be one of {MODES}, got {mode!r}')
-        if not isinstance(window, int) or window < 0:
-            raise ValueError(
-                f'window must be a non-negative int, got {window!r}')
+        check_refinement(mode, window)
         if tar_head.get('heads') is None:
             raise ValueError('tar_head must have heads of its own, got None')
         super().__init__(*args, **kwargs)

@@ -15,7 +15,7 @@ from refinevis_mm.structures import (FrameResult, FrameTracks, TrackletBatch,
                                      VideoResult)
 from ..layers.mask_resize import resize_masks
 from ..refinement.decoding import decode_tracks
-from ..refinement.refiners import build_refiner
+from ..refinement.refiners import build_refiner, check_refinement
 from .tar_mask2former_track_head import ClipQueries, TARMask2FormerTrackHead
 
 
@@ -77,9 +77,7 @@ class TARMask2FormerVideo(Mask2FormerVideo):
             raise ValueError(
                 "track_head.type must be 'refinevis_mm.TARMask2FormerTrack"
                 f"Head', got {type(self.track_head).__name__}")
-        if not isinstance(window, int) or window < 0:
-            raise ValueError(
-                f'window must be a non-negative int, got {window!r}')
+        check_refinement('offline', window)
         self.tar_head = MODELS.build(tar_head)
         self.window = window
         self.num_background = num_background

@@ -36,6 +36,15 @@ class BaseRefiner(metaclass=ABCMeta):
         """Forget tracklets that the tracker judged noise."""
 
 
+def check_refinement(mode: str, window: int) -> None:
+    """Raise ValueError if :func:`build_refiner` cannot take the arguments."""
+    if mode not in REFINERS:
+        raise ValueError(
+            f'mode must be one of {tuple(REFINERS)}, got {mode!r}')
+    if not isinstance(window, int) or window < 0:
+        raise ValueError(f'window must be a non-negative int, got {window!r}')
+
+
 def build_refiner(tar_head: Optional[TARHead], mode: str,
                   window: int) -> BaseRefiner:
     """An empty refiner for a new video.
