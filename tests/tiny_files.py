@@ -36,6 +36,7 @@ def write_model_files(folder: Path) -> Tuple[str, str]:
             test_dataloader=dict(dataset=dict(pipeline=pipeline))))
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
+    model.init_weights()
     for name, value in model.frame_model.named_parameters():
         if 'cls' in name and name.endswith('bias'):
             value.data.fill_(0.5)

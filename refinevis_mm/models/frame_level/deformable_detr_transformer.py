@@ -45,7 +45,7 @@ class DeformableDETREncoder(BaseModule):
         super().__init__(init_cfg=init_cfg)
         self.positional_encoding = SinePositionalEncoding(
             num_feats=embed_dims // 2, normalize=True, offset=-0.5)
-        self.level_embed = nn.Parameter(torch.empty(num_levels, embed_dims))
+        self.level_embed = nn.Parameter(torch.zeros(num_levels, embed_dims))
         self.encoder = DeformableEncoder(
             num_layers=num_layers,
             layer_cfg=dict(

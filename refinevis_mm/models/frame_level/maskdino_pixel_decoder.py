@@ -76,7 +76,7 @@ class MaskDINOPixelDecoder(BaseModule):
                     act_cfg=None))
             extra_in = embed_dims
         self.level_embed = nn.Parameter(
-            torch.empty(self.num_levels, embed_dims))
+            torch.zeros(self.num_levels, embed_dims))
         self.positional_encoding = SinePositionalEncoding(
             num_feats=embed_dims // 2, normalize=True)
         self.encoder = DeformableEncoder(
