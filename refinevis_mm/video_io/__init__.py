@@ -1,0 +1,22 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+from .array_source import ArraySource
+from .clipped_source import ClippedSource, parse_position
+from .concat_videos import concat_videos
+from .frame_source import DEFAULT_FPS, FrameSource, LazyFrame, TimedFrame
+from .h264_writer import H264Writer
+from .image_files_source import ImageFilesSource
+from .iterable_source import IterableSource
+from .live_source import LiveSource
+from .open_source import open_source
+from .output_folder import output_folder, write_image
+from .stream_source import StreamSource
+from .video_file_source import VideoFileSource
+from .webcam_source import WebcamSource
+
+__all__ = [
+    'ArraySource', 'ClippedSource', 'DEFAULT_FPS', 'FrameSource', 'H264Writer',
+    'ImageFilesSource', 'IterableSource', 'LazyFrame', 'LiveSource',
+    'StreamSource', 'TimedFrame', 'VideoFileSource', 'WebcamSource',
+    'concat_videos', 'open_source', 'output_folder', 'parse_position',
+    'write_image'
+]

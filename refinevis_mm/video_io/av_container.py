@@ -1,0 +1,78 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import time
+from typing import Optional, Tuple
+from urllib.parse import urlsplit, urlunsplit
+
+import av
+
+# Seconds to wait for the network before giving up.
+TIMEOUT = 10.
+
+
+def hide_password(url: str) -> str:
+    """Take user and password out of an address.
+
+    Args:
+        url (str): The address.
+
+    Returns:
+        str: The address for messages and files.
+    """
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.split('@')[-1]))
+
+
+def open_container(
+    path: str,
+    name: str,
+    timeout: Optional[Tuple[float,
+                            float]] = None) -> av.container.InputContainer:
+    """Open a video file or an address.
+
+    Args:
+        path (str): The file or address.
+        name (str): Its name for messages; addresses may hold passwords.
+        timeout (tuple[float, float], optional): Seconds to wait when opening
+            and when reading. Defaults to None, for ever.
+
+    Returns:
+        av.container.InputContainer: The container; holds a video stream.
+
+    Raises:
+        OSError: If it cannot be opened.
+        ValueError: If it is no video.
+    """
+    options = {}
+    if path.lower().startswith('rtsp'):
+        options['rtsp_flags'] = 'prefer_tcp'
+    start = time.monotonic()
+    try:
+        container = av.open(path, timeout=timeout, options=options)
+    except (av.FFmpegError, OSError) as error:
+        late = timeout is not None and gave_up(error, start, timeout[0])
+        if isinstance(error, av.error.InvalidDataError) and not late:
+            raise ValueError(f'"{name}" cannot be read as a video') from error
+        reason = f'no answer for {timeout[0]:g} s' if late else error.strerror
+        raise OSError(f'"{name}" cannot be opened: {reason}') from error
+    if not container.streams.video:
+        container.close()
+        raise ValueError(f'"{name}" cannot be read as a video: it holds no '
+                         'pictures')
+    return container
+
+
+def gave_up(error: Optional[Exception], start: float, timeout: float) -> bool:
+    """Tell whether FFmpeg stopped because it waited too long.
+
+    Some of its protocols then give another reason, or just end.
+
+    Args:
+        error (Exception, optional): What PyAV raised.
+        start (float): ``time.monotonic()`` when the waiting began.
+        timeout (float): Seconds to wait.
+
+    Returns:
+        bool: True if so.
+    """
+    waited = time.monotonic() - start
+    return isinstance(error, av.error.ExitError) or waited >= .95 * timeout
