@@ -11,7 +11,7 @@ from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import Tensor
 
 from refinevis_mm.registry import MODELS, TASK_UTILS
-from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameResult,
+from refinevis_mm.structures import (ClipTargets, DecodedFrame, FrameOutput,
                                      FrameTracks, QueryMatch, VideoResult)
 from .association.contrastive_tracker import ContrastiveTracker
 from .association.frame_tracking import track_frame
@@ -277,7 +277,7 @@ class RefineVIS(BaseMOTModel):
         return StreamState(tracker, refiner)
 
     def step(self, image: Tensor, meta: dict,
-             state: StreamState) -> List[FrameResult]:
+             state: StreamState) -> List[DecodedFrame]:
         """Process one frame of a stream.
 
         Args:
@@ -286,7 +286,7 @@ class RefineVIS(BaseMOTModel):
             state (:obj:`StreamState`): State of the video, updated in place.
 
         Returns:
-            list[:obj:`FrameResult`]: Frames finished by this one: itself
+            list[:obj:`DecodedFrame`]: Frames finished by this one: itself
             online, up to W frames offline.
         """
         return self.refine(self.track(image, meta, state), state)
@@ -311,7 +311,7 @@ class RefineVIS(BaseMOTModel):
         return tracks
 
     def refine(self, tracks: FrameTracks,
-               state: StreamState) -> List[FrameResult]:
+               state: StreamState) -> List[DecodedFrame]:
         """Third stage: the frames that are finished by a tracked one.
 
         Args:
@@ -319,11 +319,11 @@ class RefineVIS(BaseMOTModel):
             state (:obj:`StreamState`): State of the video, updated in place.
 
         Returns:
-            list[:obj:`FrameResult`]: As :meth:`step` returns them.
+            list[:obj:`DecodedFrame`]: As :meth:`step` returns them.
         """
         return self._report(state.refiner.push(tracks), state)
 
-    def flush(self, state: StreamState) -> List[FrameResult]:
+    def flush(self, state: StreamState) -> List[DecodedFrame]:
         """End a stream: the frames that offline refinement still holds."""
         return self._report(state.refiner.flush(), state)
 
@@ -350,16 +350,20 @@ class RefineVIS(BaseMOTModel):
             real=torch.ones_like(tracked.query_inds, dtype=torch.bool),
             mask_features=frame.mask_features[0])
 
-    def decode(self, tracks: FrameTracks) -> FrameResult:
+    def decode(self,
+               tracks: FrameTracks,
+               refined: bool = True) -> DecodedFrame:
         """Class scores and full-size masks of a frame's tracklets.
 
         Args:
             tracks (:obj:`FrameTracks`): Before or after refinement.
+            refined (bool): Whether refinement has seen them; otherwise the
+                heads of the frame model are used. Defaults to True.
 
         Returns:
-            :obj:`FrameResult`: Without discarded ids.
+            :obj:`DecodedFrame`: Without discarded ids.
         """
-        if self.window == 0:
+        if self.window == 0 or not refined:
             cls_scores, masks = predict_tracks(tracks, self.frame_model)
         else:
             cls_scores, masks = self.tar_head.predict(tracks, self.frame_model)
@@ -367,7 +371,7 @@ class RefineVIS(BaseMOTModel):
                              self.exclusive_recovery, self.score_missed)
 
     def _report(self, frames: List[FrameTracks],
-                state: StreamState) -> List[FrameResult]:
+                state: StreamState) -> List[DecodedFrame]:
         """Decode finished frames; the first carries the discarded ids."""
         results = [self.decode(tracks) for tracks in frames]
         if results:

@@ -1,16 +1,21 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 from .clip_targets import ClipTargets, FrameTargets, collate_slots
+from .decoded_frame import DecodedFrame
 from .dn_queries import DnQueries
 from .frame_output import FrameOutput, LayerOutput
-from .frame_result import FrameResult
+from .frame_result import (FRAME_LEVEL, VIEWS, FrameInstances, FrameResult,
+                           class_name)
+from .mask_codes import encode_masks
 from .query_match import QueryMatch
+from .running_scores import RunningScores
 from .tracklet import (FrameTracks, TrackletBatch, TrackletMemory,
                        interpolate_boxes)
 from .video_result import VideoResult, to_results_json
 
 __all__ = [
-    'ClipTargets', 'DnQueries', 'FrameOutput', 'FrameResult', 'FrameTargets',
-    'FrameTracks', 'LayerOutput', 'QueryMatch', 'TrackletBatch',
-    'TrackletMemory', 'VideoResult', 'collate_slots', 'interpolate_boxes',
-    'to_results_json'
+    'FRAME_LEVEL', 'VIEWS', 'ClipTargets', 'DecodedFrame', 'DnQueries',
+    'FrameInstances', 'FrameOutput', 'FrameResult', 'FrameTargets',
+    'FrameTracks', 'LayerOutput', 'QueryMatch', 'RunningScores',
+    'TrackletBatch', 'TrackletMemory', 'VideoResult', 'class_name',
+    'collate_slots', 'encode_masks', 'interpolate_boxes', 'to_results_json'
 ]

@@ -1,34 +1,227 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-"""What a stream reports for one frame."""
-from dataclasses import dataclass, field
-from typing import List
+"""What a stream yields for one frame: numpy and plain Python only."""
+from dataclasses import dataclass, field, replace
+from typing import Dict, List, Optional, Sequence, Tuple
 
-from torch import Tensor
+import numpy as np
+from pycocotools import mask as mask_utils
+
+from .decoded_frame import DecodedFrame
+from .mask_codes import encode_masks
+from .running_scores import RunningScores
+
+FRAME_LEVEL = 'frame_level'  # the result before refinement
+VIEWS = (FRAME_LEVEL, 'online', 'offline')
+
+
+@dataclass
+class FrameInstances:
+    """Instances of one frame, N in number, as one view sees them.
+
+    A tracklet that lives stands here also in frames where it was missed; its
+    mask is then None, unless refinement recovered it.
+
+    Attributes:
+        size (tuple[int, int]): Height and width of the frame in pixels.
+        ids (list[int]): Tracklet ids, not negative.
+        labels (list[int]): Class of the highest running score.
+        classes (list[str]): Names of the labels.
+        scores (list[float]): Running score of the label, in [0, 1].
+        cls_scores (np.ndarray): Running mean of all class scores, float64,
+            has shape (N, K).
+        boxes (np.ndarray): (x1, y1, x2, y2) in pixels, tight around the mask,
+            x2 and y2 exclusive, zero without a mask, float32, has shape
+            (N, 4).
+        masks (list[dict | None]): COCO run-length codes at ``size``, None
+            where a mask is empty.
+        real (list[bool]): Whether the frame model detected the object in
+            this frame.
+    """
+
+    size: Tuple[int, int]
+    ids: List[int]
+    labels: List[int]
+    classes: List[str]
+    scores: List[float]
+    cls_scores: np.ndarray
+    boxes: np.ndarray
+    masks: List[Optional[dict]]
+    real: List[bool]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def from_decoded(cls, frame: DecodedFrame, running: RunningScores,
+                     classes: Sequence[str]) -> 'FrameInstances':
+        """Encode a frame and add its class scores to the running ones.
+
+        Args:
+            frame (:obj:`DecodedFrame`): The frame.
+            running (:obj:`RunningScores`): Scores of the video so far,
+                updated.
+            classes (Sequence[str]): Class names; labels without a name are
+                called ``class <label>``.
+
+        Returns:
+            FrameInstances: The same instances.
+        """
+        num_classes = frame.cls_scores.shape[1]
+        running.add(frame.ids,
+                    frame.cls_scores.detach().double().cpu().numpy(),
+                    frame.scored.tolist())
+        cls_scores = np.array([running.mean(i) for i in frame.ids])
+        cls_scores = cls_scores.reshape(len(frame.ids), num_classes)
+        labels = cls_scores.argmax(axis=1).tolist() if frame.ids else []
+        masks = encode_masks(frame.masks)
+        boxes = np.zeros((len(masks), 4), np.float32)
+        filled = [row for row, mask in enumerate(masks) if mask is not None]
+        if filled:
+            boxes[filled] = mask_utils.toBbox([masks[row] for row in filled])
+            boxes[:, 2:] += boxes[:, :2]
+        return cls(
+            size=tuple(frame.masks.shape[1:]),
+            ids=list(frame.ids),
+            labels=labels,
+            classes=[class_name(classes, label) for label in labels],
+            scores=[
+                float(cls_scores[row, label])
+                for row, label in enumerate(labels)
+            ],
+            cls_scores=cls_scores,
+            boxes=boxes,
+            masks=masks,
+            real=frame.real.tolist())
+
+    @property
+    def recovered(self) -> List[bool]:
+        """list[bool]: Missed by the frame model, with a refined mask."""
+        return [
+            not real and mask is not None
+            for real, mask in zip(self.real, self.masks)
+        ]
+
+    @property
+    def missed(self) -> List[bool]:
+        """list[bool]: Missed by the frame model, and nothing recovered."""
+        return [
+            not real and mask is None
+            for real, mask in zip(self.real, self.masks)
+        ]
+
+    def dense_masks(self) -> np.ndarray:
+        """Decode the masks.
+
+        Returns:
+            np.ndarray: Bool, has shape (N, H, W).
+        """
+        dense = np.zeros((len(self), *self.size), bool)
+        for row, mask in enumerate(self.masks):
+            if mask is not None:
+                dense[row] = mask_utils.decode(mask)
+        return dense
+
+    def select(self, rows: Sequence[int]) -> 'FrameInstances':
+        """Some of the instances.
+
+        Args:
+            rows (Sequence[int]): Their positions.
+
+        Returns:
+            FrameInstances: Those instances, in the order of ``rows``.
+        """
+        rows = list(rows)
+        lists = {
+            name: [getattr(self, name)[row] for row in rows]
+            for name in ('ids', 'labels', 'classes', 'scores', 'masks', 'real')
+        }
+        return replace(
+            self,
+            cls_scores=self.cls_scores[rows],
+            boxes=self.boxes[rows],
+            **lists)
+
+    def without(self, ids: Sequence[int]) -> 'FrameInstances':
+        """The same frame without some tracklets."""
+        return self.select([
+            row for row, track_id in enumerate(self.ids) if track_id not in ids
+        ])
 
 
 @dataclass
 class FrameResult:
-    """Result of one frame.
+    """Result of one frame of a stream.
+
+    ``ids``, ``labels``, ``classes``, ``scores``, ``boxes``, ``masks`` and
+    ``real`` are those of the main view.
 
     Attributes:
-        frame_id (int): Position of the frame in its video.
-        ids (list[int]): Tracklet ids, N of them.
-        cls_scores (Tensor): Class probabilities, has shape (N, K).
-        real (Tensor): Bool, False where the frame model missed the object
-            and refinement recovered it, has shape (N, ).
-        scored (Tensor): Bool, whether ``cls_scores`` count in the mean of
-            the tracklet, has shape (N, ).
-        masks (Tensor): Bool masks at the original size, empty where nothing
-            of a missed object is recovered, has shape (N, ori_h, ori_w).
+        frame_id (int): Position in the stream, from 0.
+        time (float): Seconds since the first frame.
+        image (np.ndarray): The frame as it was given, uint8, BGR, has shape
+            (H, W, 3).
+        views (dict[str, :obj:`FrameInstances`]): What each view found:
+            'frame_level' is the result before refinement, 'online' and
+            'offline' are refined. Ids are the same in all views.
+        view (str): The main view.
         discarded_ids (list[int]): Tracklets the tracker judged noise since
             the last result: drop what earlier frames said of them before
             adding this frame. An id may come back later.
     """
 
     frame_id: int
-    ids: List[int]
-    cls_scores: Tensor
-    real: Tensor
-    scored: Tensor
-    masks: Tensor
+    time: float
+    image: np.ndarray
+    views: Dict[str, FrameInstances]
+    view: str
     discarded_ids: List[int] = field(default_factory=list)
+
+    @property
+    def instances(self) -> FrameInstances:
+        """:obj:`FrameInstances`: The main view."""
+        return self.views[self.view]
+
+    @property
+    def frame_level(self) -> Optional[FrameInstances]:
+        """:obj:`FrameInstances`: Before refinement; None if not asked for."""
+        return self.views.get('frame_level')
+
+    @property
+    def ids(self) -> List[int]:
+        """list[int]: See :class:`FrameInstances`."""
+        return self.instances.ids
+
+    @property
+    def labels(self) -> List[int]:
+        """list[int]: See :class:`FrameInstances`."""
+        return self.instances.labels
+
+    @property
+    def classes(self) -> List[str]:
+        """list[str]: See :class:`FrameInstances`."""
+        return self.instances.classes
+
+    @property
+    def scores(self) -> List[float]:
+        """list[float]: See :class:`FrameInstances`."""
+        return self.instances.scores
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """np.ndarray: See :class:`FrameInstances`."""
+        return self.instances.boxes
+
+    @property
+    def masks(self) -> List[Optional[dict]]:
+        """list[dict | None]: See :class:`FrameInstances`."""
+        return self.instances.masks
+
+    @property
+    def real(self) -> List[bool]:
+        """list[bool]: See :class:`FrameInstances`."""
+        return self.instances.real
+
+
+def class_name(classes: Sequence[str], label: int) -> str:
+    """Name of a label, ``class <label>`` where there is none."""
+    return classes[label] if label < len(classes) else f'class {label}'

@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Objects followed over frames: at inference and in training."""
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Deque, Dict, List, Optional, Sequence, Tuple
 
 import torch
@@ -46,6 +46,14 @@ class FrameTracks:
                                        for i in keep], self.embeds[keep],
             self.boxes[keep], self.real[keep], self.mask_features,
             None if self.met is None else self.met[keep][:, keep])
+
+    def to(self, device: torch.device) -> 'FrameTracks':
+        """The same frame on another device."""
+        moved = {
+            name: value.to(device)
+            for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
 
 
 @dataclass
@@ -195,6 +203,44 @@ class TrackletMemory:
         for track_id in ids:
             self._entries.pop(track_id, None)
             self._last_box.pop(track_id, None)
+
+    def state_dict(self) -> Dict[int, dict]:
+        """The state as tensors, numbers and lists.
+
+        Returns:
+            dict[int, dict]: By id, in order of birth: ``frame_inds`` and
+            ``real`` (list), ``embeds`` (w, C) and ``box`` (4, ).
+        """
+        state = {}
+        for track_id, entries in self._entries.items():
+            frame_inds, embeds, real = zip(*entries)
+            state[track_id] = dict(
+                frame_inds=list(frame_inds),
+                real=list(real),
+                embeds=torch.stack(embeds),
+                box=self._last_box[track_id].clone())
+        return state
+
+    def load_state_dict(self, state: Dict[int, dict],
+                        device: torch.device) -> None:
+        """Continue from what :meth:`state_dict` returned.
+
+        Args:
+            state (dict[int, dict]): State of a memory of the same window.
+            device (torch.device): Where the embeddings live from now on.
+        """
+        self._entries = {
+            track_id:
+            deque(
+                zip(track['frame_inds'], track['embeds'].to(device),
+                    track['real']),
+                maxlen=self.window)
+            for track_id, track in state.items()
+        }
+        self._last_box = {
+            track_id: track['box'].to(device)
+            for track_id, track in state.items()
+        }
 
 
 def interpolate_boxes(boxes: Tensor, real: Tensor,

@@ -4,8 +4,10 @@ from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 import torch
-from pycocotools import mask as mask_utils
 from torch import Tensor
+
+from .mask_codes import encode_masks
+from .running_scores import RunningScores
 
 
 class VideoResult:
@@ -31,8 +33,7 @@ class VideoResult:
         self.video_length = video_length
         self._num_frames = 0
         self._num_classes: Optional[int] = None
-        self._score_sums: Dict[int, np.ndarray] = {}
-        self._num_scored: Dict[int, int] = {}
+        self._scores = RunningScores()
         self._rles: Dict[int, Dict[int, Optional[dict]]] = {}
 
     def add_frame(self, frame_id: int, ids: Sequence[int], cls_scores: Tensor,
@@ -60,23 +61,11 @@ class VideoResult:
         self._num_classes = cls_scores.shape[1]
         if not ids:
             return
-        scores = cls_scores.detach().double().cpu().numpy()
-        counts = scored.detach().bool().cpu().numpy()
-        pixels = masks.detach().bool().cpu().numpy().astype(np.uint8)
-        rles = mask_utils.encode(np.asfortranarray(pixels.transpose(1, 2, 0)))
-        filled = pixels.any(axis=(1, 2))
-        for row, instance_id in enumerate(ids):
-            if instance_id not in self._rles:
-                self._rles[instance_id] = {}
-                self._num_scored[instance_id] = 0
-                self._score_sums[instance_id] = np.zeros(scores.shape[1])
-            self._rles[instance_id][frame_id] = dict(
-                size=[int(side) for side in rles[row]['size']],
-                counts=rles[row]['counts'].decode(
-                    'ascii')) if filled[row] else None
-            if counts[row]:
-                self._num_scored[instance_id] += 1
-                self._score_sums[instance_id] += scores[row]
+        self._scores.add(ids,
+                         cls_scores.detach().double().cpu().numpy(),
+                         scored.tolist())
+        for instance_id, rle in zip(ids, encode_masks(masks)):
+            self._rles.setdefault(instance_id, {})[frame_id] = rle
 
     def discard(self, ids: Sequence[int]) -> None:
         """Forget instances that the tracker has judged to be noise.
@@ -84,11 +73,10 @@ class VideoResult:
         Args:
             ids (Sequence[int]): Instance ids; ids never added are skipped.
         """
+        ids = [int(instance_id) for instance_id in ids]
+        self._scores.discard(ids)
         for instance_id in ids:
-            instance_id = int(instance_id)
             self._rles.pop(instance_id, None)
-            self._num_scored.pop(instance_id, None)
-            self._score_sums.pop(instance_id, None)
 
     def running_scores(self, ids: Sequence[int]) -> Tensor:
         """Mean class scores over the frames that count so far.
@@ -103,7 +91,7 @@ class VideoResult:
         Raises:
             ValueError: If an id is unknown or was discarded.
         """
-        rows = [self._mean_scores(int(instance_id)) for instance_id in ids]
+        rows = [self._scores.mean(int(instance_id)) for instance_id in ids]
         return torch.as_tensor(
             np.array(rows).reshape(len(rows), self._num_classes or 0),
             dtype=torch.float32)
@@ -133,7 +121,7 @@ class VideoResult:
         length = self.video_length or self._num_frames
         tracklets = []
         for instance_id, rles in self._rles.items():
-            scores = self._mean_scores(instance_id)
+            scores = self._scores.mean(instance_id)
             segmentations = [rles.get(frame) for frame in range(length)]
             tracklets.extend(
                 dict(
@@ -146,15 +134,6 @@ class VideoResult:
             tracklets.sort(key=lambda tracklet: -tracklet['score'])
             tracklets = tracklets[:max_per_video]
         return tracklets
-
-    def _mean_scores(self, instance_id: int) -> np.ndarray:
-        """Class mean over scored frames, float64, has shape (K, )."""
-        if instance_id not in self._score_sums:
-            raise ValueError(
-                f'instance {instance_id} is not among the {len(self._rles)} '
-                'instances of this video')
-        return self._score_sums[instance_id] / max(
-            self._num_scored[instance_id], 1)
 
     def _check_frame(self, frame_id: int, ids: List[int], cls_scores: Tensor,
                      scored: Tensor, masks: Tensor) -> None:

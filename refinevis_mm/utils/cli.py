@@ -14,8 +14,8 @@ from mmengine.device import get_device
 from ..compat.checkpoints import CheckpointError
 
 __all__ = [
-    'add_runner_arguments', 'init_cpu_distributed', 'merge_runner_arguments',
-    'one_line_errors'
+    'add_runner_arguments', 'add_source_arguments', 'init_cpu_distributed',
+    'merge_runner_arguments', 'one_line_errors'
 ]
 
 TRACEBACK_ENV = 'REFINEVIS_TRACEBACK'
@@ -48,6 +48,29 @@ def one_line_errors(main: Callable[[], None]) -> Callable[[], None]:
             sys.exit(f'error: {reason} (set {TRACEBACK_ENV}=1 for details)')
 
     return wrapped
+
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of :func:`refinevis_mm.video_io.open_source`.
+
+    Args:
+        parser (argparse.ArgumentParser): Receives the options.
+    """
+    parser.add_argument(
+        '--fps',
+        type=float,
+        help='frames per second, in place of the times of the input; '
+        'default: the input\'s, 10 for images')
+    parser.add_argument(
+        '--start', help='first frame: its number (120) or time (12.5s, 1:02)')
+    parser.add_argument(
+        '--end', help='frame or time to stop at, which is left out')
+    parser.add_argument(
+        '--stride', type=int, default=1, help='take every n-th frame')
+    parser.add_argument(
+        '--max-size',
+        type=int,
+        help='scale frames down whose longer side has more pixels')
 
 
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:

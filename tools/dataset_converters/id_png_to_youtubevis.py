@@ -230,8 +230,11 @@ def convert_video(writer: VISJsonWriter, args: argparse.Namespace, video: str,
                     f'video {video}: all frames and maps must have one '
                     f'(height, width), but {pairs[0][0]} has {size} and '
                     f'{name} {got}')
+        # 255 is an object like any other in a map of 16 bits
+        wide = args.form == 'davis' and values.dtype != np.uint8
+        empty = (0, ) if wide else (0, UNKNOWN[args.form])
         for pixel in np.unique(values).tolist():
-            if pixel not in (0, UNKNOWN[args.form]):
+            if pixel not in empty:
                 track = tracks.setdefault(pixel, [None] * len(pairs))
                 track[t] = _to_rle(values == pixel)
     video_id = writer.add_video([frame for frame, _ in pairs], *size)

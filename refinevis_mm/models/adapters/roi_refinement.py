@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from refinevis_mm.registry import MODELS, TASK_UTILS
-from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameResult,
+from refinevis_mm.structures import (ClipTargets, DecodedFrame, FrameOutput,
                                      FrameTargets, FrameTracks, QueryMatch,
                                      VideoResult)
 from ..frame_level.matching import one_hot
@@ -225,7 +225,7 @@ class RoIRefinementMixin:
             torch.cat([objects, torch.full_like(free, -1)]), best_query)
 
     def refine_frame(self, feats: Sequence[Tensor], instances: InstanceData,
-                     meta: dict) -> List[FrameResult]:
+                     meta: dict) -> List[DecodedFrame]:
         """Refine the next frame of the running video.
 
         State is kept between calls and starts anew at ``frame_id == 0``.
@@ -242,7 +242,7 @@ class RoIRefinementMixin:
                 ``scale_factor``.
 
         Returns:
-            list[:obj:`FrameResult`]: Frames finished by this one: itself
+            list[:obj:`DecodedFrame`]: Frames finished by this one: itself
             online, up to W frames offline.
 
         Raises:
@@ -308,7 +308,7 @@ class RoIRefinementMixin:
             real=torch.ones_like(boxes[:, 0], dtype=torch.bool),
             mask_features=self._mask_features(feats)[0])
 
-    def _refined(self, tracks: FrameTracks) -> List[FrameResult]:
+    def _refined(self, tracks: FrameTracks) -> List[DecodedFrame]:
         """Frames finished by this one, decoded."""
         refiner = self._video.refiner
         frames = refiner.push(tracks)
@@ -316,7 +316,7 @@ class RoIRefinementMixin:
             frames = frames + refiner.flush()
         return [self._decode(frame) for frame in frames]
 
-    def _decode(self, tracks: FrameTracks) -> FrameResult:
+    def _decode(self, tracks: FrameTracks) -> DecodedFrame:
         """Class scores and full-size masks of a frame's tracklets."""
         cls_scores, mask_logits = self.tar_head.predict(tracks)
         keep = tracks.real | (cls_scores > self.cls_thr).any(-1)
@@ -326,13 +326,13 @@ class RoIRefinementMixin:
             self.exclusive_recovery)
 
     def _unrefined(self, instances: InstanceData, ids: List[int],
-                   meta: dict) -> FrameResult:
+                   meta: dict) -> DecodedFrame:
         """The tracker's own result of a frame."""
         cls_scores = one_hot(instances.labels, self.num_classes)
         real = torch.ones_like(instances.labels, dtype=torch.bool)
-        return FrameResult(meta['frame_id'], ids,
-                           cls_scores * instances.scores[:, None], real, real,
-                           instances.masks.bool())
+        return DecodedFrame(meta['frame_id'], ids,
+                            cls_scores * instances.scores[:, None], real, real,
+                            instances.masks.bool())
 
     def _roi_embeds(self, feats: Sequence[Tensor],
                     boxes: List[Tensor]) -> Sequence[Tensor]:
@@ -394,11 +394,11 @@ def record_features(detector: nn.Module) -> Iterator[List[Sequence[Tensor]]]:
         del detector.extract_feat
 
 
-def to_track_instances(result: FrameResult) -> InstanceData:
+def to_track_instances(result: DecodedFrame) -> InstanceData:
     """A refined frame in the form of mmdet's trackers.
 
     Args:
-        result (:obj:`FrameResult`): Refined frame.
+        result (:obj:`DecodedFrame`): Refined frame.
 
     Returns:
         :obj:`InstanceData`: ``instances_id``, ``bboxes`` around the masks as

@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from refinevis_mm.registry import MODELS
-from refinevis_mm.structures import (FrameResult, FrameTracks, TrackletBatch,
+from refinevis_mm.structures import (DecodedFrame, FrameTracks, TrackletBatch,
                                      VideoResult)
 from ..layers.mask_resize import resize_masks
 from ..refinement.decoding import decode_tracks
@@ -248,7 +248,7 @@ class TARMask2FormerVideo(Mask2FormerVideo):
         return inds // num_classes, inds % num_classes, pair_scores
 
     def refine(self, clips: ClipQueries, scores: Tensor, queries: Tensor,
-               metas: List[dict]) -> List[FrameResult]:
+               metas: List[dict]) -> List[DecodedFrame]:
         """Class scores and masks of some queries in every frame.
 
         Args:
@@ -258,7 +258,7 @@ class TARMask2FormerVideo(Mask2FormerVideo):
             metas (list[dict]): ``img_shape`` and ``ori_shape`` of the frames.
 
         Returns:
-            list[:obj:`FrameResult`]: T frames; ids are indices of queries.
+            list[:obj:`DecodedFrame`]: T frames; ids are indices of queries.
         """
         head = self.track_head
         # All queries at once, as the parent has it, for equal rounding.
@@ -266,8 +266,8 @@ class TARMask2FormerVideo(Mask2FormerVideo):
         if self.window == 0:
             real = torch.ones_like(queries, dtype=torch.bool)
             return [
-                FrameResult(t, queries.tolist(), scores[queries], real, real,
-                            resize_masks(masks, meta) > 0)
+                DecodedFrame(t, queries.tolist(), scores[queries], real, real,
+                             resize_masks(masks, meta) > 0)
                 for t, (masks,
                         meta) in enumerate(zip(mask_logits.unbind(1), metas))
             ]
@@ -294,12 +294,12 @@ class TARMask2FormerVideo(Mask2FormerVideo):
         ]
 
 
-def report_pairs(result: FrameResult, queries: Tensor, labels: Tensor,
+def report_pairs(result: DecodedFrame, queries: Tensor, labels: Tensor,
                  scores: Tensor) -> InstanceData:
     """Result of a frame in the form of mmdet's track head.
 
     Args:
-        result (:obj:`FrameResult`): Masks of the frame by query.
+        result (:obj:`DecodedFrame`): Masks of the frame by query.
         queries (Tensor): Query of each of n pairs, has shape (n, ).
         labels (Tensor): Class of each pair, has shape (n, ).
         scores (Tensor): Score of each pair, has shape (n, ).

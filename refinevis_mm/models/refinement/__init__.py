@@ -1,10 +1,12 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 from .embedding_heads import EmbeddingHeads
-from .refiners import OfflineRefiner, OnlineRefiner, PassThroughRefiner
+from .refiners import (BaseRefiner, OfflineRefiner, OnlineRefiner,
+                       PassThroughRefiner, build_refiner)
 from .tar_head import TARHead
 from .training_tracklets import MatchedTrackletBuilder, TrackedTrackletBuilder
 
 __all__ = [
-    'EmbeddingHeads', 'MatchedTrackletBuilder', 'OfflineRefiner',
-    'OnlineRefiner', 'PassThroughRefiner', 'TARHead', 'TrackedTrackletBuilder'
+    'BaseRefiner', 'EmbeddingHeads', 'MatchedTrackletBuilder',
+    'OfflineRefiner', 'OnlineRefiner', 'PassThroughRefiner', 'TARHead',
+    'TrackedTrackletBuilder', 'build_refiner'
 ]

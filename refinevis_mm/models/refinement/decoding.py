@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from refinevis_mm.structures import FrameResult, FrameTracks
+from refinevis_mm.structures import DecodedFrame, FrameTracks
 from ..layers.mask_resize import resize_masks
 
 
@@ -11,7 +11,7 @@ def decode_tracks(tracks: FrameTracks,
                   cls_scores: Tensor,
                   mask_logits: Tensor,
                   exclusive_recovery: bool,
-                  score_missed: bool = False) -> FrameResult:
+                  score_missed: bool = False) -> DecodedFrame:
     """Full-size masks of a frame's tracklets.
 
     Args:
@@ -24,15 +24,15 @@ def decode_tracks(tracks: FrameTracks,
             the mean of a tracklet. Defaults to False.
 
     Returns:
-        :obj:`FrameResult`: Without discarded ids.
+        :obj:`DecodedFrame`: Without discarded ids.
     """
     mask_logits = resize_masks(mask_logits, tracks.meta)
     masks = mask_logits > 0
     if exclusive_recovery and tracks.met is not None:
         masks = cut_recovered_masks(mask_logits, tracks.real, tracks.met)
     scored = torch.ones_like(tracks.real) if score_missed else tracks.real
-    return FrameResult(tracks.frame_id, tracks.ids, cls_scores, tracks.real,
-                       scored, masks)
+    return DecodedFrame(tracks.frame_id, tracks.ids, cls_scores, tracks.real,
+                        scored, masks)
 
 
 def cut_recovered_masks(mask_logits: Tensor, real: Tensor,

@@ -35,6 +35,19 @@ class BaseRefiner(metaclass=ABCMeta):
     def discard(self, ids: Sequence[int]) -> None:
         """Forget tracklets that the tracker judged noise."""
 
+    @abstractmethod
+    def state_dict(self) -> dict:
+        """State between two frames: tensors, numbers, lists and strings."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict, device: torch.device) -> None:
+        """Continue from the state of a refiner of the same kind and window.
+
+        Args:
+            state (dict): What :meth:`state_dict` returned.
+            device (torch.device): Device of the frames to come.
+        """
+
 
 def check_refinement(mode: str, window: int) -> None:
     """Raise ValueError if :func:`build_refiner` cannot take the arguments."""
@@ -76,6 +89,13 @@ class PassThroughRefiner(BaseRefiner):
     def discard(self, ids: Sequence[int]) -> None:
         """See :meth:`BaseRefiner.discard`."""
 
+    def state_dict(self) -> dict:
+        """See :meth:`BaseRefiner.state_dict`."""
+        return {}
+
+    def load_state_dict(self, state: dict, device: torch.device) -> None:
+        """See :meth:`BaseRefiner.load_state_dict`."""
+
 
 class OnlineRefiner(BaseRefiner):
     """Refines the current frame from the past, and writes it back.
@@ -110,6 +130,14 @@ class OnlineRefiner(BaseRefiner):
     def discard(self, ids: Sequence[int]) -> None:
         """See :meth:`BaseRefiner.discard`."""
         self.memory.discard(ids)
+
+    def state_dict(self) -> dict:
+        """See :meth:`BaseRefiner.state_dict`."""
+        return dict(memory=self.memory.state_dict())
+
+    def load_state_dict(self, state: dict, device: torch.device) -> None:
+        """See :meth:`BaseRefiner.load_state_dict`."""
+        self.memory.load_state_dict(state['memory'], device)
 
 
 class OfflineRefiner(BaseRefiner):
@@ -159,6 +187,16 @@ class OfflineRefiner(BaseRefiner):
     def discard(self, ids: Sequence[int]) -> None:
         """See :meth:`BaseRefiner.discard`."""
         self._clip = [frame.without(ids) for frame in self._clip]
+
+    def state_dict(self) -> dict:
+        """See :meth:`BaseRefiner.state_dict`."""
+        return dict(clip=[dict(vars(frame)) for frame in self._clip])
+
+    def load_state_dict(self, state: dict, device: torch.device) -> None:
+        """See :meth:`BaseRefiner.load_state_dict`."""
+        self._clip = [
+            FrameTracks(**frame).to(device) for frame in state['clip']
+        ]
 
 
 def _find_meetings(real: Tensor) -> Tensor:

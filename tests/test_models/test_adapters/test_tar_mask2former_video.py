@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from refinevis_mm.models.adapters.tar_mask2former_video import report_pairs
 from refinevis_mm.registry import MODELS
-from refinevis_mm.structures import FrameResult
+from refinevis_mm.structures import DecodedFrame
 from tests.demo_clips import demo_clip, empty_clip, two_object_clip
 from tests.tiny_mask2former import TINY_BACKBONE, TINY_HEAD, TINY_TAR_HEAD
 
@@ -301,7 +301,7 @@ def test_pairs_of_a_frame():
     masks = torch.zeros(2, 4, 6, dtype=torch.bool)
     masks[0, 1:3, 2:5] = True
     real = torch.ones(2, dtype=torch.bool)
-    result = FrameResult(0, [3, 9], torch.rand(2, 5), real, real, masks)
+    result = DecodedFrame(0, [3, 9], torch.rand(2, 5), real, real, masks)
     out = report_pairs(result, torch.tensor([9, 3, 4, 3]),
                        torch.tensor([0, 1, 2, 3]), torch.rand(4))
     assert isinstance(out, InstanceData)

@@ -22,7 +22,7 @@ from refinevis_mm.models.adapters.roi_refinement import (record_features,
                                                          to_track_instances)
 from refinevis_mm.models.adapters.tar_mask_track_rcnn import TARMaskTrackRCNN
 from refinevis_mm.registry import DATASETS, MODELS
-from refinevis_mm.structures import FrameResult, FrameTargets
+from refinevis_mm.structures import DecodedFrame, FrameTargets
 
 CONFIG = ('configs/tar_dropin/tar-masktrack-rcnn_mobilenet-v2_fpn_2xb2-5k_'
           'occluded-shapes.py')
@@ -480,7 +480,7 @@ def test_track_instances_by_hand():
     masks[0, 1:3, 2:7] = True
     masks[2, 5, 0] = True
     found = to_track_instances(
-        FrameResult(
+        DecodedFrame(
             frame_id=0,
             ids=[4, 9, 6],
             cls_scores=torch.tensor([[0.1, 0.7], [0.5, 0.4], [0.3, 0.2]]),

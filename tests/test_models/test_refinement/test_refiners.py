@@ -135,6 +135,25 @@ def test_state_is_bounded_by_the_window(tar_head, refiner_type):
     assert max(held[30:]) == max(held[:30]) <= 3 * 4
 
 
+@pytest.mark.parametrize('refiner_type',
+                         [OnlineRefiner, OfflineRefiner, PassThroughRefiner])
+@pytest.mark.parametrize('split', [0, 1, 2, 4, 7])
+def test_continued_refiner_is_the_uninterrupted_one(refiner_type, split,
+                                                    tar_head):
+    video = _video([[1], [1, 2], [2], [], [2, 3], [3], [3]])
+    alone = _run(refiner_type(tar_head, 3), video)
+    first, second = (refiner_type(tar_head, 3) for _ in range(2))
+    out = [frame for part in video[:split] for frame in first.push(part)]
+    second.load_state_dict(first.state_dict(), torch.device('cpu'))
+    first.push(_video([[5]])[0])  # another stream from there on
+    out += _run(second, video[split:])
+    assert [frame.ids for frame in out] == [frame.ids for frame in alone]
+    for frame, expected in zip(out, alone):
+        assert_close(frame.embeds, expected.embeds, rtol=0, atol=0)
+        assert torch.equal(frame.boxes, expected.boxes)
+        assert torch.equal(frame.real, expected.real)
+
+
 @pytest.mark.parametrize('refiner_type', [OnlineRefiner, OfflineRefiner])
 def test_refined_frames_know_who_met_in_the_window(refiner_type, tar_head):
     """4 and 9 share frame 0, 2 comes when 9 is gone."""

@@ -1,0 +1,12 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Results of a video on disk, and the files made of them."""
+from .coco_video import write_coco_video
+from .id_masks import write_id_masks
+from .results_json import write_results_json
+from .tracks_csv import write_tracks_csv
+from .video_recording import STATES, TrackSummary, VideoRecording
+
+__all__ = [
+    'STATES', 'TrackSummary', 'VideoRecording', 'write_coco_video',
+    'write_id_masks', 'write_results_json', 'write_tracks_csv'
+]

@@ -1,0 +1,88 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Results as one picture of ids per frame."""
+import os.path as osp
+from typing import List, Optional, Sequence
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as mask_utils
+
+from refinevis_mm.datasets.vis_writer import atomic_dir
+from refinevis_mm.structures import FrameInstances
+from refinevis_mm.utils.palette import instance_color
+from .frame_names import frame_names
+from .video_recording import PathLike, VideoRecording
+
+MAX_PALETTE = 254  # 255 is "unknown" in maps of 8 bits
+MAX_PIXEL = 65535  # of 16 bits
+
+
+def write_id_masks(recording: VideoRecording,
+                   folder: PathLike,
+                   view: Optional[str] = None,
+                   score_thr: float = 0.3,
+                   file_names: Optional[Sequence[str]] = None,
+                   force: bool = False) -> None:
+    """Write a PNG for every frame whose pixels tell the object.
+
+    A pixel is 0 for the background and the track id + 1 for an object; where
+    objects overlap, that with the higher final score. As long as the ids
+    written are below 254, the maps have 8 bits and a palette, in the colours
+    of the overlays: this is the form of DAVIS, where 255 is "unknown". With
+    higher ids they are grey pictures of 16 bits. All maps of a folder have
+    the same form, and ``id_png_to_youtubevis.py`` reads both.
+
+    The folder appears when all frames are written; one frame is in memory at
+    a time.
+
+    Args:
+        recording (:obj:`VideoRecording`): The video.
+        folder (str | PathLike): The folder to make.
+        view (str, optional): Defaults to None, the main view.
+        score_thr (float): Least final score of a track, in [0, 1]. Defaults
+            to 0.3.
+        file_names (Sequence[str], optional): Names of the frames; the maps
+            have the same names with ``.png``, without folders. Defaults to
+            None: 000000.png, 000001.png...
+        force (bool): Replace an existing folder. Defaults to False.
+
+    Raises:
+        FileExistsError: If ``folder`` exists and ``force`` is False.
+        OSError: If it cannot be written.
+        ValueError: If there is no such view, the file names do not fit, or
+            an id is above 65534.
+    """
+    stems = [
+        osp.splitext(osp.basename(name))[0]
+        for name in frame_names(recording, file_names)
+    ]
+    stems = frame_names(recording, stems)
+    tracks = [
+        track for track in recording.tracks(view) if track.score >= score_thr
+    ]
+    highest = max((track.id + 1 for track in tracks), default=0)
+    if highest > MAX_PIXEL:
+        raise ValueError(f'ids must be below {MAX_PIXEL} to be written as '
+                         f'maps, got {highest - 1}')
+    # painted in this order, the last one stays
+    order = [track.id for track in sorted(tracks, key=lambda t: t.score)]
+    with atomic_dir(str(folder), force) as work:
+        for frame_id, _, instances in recording.frames(view):
+            image = _draw(instances, order, highest)
+            image.save(osp.join(work, f'{stems[frame_id]}.png'))
+
+
+def _draw(instances: FrameInstances, order: List[int],
+          highest: int) -> Image.Image:
+    """Draw the instances of a frame in a given order of ids."""
+    small = highest <= MAX_PALETTE
+    pixels = np.zeros(instances.size, np.uint8 if small else np.uint16)
+    masks = dict(zip(instances.ids, instances.masks))
+    for track_id in order:
+        if masks.get(track_id) is not None:
+            pixels[mask_utils.decode(masks[track_id]) > 0] = track_id + 1
+    image = Image.fromarray(pixels)
+    if small:
+        colors = [instance_color(i)[::-1] for i in range(highest)]
+        image.putpalette(np.array([(0, 0, 0), *colors], np.uint8).tobytes())
+    return image

@@ -1,0 +1,49 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Results in YouTube-VIS form, as evaluation reads them."""
+import os
+from typing import Optional, Sequence
+
+from refinevis_mm.evaluation.finished_videos import write_whole
+from refinevis_mm.structures import to_results_json
+from .json_lists import write_json_list
+from .video_recording import PathLike, VideoRecording
+
+
+def write_results_json(recording: VideoRecording,
+                       path: PathLike,
+                       view: Optional[str] = None,
+                       video_id: int = 1,
+                       category_ids: Optional[Sequence[int]] = None,
+                       cls_thr: float = 0.05) -> None:
+    """Write the tracks of a video as YouTube-VIS results.
+
+    A JSON list, one track and class a line, with ``video_id``,
+    ``category_id``, ``score`` and ``segmentations`` (RLE or null of every
+    frame). It appears when it is complete; one track is in memory at a time.
+
+    Args:
+        recording (:obj:`VideoRecording`): The video.
+        path (str | PathLike): The file, replaced if it exists.
+        view (str, optional): Defaults to None, the main view.
+        video_id (int): Id of the video in the annotation file. Defaults to 1.
+        category_ids (Sequence[int], optional): Category id of each label.
+            Defaults to None, the label + 1.
+        cls_thr (float): A class of a track is written when its score is
+            greater. Defaults to 0.05.
+
+    Raises:
+        OSError: If the file cannot be written.
+        ValueError: If there is no such view, or a label has no category id.
+    """
+    if category_ids is None:
+        category_ids = range(1, recording.num_classes + 1)
+
+    def write(part: str) -> None:
+        rows = (
+            row for tracklet in recording.tracklets(view, cls_thr)
+            for row in to_results_json(video_id, [tracklet], category_ids))
+        with open(part, 'w', encoding='utf-8') as file:
+            write_json_list(file, rows)
+            file.write('\n')
+
+    write_whole(os.fspath(path), write)

@@ -1,0 +1,77 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import numpy as np
+import pytest
+import torch
+
+from refinevis_mm.structures import (DecodedFrame, FrameInstances, FrameResult,
+                                     RunningScores, class_name)
+
+
+@pytest.fixture
+def instances():
+    """Detected, recovered and missed; 5 x 7 pixels."""
+    masks = torch.zeros(3, 5, 7, dtype=torch.bool)
+    masks[0, 1:3, 2:6] = True
+    masks[1, 4, 6] = True
+    frame = DecodedFrame(0, [8, 3, 5],
+                         torch.tensor([[0.25, 0.5], [1., 0.], [0.5, 0.75]]),
+                         torch.tensor([True, False, False]),
+                         torch.tensor([True, True, False]), masks)
+    running = RunningScores()
+    running.add([8], np.array([[0.75, 0.]]), [True])
+    return FrameInstances.from_decoded(frame, running, ['cat'])
+
+
+def test_values_by_hand(instances):
+    assert len(instances) == 3 and instances.size == (5, 7)
+    assert instances.ids == [8, 3, 5]
+    assert instances.cls_scores.tolist() == [[0.5, 0.25], [1., 0.], [0., 0.]]
+    assert instances.labels == [0, 0, 0]
+    assert instances.scores == [0.5, 1., 0.]
+    assert instances.classes == ['cat'] * 3
+    assert instances.boxes.tolist() == [[2, 1, 6, 3], [6, 4, 7, 5],
+                                        [0, 0, 0, 0]]
+    assert instances.real == [True, False, False]
+    assert instances.recovered == [False, True, False]
+    assert instances.missed == [False, False, True]
+    assert instances.masks[2] is None
+    assert instances.masks[0]['size'] == [5, 7]
+    dense = instances.dense_masks()
+    assert dense.sum(axis=(1, 2)).tolist() == [8, 1, 0]
+    assert dense[0, 1:3, 2:6].all()
+
+
+def test_select_and_without(instances):
+    part = instances.select([2, 0])
+    assert part.ids == [5, 8] and part.scores == [0., 0.5]
+    assert part.cls_scores.tolist() == [[0., 0.], [0.5, 0.25]]
+    assert instances.without([3, 9]).ids == [8, 5]
+    empty = instances.without([3, 5, 8])
+    assert len(empty) == 0 and empty.boxes.shape == (0, 4)
+    assert empty.cls_scores.shape == (0, 2)
+    assert empty.dense_masks().shape == (0, 5, 7)
+    assert instances.ids == [8, 3, 5]
+
+
+def test_no_instance():
+    frame = DecodedFrame(0, [], torch.zeros(0, 4),
+                         torch.zeros(0).bool(),
+                         torch.zeros(0).bool(),
+                         torch.zeros(0, 5, 7).bool())
+    empty = FrameInstances.from_decoded(frame, RunningScores(), [])
+    assert len(empty) == 0 and empty.size == (5, 7)
+    assert empty.cls_scores.shape == (0, 4) and empty.boxes.shape == (0, 4)
+    assert empty.labels == empty.classes == empty.masks == []
+
+
+def test_main_view(instances):
+    other = instances.without([8])
+    views = dict(frame_level=other, online=instances)
+    frame = FrameResult(3, 0.5, np.zeros((5, 7, 3), np.uint8), views, 'online')
+    assert frame.ids == [8, 3, 5] and frame.boxes is instances.boxes
+    assert frame.frame_level is other and frame.discarded_ids == []
+
+
+def test_class_name():
+    assert class_name(['cat'], 0) == 'cat'
+    assert class_name(['cat'], 1) == 'class 1'
