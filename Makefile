@@ -1,5 +1,6 @@
 # make demo      a small RefineVIS finds, follows and refines objects
-# make test      lint and tests
+# make test      lint and tests; as root it installs Debian's chromium for
+#                those of the HTML report, which are skipped without it
 # make test-ops  tests that need compiled mmcv and mmtrack, in a venv of their
 #                own; compiles mmcv (about half an hour) unless the folder
 #                WHEELS has a wheel of it
@@ -43,7 +44,7 @@ export OMP_NUM_THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); \
 # starve each other otherwise
 export GOMP_SPINCOUNT ?= 10000
 
-.PHONY: demo test test-ops lint train fast setup clean
+.PHONY: demo test test-ops browser lint train fast setup clean
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -67,8 +68,17 @@ $(STAMP): $(CONSTRAINTS) setup.py pyproject.toml
 demo: $(STAMP)
 	@$(BIN)/python demo/run_demo.py
 
-test: lint
+test: lint browser
 	@$(BIN)/python -m pytest -q
+
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	echo "Installing chromium and chromium-driver ..."; \
+	{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install \
+	--yes --no-install-recommends chromium chromium-driver; } >/dev/null 2>&1 \
+	|| echo "chromium could not be installed: no tests of the HTML report"; \
+	else echo "no chromium and chromedriver: no tests of the HTML report"; fi
 
 # pip takes the wheel of mmcv where it fits this Python and compiles the source
 # where none does; a wheel made for another torch shows when it is imported

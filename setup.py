@@ -81,6 +81,7 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['refinevis_mm', 'refinevis_mm.*']),
+    package_data={'refinevis_mm.visualization': ['report/*']},
     cmdclass=dict(build_py=BuildWithMim),
     python_requires='>=3.10,<3.13',
     install_requires=requirements('runtime'),

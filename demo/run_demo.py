@@ -16,12 +16,11 @@ from typing import Dict, List
 
 from terminaltables import AsciiTable
 
-from refinevis_mm.apis import init_model, render_video, stream_video
+from refinevis_mm.apis import VISInferencer
 from refinevis_mm.evaluation import evaluate_vis
-from refinevis_mm.models import RefineVIS
-from refinevis_mm.structures import VideoResult, to_results_json
+from refinevis_mm.structures import to_results_json
 from refinevis_mm.utils import one_line_errors
-from refinevis_mm.visualization import ImageFilesSource
+from refinevis_mm.video_io import ImageFilesSource
 
 CONFIG = 'configs/refinevis/refinevis_*_occluded-shapes-temporal.py'
 CHECKPOINT = 'checkpoints/refinevis_mobilenet-v2_occluded-shapes-temporal.pth'
@@ -29,11 +28,11 @@ OUT_DIR = 'work_dirs/demo'
 NUM_VIDEOS = 6
 NUM_FRAMES = (20, 32)  # fewest and most of a video
 SEED = 200000  # other videos than those of training and validation
-DRAWN_VIDEO = 4
-MODES = {
-    'frame level only': dict(window=0),
-    'online': dict(mode='online'),
-    'offline': dict(mode='offline')
+DRAWN_VIDEO = 1
+VIEWS = {
+    'frame level only': 'frame_level',
+    'online': 'online',
+    'offline': 'offline'
 }
 SCORE_THR = 0.3  # of tracks that are counted and drawn
 COLUMNS = ('AP', 'AP50', 'AP75')
@@ -61,21 +60,18 @@ def frames_of(data_root: str, video: dict) -> ImageFilesSource:
     ])
 
 
-def run_mode(model: RefineVIS, sources: Dict[int, ImageFilesSource],
-             annotations: dict) -> List[str]:
+def run_view(inferencer: VISInferencer, view: str,
+             sources: Dict[int,
+                           ImageFilesSource], annotations: dict) -> List[str]:
     """Run all videos; returns the numbers of a table row."""
     category_ids = [row['id'] for row in annotations['categories']]
     rows, num_frames, num_tracks = [], 0, 0
     start = time.perf_counter()
     for video_id, source in sources.items():
-        video = VideoResult(source.num_frames)
-        for _, result in stream_video(model, source):
-            video.discard(result.discarded_ids)
-            video.add_frame(result.frame_id, result.ids, result.cls_scores,
-                            result.scored, result.masks)
-        tracklets = video.tracklets(model.cls_thr)
+        recording = inferencer(source, views=[view])
+        tracklets = list(recording.tracklets(cls_thr=inferencer.model.cls_thr))
         rows += to_results_json(video_id, tracklets, category_ids)
-        num_frames += source.num_frames
+        num_frames += recording.num_frames
         num_tracks += len({
             row['instances_id']
             for row in tracklets if row['score'] >= SCORE_THR
@@ -96,7 +92,7 @@ def main() -> None:
         raise FileNotFoundError(f'no config {CONFIG}; run the demo from the '
                                 'root of the repository')
     print(f'Model: {configs[0]}\n       {CHECKPOINT}')
-    model = init_model(configs[0], CHECKPOINT)
+    inferencer = VISInferencer(configs[0], CHECKPOINT, mode='offline')
     data_root = osp.join(OUT_DIR, 'videos')
     os.makedirs(OUT_DIR, exist_ok=True)
     annotations = make_videos(data_root)
@@ -107,19 +103,14 @@ def main() -> None:
     num_frames = sum(source.num_frames for source in sources.values())
     print(f'Videos: {len(sources)} of OccludedShapes, {num_frames} frames, '
           f'{len(annotations["annotations"])} objects')
-    window = model.window
     table = [['refinement', *COLUMNS, 'frames/s', 'tracks']]
-    for name, settings in MODES.items():
-        model.mode = settings.get('mode', model.mode)
-        model.window = settings.get('window', window)
-        table.append([name, *run_mode(model, sources, annotations)])
+    for name, view in VIEWS.items():
+        table.append([name, *run_view(inferencer, view, sources, annotations)])
     table = AsciiTable(table)
     table.justify_columns = dict.fromkeys(range(1, 6), 'right')
     print(table.table)
-    model.mode, model.window = 'offline', window
-    drawn = render_video(model,
-                         list(sources.values())[DRAWN_VIDEO], OUT_DIR,
-                         SCORE_THR)
+    drawn = inferencer.render(
+        list(sources.values())[DRAWN_VIDEO], OUT_DIR, score_thr=SCORE_THR)
     for file in drawn.files:
         print(file)
 

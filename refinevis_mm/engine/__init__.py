@@ -1,9 +1,9 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """What the Runner is extended by."""
-from .hooks import ClassRowsHook, RandomStateHook
+from .hooks import ClassRowsHook, RandomStateHook, VISVisualizationHook
 from .samplers import SourceRatioSampler, UnfinishedVideoSampler
 
 __all__ = [
     'ClassRowsHook', 'RandomStateHook', 'SourceRatioSampler',
-    'UnfinishedVideoSampler'
+    'UnfinishedVideoSampler', 'VISVisualizationHook'
 ]

@@ -18,7 +18,7 @@ from refinevis_mm.datasets.occluded_shapes import (CLASSES,
                                                    OccludedShapesGenerator)
 from refinevis_mm.datasets.vis_writer import YouTubeVISWriter
 from refinevis_mm.registry import DATASETS
-from refinevis_mm.visualization.vis_overlay import instance_color
+from refinevis_mm.visualization import instance_color
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs' / '_base_' / 'datasets' / 'custom_vis.py'

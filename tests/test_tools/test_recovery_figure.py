@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from refinevis_mm.structures import FrameResult
+from refinevis_mm.structures import VideoResult
 from refinevis_mm.visualization import instance_color
-from tests.tiny_files import random_frames, write_model_files
+from tests.tiny_files import CLASSES, random_frames, write_model_files
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools' / 'visualization' / 'recovery_figure.py'
@@ -50,26 +50,36 @@ def run(tool, monkeypatch):
     def run(files, *args, before, after):
         monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, files + args)])
         with monkeypatch.context() as patch:
-            patch.setattr(tool, 'stream_video_compared',
-                          lambda model, source: stream(source, before, after))
+            patch.setattr(
+                tool.VISInferencer, '__call__',
+                lambda self, source, on_frame: RecordedBars(
+                    before, after, source.num_frames))
             tool.main()
 
-    def result(frame_id, tubes):
-        ids = [i for i, tube in tubes.items() if tube[frame_id]]
-        masks = torch.zeros(len(ids), HEIGHT, WIDTH, dtype=torch.bool)
-        for mask, i in zip(masks, ids):
-            left, right = tubes[i][frame_id]
-            mask[20 * i:20 * i + 20, left:right] = True
-        scores = torch.zeros(len(ids), 4)
-        scores[:, 1] = 0.9
-        real = torch.ones(len(ids), dtype=torch.bool)
-        return FrameResult(frame_id, ids, scores, real, real, masks)
-
-    def stream(source, before, after):
-        for frame_id, image in enumerate(source):
-            yield image, result(frame_id, after), result(frame_id, before)
-
     return run
+
+
+class RecordedBars:
+    """Stands for a recording: boxes (x1, x2) of bars by instance and frame."""
+
+    classes = CLASSES
+
+    def __init__(self, before, after, num_frames):
+        self.tubes = dict(frame_level=before, online=after)
+        self.num_frames = num_frames
+
+    def tracklets(self, view='online', cls_thr=0.05):
+        video = VideoResult(self.num_frames)
+        for t in range(self.num_frames):
+            ids = [i for i, tube in self.tubes[view].items() if tube[t]]
+            masks = torch.zeros(len(ids), HEIGHT, WIDTH, dtype=torch.bool)
+            for mask, i in zip(masks, ids):
+                left, right = self.tubes[view][i][t]
+                mask[20 * i:20 * i + 20, left:right] = True
+            scores = torch.tensor([[0., 0.9, 0., 0.]]).repeat(len(ids), 1)
+            scored = torch.ones(len(ids), dtype=torch.bool)
+            video.add_frame(t, ids, scores, scored, masks)
+        return video.tracklets(cls_thr)
 
 
 # bars of height 20: instance 0 is lost in frame 5, instance 1 in frame 2
@@ -203,24 +213,24 @@ def test_masks_on_found_objects_are_not_recovered(tool):
             for r in tool.find_recoveries(video, None)] == [(1, 1), (2, 1)]
 
 
-def test_with_the_model_itself(tool, files, frames, monkeypatch, tmp_path):
+def test_with_the_model_itself(tool, files, frames):
     """Random weights: the masks of both sides are those of the stream."""
-    model = tool.init_model(
+    inferencer = tool.VISInferencer(
         *files,
-        cfg_options={
-            'model.mode': 'offline',
-            'model.tracker.init_score_thr': 0.
-        })
+        mode='offline',
+        cfg_options={'model.tracker.init_score_thr': 0.})
     source = tool.open_source(str(frames))
     bar = tool.ProgressBar(7, file=sys.stderr)
-    video = tool.follow(model, source, 0., bar)
+    video = tool.follow(inferencer, source, 0., bar)
     assert video.after and set(video.before) == set(video.after)
     assert set(video.names) == set(video.after)
-    for _, refined, frame_level in tool.stream_video_compared(model, source):
-        for result, tubes in ((refined, video.after), (frame_level,
+    for frame in inferencer.stream(source):
+        for view, tubes in (('offline', video.after), ('frame_level',
                                                        video.before)):
-            found = {i for i, tube in tubes.items() if tube[result.frame_id]}
-            assert found <= set(result.ids)
+            instances = frame.views[view]
+            masks = dict(zip(instances.ids, instances.masks))
+            for i, tube in tubes.items():
+                assert tube[frame.frame_id] == masks.get(i)
 
 
 def test_refusals(run, files, frames, tmp_path):

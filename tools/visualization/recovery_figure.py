@@ -25,16 +25,14 @@ from mmengine.config import DictAction
 from mmengine.utils import ProgressBar
 from pycocotools import mask as mask_utils
 
-from refinevis_mm.apis import init_model, stream_video_compared
+from refinevis_mm.apis import VISInferencer
 from refinevis_mm.evaluation.vis_eval import (Tube, check_ground_truth,
                                               load_json, mask_areas, to_rles,
                                               tube_ious)
-from refinevis_mm.models import RefineVIS
-from refinevis_mm.structures import VideoResult
+from refinevis_mm.structures import class_name
 from refinevis_mm.utils import one_line_errors
-from refinevis_mm.visualization import (FrameSource, ImageFilesSource,
-                                        display_scale, draw_instances,
-                                        open_source)
+from refinevis_mm.video_io import FrameSource, ImageFilesSource, open_source
+from refinevis_mm.visualization import display_scale, draw_instances
 from refinevis_mm.visualization.refinement_figure import draw_panels
 
 MAX_PANEL_WIDTH = 320  # px
@@ -149,12 +147,12 @@ def open_videos(
     return videos
 
 
-def follow(model: RefineVIS, source: FrameSource, score_thr: float,
+def follow(inferencer: VISInferencer, source: FrameSource, score_thr: float,
            progress: ProgressBar) -> FollowedVideo:
     """Run a model over a video.
 
     Args:
-        model (:obj:`RefineVIS`): From :func:`init_model`.
+        inferencer (:obj:`VISInferencer`): The model.
         source (:obj:`FrameSource`): The video.
         score_thr (float): Least class score of an instance that is kept.
         progress (:obj:`ProgressBar`): Updated with every frame.
@@ -162,26 +160,20 @@ def follow(model: RefineVIS, source: FrameSource, score_thr: float,
     Returns:
         :obj:`FollowedVideo`: The results.
     """
-    before, after = VideoResult(), VideoResult()
-    for _, refined, frame_level in stream_video_compared(model, source):
-        for side, result in ((before, frame_level), (after, refined)):
-            side.discard(refined.discarded_ids)
-            side.add_frame(result.frame_id, result.ids, result.cls_scores,
-                           result.scored, result.masks)
-        progress.update()
+    recording = inferencer(source, on_frame=progress.update)
     tubes = {
         row['instances_id']: row['segmentations']
-        for row in before.tracklets(-1)
+        for row in recording.tracklets('frame_level', -1)
     }
     video = FollowedVideo(source, {}, {}, {})
     # the best class of an instance comes last
     for row in sorted(
-            after.tracklets(score_thr), key=lambda row: row['score']):
+            recording.tracklets(cls_thr=score_thr),
+            key=lambda row: row['score']):
         instance_id, label = row['instances_id'], row['label']
         video.before[instance_id] = tubes[instance_id]
         video.after[instance_id] = row['segmentations']
-        name = model.classes[label] if label < len(
-            model.classes) else f'class {label}'
+        name = class_name(recording.classes, label)
         video.names[instance_id] = f'{name} {instance_id}'
     return video
 
@@ -252,7 +244,8 @@ def draw(video: FollowedVideo, recovery: Recovery, num_frames: int,
     length = len(video.after[recovery.instance_id])
     start = max(
         min(recovery.frame_id - num_frames // 2, length - num_frames), 0)
-    images = list(islice(video.source, start, start + num_frames))
+    frames = islice(video.source, start, start + num_frames)
+    images = [frame.image for frame in frames]
     scale = min(
         display_scale(*images[0].shape[:2]),
         MAX_PANEL_WIDTH / images[0].shape[1])
@@ -288,15 +281,19 @@ def main() -> None:
     args = parse_args()
     warnings.filterwarnings('ignore', message='torch.meshgrid')
     videos = open_videos(args.input, args.img_prefix)
-    options = dict(args.cfg_options or {}, **{'model.mode': args.mode})
-    model = init_model(args.config, args.checkpoint, args.device, options)
-    if model.window == 0:
+    inferencer = VISInferencer(
+        args.config,
+        args.checkpoint,
+        args.device,
+        mode=args.mode,
+        cfg_options=args.cfg_options)
+    if inferencer.model.window == 0:
         raise ValueError('a model with refinement is needed, got window=0')
     progress = ProgressBar(
         sum(source.num_frames for source, _ in videos), file=sys.stderr)
     best, count = None, 0
     for source, objects in videos:
-        video = follow(model, source, args.score_thr, progress)
+        video = follow(inferencer, source, args.score_thr, progress)
         for recovery in find_recoveries(video, objects):
             count += 1
             if best is None or recovery > best[1]:

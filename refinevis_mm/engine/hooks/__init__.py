@@ -1,5 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 from .class_rows_hook import ClassRowsHook
 from .random_state_hook import RandomStateHook
+from .vis_visualization_hook import VISVisualizationHook
 
-__all__ = ['ClassRowsHook', 'RandomStateHook']
+__all__ = ['ClassRowsHook', 'RandomStateHook', 'VISVisualizationHook']

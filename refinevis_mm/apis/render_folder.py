@@ -1,0 +1,113 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Where the files of a run grow before they get their final names."""
+import logging
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any, Optional, Sequence
+
+from mmengine.logging import print_log
+
+PARTIAL = '.partial'
+FINAL = 'final'
+LOCK = 'lock'
+
+
+class RenderFolder:
+    """The folder ``.partial`` inside a folder of results.
+
+    A context manager. The folder is locked against a second run, by a SQLite
+    file, as the system lets go of that lock when a process is killed. On
+    leaving, the folder is deleted unless :attr:`keep` is set.
+
+    Args:
+        out_dir (str | PathLike): The folder of results; made if it does not
+            exist.
+
+    Attributes:
+        path (Path): The folder ``.partial``.
+        final (Path): Folder inside it with the files to publish.
+        keep (bool): Leave the folder for a run that continues this one.
+
+    Raises:
+        OSError: On entering, if the folder cannot be written or another run
+            uses it.
+    """
+
+    def __init__(self, out_dir: os.PathLike) -> None:
+        self.out_dir = Path(out_dir)
+        self.path = self.out_dir / PARTIAL
+        self.final = self.path / FINAL
+        self.keep = False
+
+    def __enter__(self) -> 'RenderFolder':
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f'out-dir "{self.out_dir}" cannot be written: '
+                          f'{error.strerror}') from error
+        self._lock = sqlite3.connect(
+            self.path / LOCK, timeout=0, isolation_level=None)
+        try:
+            self._lock.execute('BEGIN EXCLUSIVE')
+        except sqlite3.Error as error:
+            self._lock.close()
+            reason = 'is used by another run' if 'locked' in str(error) \
+                else f'cannot be written: {error}'
+            raise OSError(f'out-dir "{self.out_dir}" {reason}') from error
+        return self
+
+    def __exit__(self, kind: Optional[type], *_: Any) -> None:
+        self._lock.close()
+        if not self.keep:
+            shutil.rmtree(self.path, ignore_errors=True)
+        elif kind is not None and issubclass(kind, Exception):
+            print_log(
+                f'the checkpoint in "{self.out_dir}" is kept and can be '
+                'resumed',
+                logger='current',
+                level=logging.WARNING)
+
+    def clear(self) -> None:
+        """Delete what an earlier run has left."""
+        for path in self.path.iterdir():
+            if path.name != LOCK:
+                _delete(path)
+
+    def start_final(self) -> None:
+        """Make the folder of the final files anew."""
+        _delete(self.final)
+        self.final.mkdir()
+
+    def publish(self, names: Sequence[str]) -> None:
+        """Give files of :attr:`final` their final names, one by one.
+
+        A name stands for the old or the new file at any moment, never for a
+        part of one; a folder is missing for a moment.
+
+        Args:
+            names (Sequence[str]): Files and folders. Where :attr:`final` has
+                none of that name, an old one is taken away.
+        """
+        for name in names:
+            source, target = self.final / name, self.out_dir / name
+            if target.is_dir() or not source.exists():
+                self.withdraw(name)
+            if source.exists():
+                os.replace(source, target)
+
+    def withdraw(self, name: str) -> None:
+        """Take away what has a final name, if anything has."""
+        if (self.out_dir / name).exists():
+            old = self.path / f'old-{name}'
+            _delete(old)
+            os.replace(self.out_dir / name, old)
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or a folder if there is one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,358 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""One running video: frames in, results out, state to save between two."""
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Deque, Dict, Iterable, Iterator, List, Optional, Sequence
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+from mmdet.structures import DetDataSample, TrackDataSample
+from mmengine.config import Config
+from torch import Tensor
+
+from refinevis_mm.models.refinement import BaseRefiner, build_refiner
+from refinevis_mm.models.refinevis import RefineVIS
+from refinevis_mm.structures import (FRAME_LEVEL, VIEWS, FrameInstances,
+                                     FrameResult, FrameTracks, RunningScores)
+from refinevis_mm.video_io import DEFAULT_FPS, TimedFrame
+
+STATE_FORMAT = 1
+
+
+@dataclass
+class _Waiting:
+    """A frame whose views are not all there yet."""
+
+    frame_id: int
+    time: float
+    image: np.ndarray
+    views: Dict[str, FrameInstances] = field(default_factory=dict)
+
+
+class Session:
+    """One stream of frames through a model.
+
+    Any number of sessions can share a model, e.g. one per camera; each has
+    its own ids, which count up and are never given twice until
+    :meth:`reset`. The memory is bounded by the window and the live tracks,
+    whatever the number of frames.
+
+    Several views of the same tracks can be asked for: 'frame_level' is the
+    result before refinement, 'online' refines each frame from the past,
+    'offline' clip by clip. Association does not depend on refinement, so the
+    ids are the same in all of them.
+
+    Args:
+        model (:obj:`RefineVIS`): From :func:`init_model`, in evaluation
+            mode. Its ``window`` is read once, here.
+        views (Sequence[str], optional): Views of every frame. Defaults to
+            None: 'frame_level' and the model's ``mode``, with ``window=0``
+            'frame_level' only.
+
+    Attributes:
+        view (str): The main view: the model's ``mode`` if it is among the
+            views, else the last one.
+        num_frames (int): Frames taken since the start.
+
+    Raises:
+        ValueError: If a view is unknown or needs refinement that the model
+            has switched off.
+    """
+
+    def __init__(self,
+                 model: RefineVIS,
+                 views: Optional[Sequence[str]] = None) -> None:
+        if views is None:
+            views = (FRAME_LEVEL, ) if model.window == 0 else (FRAME_LEVEL,
+                                                               model.mode)
+        self.model = model
+        self.window = model.window
+        self.views = tuple(views)
+        _check_views(self.views, self.window)
+        self.view = model.mode if model.mode in self.views else self.views[-1]
+        self._resize = _build_resize(model.cfg)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: start of a new video, ids from 0."""
+        self.num_frames = 0
+        self._size: Optional[List[int]] = None  # height, width
+        self._stream = self.model.init_stream()
+        self._refiners: Dict[str, BaseRefiner] = {
+            view: self._build_refiner(view)
+            for view in self.views
+        }
+        self._scores = {view: RunningScores() for view in self.views}
+        self._last_seen: Dict[int, int] = {}
+        self._waiting: Deque[_Waiting] = deque()
+        self._discarded: List[int] = []
+
+    def stream(self, frames: Iterable) -> Iterator[FrameResult]:
+        """Run the model over frames.
+
+        Online a frame leaves before the next one is asked for; offline up to
+        ``window`` frames are held. The session goes on where it was.
+
+        Args:
+            frames (Iterable[np.ndarray | TimedFrame]): Images of shape
+                (H, W, 3), uint8, BGR, or frames of a source.
+
+        Yields:
+            :obj:`FrameResult`: One per frame, in order.
+        """
+        for frame in frames:
+            if isinstance(frame, TimedFrame):
+                yield from self.step(frame.image, frame.time)
+            else:
+                yield from self.step(frame)
+        yield from self.flush()
+
+    @torch.no_grad()
+    def step(self,
+             image: np.ndarray,
+             time: Optional[float] = None) -> List[FrameResult]:
+        """Take the next frame.
+
+        Args:
+            image (np.ndarray): Has shape (H, W, 3), uint8, BGR, the same
+                size in all frames.
+            time (float, optional): Seconds since the first frame. Defaults
+                to None, which counts 10 frames a second.
+
+        Returns:
+            list[:obj:`FrameResult`]: Frames finished by this one, the oldest
+            first: itself online, none or a whole clip of ``window`` frames
+            offline.
+
+        Raises:
+            ValueError: If the image has another form or size. The session is
+                unchanged then.
+        """
+        self._check_image(image)
+        frame_id = self.num_frames
+        if time is None:
+            time = frame_id / DEFAULT_FPS
+        inputs, meta = self._preprocess(image, frame_id)
+        tracks = self.model.track(inputs, meta, self._stream)
+        self.num_frames += 1
+        self._size = list(image.shape[:2])
+        self._discard()
+        self._last_seen.update(dict.fromkeys(tracks.ids, frame_id))
+        self._waiting.append(_Waiting(frame_id, float(time), image))
+        for view, refiner in self._refiners.items():
+            self._decode(view, refiner.push(tracks))
+        return self._finished()
+
+    @torch.no_grad()
+    def flush(self) -> List[FrameResult]:
+        """End the video: the frames that offline refinement still holds.
+
+        Returns:
+            list[:obj:`FrameResult`]: Up to ``window - 1`` frames.
+        """
+        for view, refiner in self._refiners.items():
+            self._decode(view, refiner.flush())
+        return self._finished()
+
+    def state_dict(self) -> dict:
+        """Everything the session remembers between two frames.
+
+        Tensors, numbers, lists and strings only: ``torch.save`` it, and load
+        it with ``weights_only=True``. Offline it holds the frames of the
+        unfinished clip.
+
+        Returns:
+            dict: The state.
+        """
+        return dict(
+            format=STATE_FORMAT,
+            views=list(self.views),
+            window=self.window,
+            num_frames=self.num_frames,
+            size=self._size,
+            tracker=self._stream.tracker.state_dict(),
+            refiners={
+                view: refiner.state_dict()
+                for view, refiner in self._refiners.items()
+            },
+            scores={
+                view: scores.state_dict()
+                for view, scores in self._scores.items()
+            },
+            last_seen=dict(self._last_seen),
+            discarded=list(self._discarded),
+            waiting=[
+                dict(
+                    frame_id=frame.frame_id,
+                    time=frame.time,
+                    image=torch.from_numpy(frame.image.copy()),
+                    views={
+                        view: _pack(instances)
+                        for view, instances in frame.views.items()
+                    }) for frame in self._waiting
+            ])
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue a stream, in this or in another process.
+
+        The model must have the weights the state was made with; ids and
+        results are then those of an uninterrupted stream.
+
+        Args:
+            state (dict): What :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: If the state is of other views, of another window or
+                of another model. The session is reset then.
+        """
+        if state.get('format') != STATE_FORMAT:
+            raise ValueError(f'session state must have format {STATE_FORMAT}, '
+                             f'got {state.get("format")!r}')
+        for name, own in (('views', list(self.views)), ('window',
+                                                        self.window)):
+            if state[name] != own:
+                raise ValueError(f'session state must have {name} {own}, got '
+                                 f'{state[name]}')
+        self.reset()
+        self._stream.tracker.load_state_dict(state['tracker'])
+        device = next(self.model.parameters()).device
+        for view, refiner in self._refiners.items():
+            refiner.load_state_dict(state['refiners'][view], device)
+            self._scores[view].load_state_dict(state['scores'][view])
+        self.num_frames = state['num_frames']
+        self._size = state['size']
+        self._last_seen = dict(state['last_seen'])
+        self._discarded = list(state['discarded'])
+        self._waiting = deque(
+            _Waiting(
+                frame['frame_id'], frame['time'], frame['image'].numpy(), {
+                    view: _unpack(instances)
+                    for view, instances in frame['views'].items()
+                }) for frame in state['waiting'])
+
+    def _build_refiner(self, view: str) -> BaseRefiner:
+        """An empty refiner for a view."""
+        if view == FRAME_LEVEL:
+            return build_refiner(None, self.model.mode, 0)
+        return build_refiner(self.model.tar_head, view, self.window)
+
+    def _discard(self) -> None:
+        """Let go of the tracklets that the tracker has judged noise."""
+        ids, self._stream.discarded_ids = self._stream.discarded_ids, []
+        if not ids:
+            return
+        self._discarded.extend(ids)
+        for view in self.views:
+            self._refiners[view].discard(ids)
+            self._scores[view].discard(ids)
+        for frame in self._waiting:
+            frame.views = {
+                view: instances.without(ids)
+                for view, instances in frame.views.items()
+            }
+
+    def _decode(self, view: str, frames: List[FrameTracks]) -> None:
+        """Hand frames that left a refiner to those that wait."""
+        waiting = {frame.frame_id: frame for frame in self._waiting}
+        for tracks in frames:
+            decoded = self.model.decode(tracks, refined=view != FRAME_LEVEL)
+            waiting[tracks.frame_id].views[view] = FrameInstances.from_decoded(
+                decoded, self._scores[view], self.model.classes)
+
+    def _finished(self) -> List[FrameResult]:
+        """Frames of which all views are there."""
+        results = []
+        while self._waiting and len(self._waiting[0].views) == len(self.views):
+            frame = self._waiting.popleft()
+            results.append(
+                FrameResult(frame.frame_id, frame.time, frame.image,
+                            frame.views, self.view))
+        if results:
+            results[0].discarded_ids, self._discarded = self._discarded, []
+        self._forget()
+        return results
+
+    def _forget(self) -> None:
+        """Drop the scores of tracklets that cannot be reported any more."""
+        oldest = self.num_frames - len(self._waiting) - self.window
+        live = set(self._stream.tracker.live_ids)
+        gone = [
+            track_id for track_id, frame_id in self._last_seen.items()
+            if frame_id < oldest and track_id not in live
+        ]
+        for track_id in gone:
+            del self._last_seen[track_id]
+        for scores in self._scores.values():
+            scores.discard(gone)
+
+    def _check_image(self, image: np.ndarray) -> None:
+        """Raise ValueError if a frame is not an image of the right size."""
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or \
+                image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            got = f'{image.dtype} {image.shape}' if isinstance(
+                image, np.ndarray) else type(image).__name__
+            raise ValueError('a frame must be an uint8 array of shape '
+                             f'(H, W, 3), got {got}')
+        if self._size not in (None, list(image.shape[:2])):
+            raise ValueError(
+                f'frame {self.num_frames} must be {self._size[1]} x '
+                f'{self._size[0]} as those before, got {image.shape[1]} x '
+                f'{image.shape[0]}; reset() starts a new video')
+
+    def _preprocess(self, image: np.ndarray, frame_id: int):
+        """Bring a frame to what :meth:`RefineVIS.track` takes."""
+        data = dict(img=image, img_shape=image.shape[:2])
+        if self._resize is not None:
+            data = self._resize(data)
+        meta = dict(
+            frame_id=frame_id,
+            img_shape=data['img_shape'],
+            ori_shape=image.shape[:2])
+        sample = TrackDataSample()
+        sample.video_data_samples = [DetDataSample(metainfo=meta)]
+        pixels = torch.from_numpy(np.ascontiguousarray(data['img']))
+        batch = self.model.data_preprocessor(
+            dict(
+                inputs=[pixels.permute(2, 0, 1)[None]], data_samples=[sample]))
+        return batch['inputs'][0, 0], meta
+
+
+def _check_views(views: Sequence[str], window: int) -> None:
+    """Raise ValueError if a session cannot have these views."""
+    allowed = VIEWS if window > 0 else (FRAME_LEVEL, )
+    if not views or not set(views) <= set(allowed) or len(
+            set(views)) < len(views):
+        raise ValueError(f'views must be different ones of {allowed} with '
+                         f'window {window}, got {tuple(views)}')
+
+
+def _build_resize(cfg: Config) -> Optional[BaseTransform]:
+    """The resizing step of the test pipeline, however deeply nested."""
+    dataset = cfg.get('test_dataloader', {}).get('dataset', {})
+    steps = list(dataset.get('pipeline', []))
+    while steps:
+        step = steps.pop(0)
+        if step['type'].split('.')[-1] == 'Resize':
+            return TRANSFORMS.build(step)
+        steps = list(step.get('transforms', [])) + steps
+    return None
+
+
+def _pack(instances: FrameInstances) -> dict:
+    """Instances with tensors in place of arrays, to be saved."""
+    return {
+        name:
+        torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for name, value in vars(instances).items()
+    }
+
+
+def _unpack(state: dict) -> FrameInstances:
+    """Undo :func:`_pack`."""
+    return FrameInstances(
+        **{
+            name: value.numpy() if isinstance(value, Tensor) else value
+            for name, value in state.items()
+        })

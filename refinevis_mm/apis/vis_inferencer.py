@@ -1,0 +1,173 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""RefineVIS on your own video in two lines."""
+import shutil
+import tempfile
+import weakref
+from contextlib import closing
+from pathlib import Path
+from typing import (Any, Callable, Iterable, Iterator, List, Optional,
+                    Sequence, Union)
+
+from mmengine.config import Config
+
+from refinevis_mm.recording import VideoRecording
+from refinevis_mm.structures import FrameResult
+from refinevis_mm.video_io import open_source
+from .inference import init_model
+from .render import RenderedVideo, record_video, render_video
+from .session import Session
+
+SOURCE_OPTIONS = ('fps', 'start', 'end', 'stride', 'max_size', 'allow_damaged')
+
+
+class VISInferencer:
+    """Finds, follows and refines the objects of videos.
+
+    >>> inferencer = VISInferencer(config, checkpoint, mode='offline')
+    >>> for frame in inferencer.stream(images):
+    ...     print(frame.frame_id, frame.ids, frame.classes, frame.scores)
+
+    Args:
+        config (str | :obj:`Config`): Config file, name of a shipped config,
+            or the config.
+        checkpoint (str): File or address of the weights.
+        device (str): Where the model runs. Defaults to 'cpu'.
+        mode (str, optional): 'online', each frame refined from the past and
+            given out at once, or 'offline', clip by clip. Defaults to None,
+            the config's.
+        window (int, optional): Frames seen by refinement, 0 switches it off.
+            Defaults to None, the config's.
+        cfg_options (dict, optional): Settings that override the config's.
+            Defaults to None.
+        allow_mismatch (bool): Load what fits of a checkpoint of another
+            architecture instead of refusing it. Defaults to False.
+
+    Attributes:
+        model (:obj:`RefineVIS`): The model.
+
+    Raises:
+        OSError: If a file is missing.
+        ValueError: If the config describes no model that can stream, or an
+            argument is not allowed.
+        CheckpointError: If the checkpoint cannot be read or belongs to
+            another architecture.
+    """
+
+    def __init__(self,
+                 config: Union[str, Config],
+                 checkpoint: str,
+                 device: str = 'cpu',
+                 mode: Optional[str] = None,
+                 window: Optional[int] = None,
+                 cfg_options: Optional[dict] = None,
+                 allow_mismatch: bool = False) -> None:
+        options = dict(cfg_options or {})
+        if mode is not None:
+            options['model.mode'] = mode
+        if window is not None:
+            options['model.window'] = window
+        self.model = init_model(config, checkpoint, device, options,
+                                allow_mismatch)
+
+    @property
+    def classes(self) -> List[str]:
+        """list[str]: Class names; empty where the checkpoint names none."""
+        return self.model.classes
+
+    def session(self, views: Optional[Sequence[str]] = None) -> Session:
+        """Start a stream that is fed frame by frame.
+
+        Args:
+            views (Sequence[str], optional): See :class:`Session`. Defaults
+                to None.
+
+        Returns:
+            :obj:`Session`: A session of its own; several can run at once.
+        """
+        return Session(self.model, views)
+
+    def stream(self,
+               frames: Iterable,
+               views: Optional[Sequence[str]] = None) -> Iterator[FrameResult]:
+        """Run over the frames of one video.
+
+        Args:
+            frames (Iterable[np.ndarray | TimedFrame]): Images of shape
+                (H, W, 3), uint8, BGR, or the frames of a source.
+            views (Sequence[str], optional): See :class:`Session`. Defaults
+                to None.
+
+        Yields:
+            :obj:`FrameResult`: One per frame: at once online, after at most
+            ``window`` frames offline.
+        """
+        yield from self.session(views).stream(frames)
+
+    def __call__(self,
+                 video: Any,
+                 views: Optional[Sequence[str]] = None,
+                 on_frame: Optional[Callable[[], None]] = None,
+                 **source_options: Any) -> VideoRecording:
+        """Run over a whole video and keep its results on disk.
+
+        Args:
+            video (str | Path | int | np.ndarray | Iterable): File, folder,
+                glob pattern, address, webcam, array (T, H, W, 3) or images,
+                or a :obj:`FrameSource`.
+            views (Sequence[str], optional): See :class:`Session`. Defaults
+                to None.
+            on_frame (Callable, optional): Called after every frame.
+            **source_options: ``start``, ``end``, ``stride``, ``max_size``,
+                ``fps``, ``allow_damaged`` of :func:`open_source`.
+
+        Returns:
+            :obj:`VideoRecording`: The results, in a temporary file that goes
+            with the object.
+
+        Raises:
+            FileNotFoundError: If the video does not exist.
+            ValueError: If it cannot be read or has no frame.
+        """
+        session = self.session(views)
+        folder = tempfile.mkdtemp(prefix='refinevis_mm-')
+        try:
+            with closing(open_source(video, **source_options)) as source:
+                recording = record_video(session, source,
+                                         Path(folder, 'recording.sqlite'),
+                                         on_frame)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        weakref.finalize(recording, shutil.rmtree, folder, True)
+        return recording
+
+    def render(self,
+               video: Any,
+               out_dir: str,
+               views: Optional[Sequence[str]] = None,
+               **options: Any) -> RenderedVideo:
+        """Run over a whole video and write pictures and results.
+
+        Args:
+            video (str | Path | int | np.ndarray | Iterable): As in
+                :meth:`__call__`.
+            out_dir (str): Folder of the files.
+            views (Sequence[str], optional): See :class:`Session`. Defaults
+                to None.
+            **options: Those of :func:`open_source` and
+                :func:`render_video`.
+
+        Returns:
+            :obj:`RenderedVideo`: The files and a summary.
+
+        Raises:
+            OSError: If the files cannot be written.
+            ValueError: If the video cannot be read or has no frame.
+        """
+        source_options = {
+            name: options.pop(name)
+            for name in SOURCE_OPTIONS if name in options
+        }
+        session = self.session(views)
+        with closing(open_source(video, **source_options)) as source:
+            return render_video(session, source, out_dir, **options)

@@ -1,0 +1,334 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import io
+import pickle
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from pycocotools import mask as mask_utils
+
+from refinevis_mm.apis import Session, init_model
+from refinevis_mm.structures import VideoResult
+from tests.tiny_files import CLASSES, random_frames, write_model_files
+
+ROOT = Path(__file__).parents[2]
+ALL_VIEWS = ('frame_level', 'online', 'offline')
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    return write_model_files(tmp_path_factory.mktemp('model'))
+
+
+@pytest.fixture(scope='module')
+def loaded(files):
+    return init_model(*files)
+
+
+@pytest.fixture
+def model(loaded):
+    loaded.mode, loaded.window = 'online', 4
+    return loaded
+
+
+def use(model, mode, window):
+    model.mode, model.window = mode, window
+    return model
+
+
+def run(model, frames, views=None):
+    return list(Session(model, views).stream(frames))
+
+
+def assert_same_instances(first, second):
+    first, second = asdict(first), asdict(second)
+    for name in ('cls_scores', 'boxes'):
+        assert np.array_equal(first.pop(name), second.pop(name))
+    assert first == second
+
+
+def assert_same(first, second):
+    """Equal in all but the images, which must be equal too."""
+    assert len(first) == len(second)
+    for a, b in zip(first, second):
+        assert (a.frame_id, a.time, a.discarded_ids) == (b.frame_id, b.time,
+                                                         b.discarded_ids)
+        assert np.array_equal(a.image, b.image)
+        assert set(a.views) == set(b.views)
+        for view, instances in a.views.items():
+            assert_same_instances(instances, b.views[view])
+
+
+def reload(state):
+    """The state as another process would read it."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=True)
+
+
+def test_preprocessing_equals_resize_normalise_pad(model, monkeypatch):
+    frame = np.full((60, 80, 3), (10, 100, 200), np.uint8)  # BGR
+    seen = []
+    track = model.track
+
+    def spy(image, meta, state):
+        seen.append((image, meta))
+        return track(image, meta, state)
+
+    monkeypatch.setattr(model, 'track', spy)
+    run(model, [frame])
+    (image, meta), = seen
+    mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+    rgb = torch.tensor([(v - m) / s
+                        for v, m, s in zip((200., 100., 10.), mean, std)])
+    expected = F.pad(rgb[:, None, None].expand(3, 48, 64), (0, 0, 0, 16))
+    torch.testing.assert_close(image, expected)
+    assert meta == dict(frame_id=0, img_shape=(48, 64), ori_shape=(60, 80))
+
+
+@pytest.mark.parametrize('mode, window, lag', [('online', 4, 1),
+                                               ('online', 0, 1),
+                                               ('offline', 4, 4)])
+def test_frames_leave_in_order_and_soon(model, mode, window, lag):
+    frames, num_read = random_frames(6), 0
+
+    def read():
+        nonlocal num_read
+        for frame in frames:
+            num_read += 1
+            yield frame
+
+    stream = Session(use(model, mode, window)).stream(read())
+    for index, frame in enumerate(stream):
+        assert frame.image is frames[index] and frame.frame_id == index
+        assert frame.time == index / 10
+        assert num_read - index <= lag
+        assert frame.instances.size == (60, 80)
+        assert len(frame.ids) > 0
+    assert index == 5
+
+
+@pytest.mark.parametrize('view', ALL_VIEWS)
+def test_views_equal_the_model_frame_by_frame(model, view):
+    """Each view is what the model of that mode reports, running scores too."""
+    frames = random_frames(6)
+    together = run(model, frames, ALL_VIEWS)
+    mode, window = ('online', 0) if view == 'frame_level' else (view, 4)
+    session = Session(use(model, mode, window))
+    state, results = model.init_stream(), []
+    with torch.no_grad():
+        for k, frame in enumerate(frames):
+            results += model.step(*session._preprocess(frame, k), state)
+        results += model.flush(state)
+    video = VideoResult()
+    assert len(results) == len(together) == 6
+    for expected, frame in zip(results, together):
+        video.discard(expected.discarded_ids)
+        video.add_frame(expected.frame_id, expected.ids, expected.cls_scores,
+                        expected.scored, expected.masks)
+        found = frame.views[view]
+        assert found.ids == expected.ids
+        assert np.array_equal(found.dense_masks(), expected.masks.numpy())
+        assert found.real == expected.real.tolist()
+        means = video.running_scores(found.ids).numpy()
+        np.testing.assert_array_equal(
+            found.cls_scores.astype(np.float32), means)
+        assert found.labels == means.argmax(1).tolist()
+        assert found.classes == [
+            CLASSES[label] if label < 4 else f'class {label}'
+            for label in found.labels
+        ]
+        for score, row, label in zip(found.scores, means, found.labels):
+            assert score == pytest.approx(row[label], abs=1e-7)
+
+
+def test_boxes_are_tight(model):
+    for frame in run(model, random_frames(3)):
+        for mask, box, dense in zip(frame.masks, frame.boxes,
+                                    frame.instances.dense_masks()):
+            if mask is None:
+                assert not dense.any() and not box.any()
+                continue
+            ys, xs = np.nonzero(dense)
+            assert box.tolist() == [
+                xs.min(), ys.min(),
+                xs.max() + 1, ys.max() + 1
+            ]
+            assert np.array_equal(mask_utils.decode(mask).astype(bool), dense)
+
+
+def test_main_view(model):
+    frame = run(model, random_frames(1), ALL_VIEWS[:2])[0]
+    assert frame.view == 'online' and frame.instances is frame.views['online']
+    assert frame.frame_level is frame.views['frame_level']
+    for name in ('ids', 'labels', 'classes', 'scores', 'masks', 'real'):
+        assert getattr(frame, name) is getattr(frame.instances, name)
+    frame, = run(model, random_frames(1), ('offline', ))
+    assert frame.view == 'offline' and frame.frame_level is None
+    frame, = run(use(model, 'offline', 0), random_frames(1))
+    assert frame.view == 'frame_level'
+
+
+def test_sessions_do_not_share_state(model):
+    frames = random_frames(4)
+    alone = run(model, frames)
+    first, second = (Session(model).stream(frames) for _ in range(2))
+    interleaved = [frame for pair in zip(first, second) for frame in pair]
+    assert_same(interleaved[::2], alone)
+    assert_same(interleaved[1::2], alone)
+
+
+def test_reset_starts_anew(model):
+    frames = random_frames(4)
+    session = Session(model, ALL_VIEWS)
+    alone = list(session.stream(frames))
+    session.step(frames[0])
+    session.reset()
+    assert session.num_frames == 0
+    assert_same(list(session.stream(frames)), alone)
+    session.reset()  # of another size
+    session.step(np.zeros((30, 40, 3), np.uint8))
+
+
+@pytest.mark.parametrize('split', [0, 1, 5, 8])
+def test_continued_stream_is_the_uninterrupted_one(model, split):
+    """Cut inside and between clips; all views, tracks that come and go."""
+    frames = random_frames(9)
+    frames[3:6] = [np.zeros_like(frames[0])] * 3
+    alone = run(model, frames, ALL_VIEWS)
+    first = Session(model, ALL_VIEWS)
+    results = [r for frame in frames[:split] for r in first.step(frame)]
+    state = reload(first.state_dict())
+    first.step(frames[0])  # does not touch what was saved
+    second = Session(model, ALL_VIEWS)
+    second.load_state_dict(state)
+    assert second.num_frames == split
+    results += second.stream(frames[split:])
+    assert_same(results, alone)
+
+
+PROGRAM = """
+import pickle, sys
+import numpy as np
+import torch
+from refinevis_mm.apis import VISInferencer
+config, checkpoint, mode, frames, state, out = sys.argv[1:]
+session = VISInferencer(config, checkpoint, mode=mode, window=4).session()
+if state != '-':
+    session.load_state_dict(torch.load(state, weights_only=True))
+results = []
+for frame in np.load(frames):
+    results += session.step(frame)
+torch.save(session.state_dict(), out + '.pth')
+if state != '-':
+    results += session.flush()
+pickle.dump(results, open(out, 'wb'))
+"""
+
+
+@pytest.mark.parametrize('mode', ['online', 'offline'])
+def test_stream_continues_in_another_process(files, loaded, mode, tmp_path):
+    frames, results = np.stack(random_frames(9)), []
+    for state, name, part in (('-', 'first', frames[:5]),
+                              (tmp_path / 'first.pth', 'second', frames[5:])):
+        np.save(tmp_path / 'frames.npy', part)
+        args = [*files, mode, tmp_path / 'frames.npy', state, tmp_path / name]
+        subprocess.run([sys.executable, '-c', PROGRAM, *map(str, args)],
+                       check=True,
+                       cwd=ROOT)
+        results += pickle.loads((tmp_path / name).read_bytes())
+    alone = run(use(loaded, mode, 4), random_frames(9))
+    assert [frame.ids for frame in results] == [frame.ids for frame in alone]
+    for a, b in zip(results, alone):
+        assert a.masks == b.masks
+        np.testing.assert_allclose(a.scores, b.scores, atol=1e-5)
+
+
+def test_state_of_another_session_is_refused(model):
+    state = Session(model).state_dict()
+    with pytest.raises(ValueError, match="views .'offline'.*got .'frame_l"):
+        Session(model, ['offline']).load_state_dict(state)
+    with pytest.raises(ValueError, match='window 5, got 4'):
+        Session(use(model, 'online', 5)).load_state_dict(state)
+    with pytest.raises(ValueError, match='format 1, got None'):
+        Session(model).load_state_dict({})
+
+
+def test_discarded_tracks_leave_frames_that_wait(model, monkeypatch):
+    """Noise found inside a clip is gone from the views decoded before."""
+    frames = random_frames(5)
+    track, noise = model.track, []
+
+    def judge(image, meta, state):
+        tracks = track(image, meta, state)
+        if meta['frame_id'] == 2:
+            noise.append(tracks.ids[0])
+            state.discarded_ids.append(tracks.ids[0])
+        return tracks
+
+    alone = run(model, frames, ALL_VIEWS)
+    monkeypatch.setattr(model, 'track', judge)
+    results = run(model, frames, ALL_VIEWS)
+    assert results[0].discarded_ids == noise
+    for before, after in zip(alone[:2], results[:2]):
+        for view in ('frame_level', 'online'):
+            assert noise[0] in before.views[view].ids
+            assert after.views[view].ids == [
+                i for i in before.views[view].ids if i not in noise
+            ]
+    assert noise[0] in results[2].views['frame_level'].ids  # counts anew
+
+
+def test_scores_of_dead_tracks_are_forgotten(model):
+    session = Session(model, ALL_VIEWS)
+    for seed in range(30):  # every frame other noise: tracks come and go
+        image = np.random.default_rng(seed).integers(
+            0, 256, (60, 80, 3), dtype=np.uint8)
+        session.step(image)
+    held = set(session._last_seen)
+    for scores in session._scores.values():
+        assert set(scores.ids) <= held
+    reach = 30 - session.window - 4  # of the unfinished clip
+    live = set(session._stream.tracker.live_ids)
+    assert all(i in live or last >= reach
+               for i, last in session._last_seen.items())
+
+
+@pytest.mark.parametrize('image, got', [
+    ('a.jpg', 'got str'),
+    (np.zeros((4, 4), np.uint8), r'got uint8 \(4, 4\)'),
+    (np.zeros((4, 4, 3)), r'got float64 \(4, 4, 3\)'),
+    (np.zeros((0, 4, 3), np.uint8), r'got uint8 \(0, 4, 3\)'),
+])
+def test_bad_images(model, image, got):
+    with pytest.raises(ValueError, match=got):
+        Session(model).step(image)
+
+
+def test_size_must_not_change(model):
+    frames = random_frames(2)
+    session = Session(model)
+    session.step(frames[0])
+    with pytest.raises(
+            ValueError, match='frame 1 must be 80 x 60.*got 80 x 5'):
+        session.step(frames[1][:50])
+    assert len(session.step(frames[1])) == 1  # nothing was lost
+
+
+@pytest.mark.parametrize('views, window', [((), 4), (('after', ), 4),
+                                           (('online', 'online'), 4),
+                                           (('online', ), 0)])
+def test_bad_views(model, views, window):
+    with pytest.raises(ValueError, match='views must be different ones of'):
+        Session(use(model, 'online', window), views)
+
+
+def test_no_frames(model):
+    assert run(model, []) == []
+    assert Session(model).flush() == []

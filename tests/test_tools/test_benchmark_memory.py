@@ -1,0 +1,89 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""tools/analysis_tools/benchmark_memory.py: what it measures and reports."""
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.tiny_files import write_model_files
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / 'tools' / 'analysis_tools' / 'benchmark_memory.py'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    """The command line tool as a module."""
+    spec = importlib.util.spec_from_file_location('benchmark_memory', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    return write_model_files(tmp_path_factory.mktemp('model'))
+
+
+def test_both_modes_in_processes_of_their_own(files, tmp_path):
+    done = subprocess.run([
+        sys.executable, TOOL, files[0], '--checkpoint', files[1], '--frames',
+        '20', '--shape', '48', '64', '--record', '--out', 'm.json', '--plot',
+        'm.png'
+    ],
+                          cwd=tmp_path,
+                          env={
+                              **os.environ, 'OMP_NUM_THREADS': '1',
+                              'PYTHONPATH': str(ROOT)
+                          },
+                          check=True,
+                          capture_output=True,
+                          text=True)
+    curves = json.loads((tmp_path / 'm.json').read_text())
+    assert list(curves) == ['online', 'offline']
+    for samples in curves.values():
+        assert [row['frames'] for row in samples] == list(range(1, 21))
+        peaks = [row['peak'] for row in samples]
+        assert peaks == sorted(peaks) and peaks[0] > 50
+        assert samples[-1]['ids'] > 0
+    assert cv2.imread(str(tmp_path / 'm.png')) is not None
+    assert 'peak, 2 frames' in done.stdout and 'offline' in done.stdout
+
+
+def test_random_weights_get_tracks(tool, files):
+    args = tool.parse_args(
+        [files[0], '--frames', '10', '--shape', '48', '64', '--tracks', '3'])
+    samples = tool.measure(args, 'online')
+    assert samples[-1]['frames'] == 10 and samples[-1]['ids'] >= 1
+
+
+def test_growth_in_the_table(tool):
+
+    def samples(peaks):
+        return [
+            dict(frames=frames, peak=peak, ids=frames, seconds=2.)
+            for frames, peak in peaks
+        ]
+
+    table = tool.summarise(
+        dict(online=samples([(100, 80.), (200, 100.), (2000, 103.)])), 2000)
+    assert '| online | 100 MiB          | 103 MiB    | +3.0 % | 2000      | ' \
+        '1000.0' in table
+
+
+def test_video_moves_and_does_not_repeat(tool):
+    frames = list(tool.moving_rectangles(50, 48, 64))
+    assert frames[0].shape == (48, 64, 3) and frames[0].dtype == np.uint8
+    assert len({frame.tobytes() for frame in frames}) > 40
+
+
+def test_too_few_frames(tool, files, capsys):
+    with pytest.raises(SystemExit):
+        tool.parse_args([files[0], '--frames', '9'])
+    assert '--frames must be at least 10, got 9' in capsys.readouterr().err
