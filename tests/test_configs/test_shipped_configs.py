@@ -84,7 +84,7 @@ def test_inheritance_example_of_the_readme(tmp_path):
         block for block in re.findall(r'```python\n(.*?)```', text, re.S)
         if '_base_' in block)
     config = tmp_path / 'mine.py'
-    config.write_text(example.replace("'...", f"'{ROOT.as_posix()}"))
+    config.write_text(example.replace("'../", f"'{ROOT.as_posix()}/"))
     cfg = Config.fromfile(str(config))
     assert cfg.model.mode == 'offline' and cfg.model.window == 16
     assert cfg.train_dataloader.dataset.data_root == 'data/my_videos/'

@@ -94,6 +94,8 @@ def test_wheel_contents(wheel):
                 path = osp.relpath(osp.join(root, name), ROOT)
                 if not name.endswith('.pyc'):
                     assert f'refinevis_mm/.mim/{path}' in names
+    for name in ('template.html', 'report.css', 'report.js'):
+        assert f'refinevis_mm/visualization/report/{name}' in names
     assert not any('__pycache__' in name for name in names)
     assert not any(name.startswith('tests/') for name in names)
     assert any(name.endswith('dist-info/top_level.txt') for name in names)
