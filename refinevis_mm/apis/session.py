@@ -205,7 +205,7 @@ class Session:
 
         Raises:
             ValueError: If the state is of other views, of another window or
-                of another model. The session is reset then.
+                of another model. The session is unchanged then.
         """
         if state.get('format') != STATE_FORMAT:
             raise ValueError(f'session state must have format {STATE_FORMAT}, '
@@ -215,8 +215,10 @@ class Session:
             if state[name] != own:
                 raise ValueError(f'session state must have {name} {own}, got '
                                  f'{state[name]}')
+        stream = self.model.init_stream()
+        stream.tracker.load_state_dict(state['tracker'])
         self.reset()
-        self._stream.tracker.load_state_dict(state['tracker'])
+        self._stream = stream
         device = next(self.model.parameters()).device
         for view, refiner in self._refiners.items():
             refiner.load_state_dict(state['refiners'][view], device)

@@ -258,6 +258,13 @@ def test_state_of_another_session_is_refused(model):
         Session(use(model, 'online', 5)).load_state_dict(state)
     with pytest.raises(ValueError, match='format 1, got None'):
         Session(model).load_state_dict({})
+    state['tracker']['memory_len'] += 1
+    frames = random_frames(2)
+    session = Session(use(model, 'online', 4))
+    session.step(frames[0])
+    with pytest.raises(ValueError, match='memory_len'):
+        session.load_state_dict(state)
+    assert_same(session.step(frames[1]), run(model, frames)[1:])
 
 
 def test_discarded_tracks_leave_frames_that_wait(model, monkeypatch):
