@@ -1,6 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import logging
 import os
+import signal
 
 import pytest
 import torch
@@ -19,3 +20,13 @@ def mmdet_scope():
     """Bare type names are mmdet's, as in the shipped configs."""
     if DefaultScope.get_current_instance() is None:
         init_default_scope('mmdet')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def interrupts():
+    """Ctrl-C is not ignored, as it is in what a shell starts with ``&``.
+
+    Programs started by the tests inherit it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
