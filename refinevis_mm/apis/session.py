@@ -2,7 +2,8 @@
 """One running video: frames in, results out, state to save between two."""
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Deque, Dict, Iterable, Iterator, List, Optional, Sequence
+from typing import (Deque, Dict, Iterable, Iterator, List, Optional, Sequence,
+                    Tuple)
 
 import numpy as np
 import torch
@@ -303,7 +304,8 @@ class Session:
                 f'{self._size[0]} as those before, got {image.shape[1]} x '
                 f'{image.shape[0]}; reset() starts a new video')
 
-    def _preprocess(self, image: np.ndarray, frame_id: int):
+    def _preprocess(self, image: np.ndarray,
+                    frame_id: int) -> Tuple[Tensor, dict]:
         """Bring a frame to what :meth:`RefineVIS.track` takes."""
         data = dict(img=image, img_shape=image.shape[:2])
         if self._resize is not None:

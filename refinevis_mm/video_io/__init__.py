@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Videos in and out: files, folders, cameras, H.264."""
 from .array_source import ArraySource
 from .clipped_source import ClippedSource, parse_position
 from .concat_videos import concat_videos

@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Frames in one array."""
 from typing import Iterator
 
 import numpy as np

@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Opening videos with PyAV; its errors in one line."""
 import time
 from typing import Optional, Tuple
 from urllib.parse import urlsplit, urlunsplit

@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""A part of a source, with fewer or smaller frames."""
 import math
 import re
 from contextlib import closing

@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Joining videos without encoding them again."""
 from pathlib import Path
 from typing import Sequence, Tuple, Union
 

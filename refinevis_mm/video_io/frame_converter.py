@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""From decoded video frames to upright BGR images."""
 from typing import Optional, Tuple
 
 import av

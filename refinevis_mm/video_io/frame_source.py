@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""What all sources of frames share."""
 from abc import ABCMeta, abstractmethod
 from itertools import islice
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Tuple

@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Videos that play in a browser."""
 from fractions import Fraction
 from pathlib import Path
 from typing import List, Optional, Tuple, Union

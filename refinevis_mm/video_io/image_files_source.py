@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Frames that are image files."""
 import logging
 from typing import Iterator, List, Optional, Sequence, Tuple
 

@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Frames of any iterable of images."""
 from typing import Iterable, Iterator, Union
 
 import numpy as np

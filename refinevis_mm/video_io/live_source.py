@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Frames that come in real time."""
 import logging
 import threading
 from abc import abstractmethod

@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""An mp4 file that has its name only when it is complete."""
 import os
 import os.path as osp
 import re

@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""From a path, an address or an array to a source."""
 import glob
 import os
 import os.path as osp

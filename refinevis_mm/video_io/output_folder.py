@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Files that appear under their names when complete."""
 import os
 import shutil
 import tempfile

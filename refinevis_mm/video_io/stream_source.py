@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Frames of an address: RTSP, HTTP and others."""
 import time
 from typing import Iterator, Optional
 

@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Frames of a video file."""
 import logging
 import os.path as osp
 from typing import Iterator, Optional, Tuple
