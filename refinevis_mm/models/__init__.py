@@ -2,7 +2,9 @@
 from .adapters import (ClassAgnosticRPNHead, TARMask2FormerTrackHead,
                        TARMask2FormerVideo, TARMaskTrackRCNN)
 from .association import (CenterPriorCost, ContrastiveHead, ContrastiveTracker,
-                          IoUPairSelector, OTAAssigner, OTAPairSelector)
+                          IoUPairSelector, OTAAssigner, OTAPairSelector,
+                          StreamingTracker, Tracker)
+from .base_vis_model import BaseVISModel
 from .denoising import (AssociationCDN, ClipCdnQueryGenerator,
                         MaskDINODnQueryGenerator, TemporalCDN)
 from .frame_level import (CondInstHead, DeformableDETRCondInst,
@@ -16,14 +18,15 @@ from .refinement import (EmbeddingHeads, MatchedTrackletBuilder, TARHead,
 from .refinevis import RefineVIS
 
 __all__ = [
-    'AssociationCDN', 'CenterPriorCost', 'ClassAgnosticRPNHead',
-    'ClipCdnQueryGenerator', 'CondInstHead', 'ContrastiveHead',
-    'ContrastiveTracker', 'DeformableDETRCondInst', 'DeformableDETRDecoder',
-    'DeformableDETREncoder', 'EmbeddingHeads', 'FrameModel',
-    'FrameModelDetector', 'GIoUCost', 'GIoULoss', 'IoUPairSelector',
-    'Mask2Former', 'Mask2FormerHead', 'MaskDINO', 'MaskDINODecoder',
-    'MaskDINODnQueryGenerator', 'MatchedTrackletBuilder', 'MaskDINOHead',
-    'MaskDINOPixelDecoder', 'OTAAssigner', 'OTAPairSelector', 'RefineVIS',
-    'TARHead', 'TARMask2FormerTrackHead', 'TARMask2FormerVideo',
-    'TARMaskTrackRCNN', 'TemporalCDN', 'TrackedTrackletBuilder'
+    'AssociationCDN', 'BaseVISModel', 'CenterPriorCost',
+    'ClassAgnosticRPNHead', 'ClipCdnQueryGenerator', 'CondInstHead',
+    'ContrastiveHead', 'ContrastiveTracker', 'DeformableDETRCondInst',
+    'DeformableDETRDecoder', 'DeformableDETREncoder', 'EmbeddingHeads',
+    'FrameModel', 'FrameModelDetector', 'GIoUCost', 'GIoULoss',
+    'IoUPairSelector', 'Mask2Former', 'Mask2FormerHead', 'MaskDINO',
+    'MaskDINODecoder', 'MaskDINODnQueryGenerator', 'MatchedTrackletBuilder',
+    'MaskDINOHead', 'MaskDINOPixelDecoder', 'OTAAssigner', 'OTAPairSelector',
+    'RefineVIS', 'StreamingTracker', 'TARHead', 'TARMask2FormerTrackHead',
+    'TARMask2FormerVideo', 'TARMaskTrackRCNN', 'TemporalCDN',
+    'TrackedTrackletBuilder', 'Tracker'
 ]

@@ -1,45 +1,26 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """RefineVIS: the paper's Figure 2."""
-import copy
-from dataclasses import dataclass, field
-from typing import Dict, List, Optional
+from typing import Dict, List
 
 import torch
-from mmdet.models.mot import BaseMOTModel
-from mmdet.structures import TrackDataSample, TrackSampleList
+from mmdet.structures import TrackSampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import Tensor
 
 from refinevis_mm.registry import MODELS, TASK_UTILS
 from refinevis_mm.structures import (ClipTargets, DecodedFrame, FrameOutput,
-                                     FrameTracks, QueryMatch, VideoResult)
-from .association.contrastive_tracker import ContrastiveTracker
+                                     FrameTracks, QueryMatch)
 from .association.frame_tracking import track_frame
+from .association.tracker import Tracker
+from .base_vis_model import BaseVISModel
 from .refinement.decoding import decode_tracks
 from .refinement.embedding_heads import predict_tracks
-from .refinement.refiners import BaseRefiner, build_refiner, check_refinement
 
 FRAME_LOSS_ON = ('first', 'all')
 
 
-@dataclass
-class StreamState:
-    """Everything RefineVIS remembers of one running video.
-
-    Attributes:
-        tracker (:obj:`ContrastiveTracker`): Association memory.
-        refiner (:obj:`BaseRefiner`): Refinement memory.
-        discarded_ids (list[int]): Tracklets judged noise that no result has
-            reported yet.
-    """
-
-    tracker: ContrastiveTracker
-    refiner: BaseRefiner
-    discarded_ids: List[int] = field(default_factory=list)
-
-
 @MODELS.register_module()
-class RefineVIS(BaseMOTModel):
+class RefineVIS(BaseVISModel):
     """Video instance segmentation in three stages (paper Sec. 3.1).
 
     frame level -> association -> temporal refinement. In training the three
@@ -48,10 +29,15 @@ class RefineVIS(BaseMOTModel):
 
     Args:
         frame_model (dict): A :class:`FrameModel`.
-        association_head (dict): :class:`ContrastiveHead`.
-        pair_selector (dict): Positive and negative pairs for the association
-            loss: :class:`OTAPairSelector` or :class:`IoUPairSelector`.
-        tracker (dict): :class:`ContrastiveTracker`.
+        tracker (dict): A :class:`Tracker`: :class:`ContrastiveTracker`, or
+            :class:`StreamingTracker`, which needs no trained association
+            head.
+        association_head (dict, optional): :class:`ContrastiveHead`; None, at
+            test only, hands the tracker the embeddings of
+            :meth:`FrameModel.match_embeds`.
+        pair_selector (dict, optional): Positive and negative pairs for the
+            association loss: :class:`OTAPairSelector` or
+            :class:`IoUPairSelector`; needed with ``association_head``.
         tar_head (dict, optional): :class:`TARHead`; None leaves refinement
             away, in training too, and needs ``window=0``.
         association_cdn (dict, optional): :class:`AssociationCDN`, pairs of
@@ -88,9 +74,9 @@ class RefineVIS(BaseMOTModel):
 
     def __init__(self,
                  frame_model: ConfigType,
-                 association_head: ConfigType,
-                 pair_selector: ConfigType,
                  tracker: ConfigType,
+                 association_head: OptConfigType = None,
+                 pair_selector: OptConfigType = None,
                  tar_head: OptConfigType = None,
                  tracklet_builder: OptConfigType = None,
                  association_cdn: OptConfigType = None,
@@ -103,8 +89,7 @@ class RefineVIS(BaseMOTModel):
                  cls_thr: float = 0.05,
                  data_preprocessor: OptConfigType = None,
                  init_cfg: OptMultiConfig = None) -> None:
-        super().__init__(data_preprocessor, init_cfg)
-        check_refinement(mode, window)
+        super().__init__(mode, window, cls_thr, data_preprocessor, init_cfg)
         if frame_loss_on not in FRAME_LOSS_ON:
             raise ValueError(f'frame_loss_on must be one of {FRAME_LOSS_ON}, '
                              f'got {frame_loss_on!r}')
@@ -116,13 +101,19 @@ class RefineVIS(BaseMOTModel):
                              'got None')
         if tar_head is None and temporal_cdn is not None:
             raise ValueError('temporal_cdn trains tar_head, got tar_head=None')
+        if association_head is not None and pair_selector is None:
+            raise ValueError('pair_selector must be given with '
+                             'association_head, got None')
         self.frame_model = MODELS.build(frame_model)
-        self.association_head = MODELS.build(association_head)
-        self.pair_selector = TASK_UTILS.build(pair_selector)
+        self.association_head, self.pair_selector = None, None
         # A saved state of other dimensions is refused when it is loaded.
-        self.tracker = MODELS.build(
-            tracker,
-            default_args=dict(embed_dims=self.association_head.embed_dims))
+        embed_dims = None
+        if association_head is not None:
+            self.association_head = MODELS.build(association_head)
+            self.pair_selector = TASK_UTILS.build(pair_selector)
+            embed_dims = self.association_head.embed_dims
+        self.tracker: Tracker = MODELS.build(
+            tracker, default_args=dict(embed_dims=embed_dims))
         self.tar_head = None if tar_head is None else MODELS.build(tar_head)
         self.association_cdn = None if association_cdn is None else \
             MODELS.build(association_cdn)
@@ -130,15 +121,9 @@ class RefineVIS(BaseMOTModel):
             TASK_UTILS.build(temporal_cdn)
         self.tracklet_builder = None if tracklet_builder is None else \
             TASK_UTILS.build(tracklet_builder)
-        self.mode = mode
-        self.window = window
         self.frame_loss_on = frame_loss_on
         self.exclusive_recovery = exclusive_recovery
         self.score_missed = score_missed
-        self.cls_thr = cls_thr
-        # The running video of the frame-by-frame test loop.
-        self._state: Optional[StreamState] = None
-        self._video_result: Optional[VideoResult] = None
 
     def loss(self, inputs: Tensor, data_samples: TrackSampleList,
              **kwargs) -> Dict[str, Tensor]:
@@ -153,7 +138,12 @@ class RefineVIS(BaseMOTModel):
             dict[str, Tensor]: Weighted losses; those that start with
             ``loss_assoc`` and ``loss_refine`` belong to the second and third
             stage.
+
+        Raises:
+            ValueError: If the model has no association head to train.
         """
+        if self.association_head is None:
+            raise ValueError('training needs an association_head, got None')
         num_frames = inputs.shape[1]
         targets = [
             ClipTargets.from_data_sample(sample, clip)
@@ -218,128 +208,28 @@ class RefineVIS(BaseMOTModel):
             })
         return losses
 
-    def predict(self, inputs: Tensor, data_samples: TrackSampleList,
-                **kwargs) -> TrackSampleList:
-        """Process the next frame(s) of one video.
-
-        State is kept between calls and starts anew at ``frame_id == 0``.
-        With the last frame of a video its data sample receives the metainfo
-        ``pred_tracklets``, the list made by :meth:`VideoResult.tracklets`.
-
-        Args:
-            inputs (Tensor): Frames of one video, has shape (1, T, 3, H, W).
-            data_samples (list[:obj:`TrackDataSample`]): One sample; its
-                frames have ``frame_id``, ``video_id``, ``video_length``,
-                ``img_shape`` and ``ori_shape``.
-
-        Returns:
-            list[:obj:`TrackDataSample`]: The given sample, cloned.
-
-        Raises:
-            ValueError: If the batch is not one video or a video does not
-                start with frame 0.
-        """
-        if len(data_samples) != 1:
-            raise ValueError('a test batch must hold one video, got '
-                             f'{len(data_samples)}')
-        sample: TrackDataSample = data_samples[0].clone()
-        for image, frame_sample in zip(inputs[0], sample):
-            meta = frame_sample.metainfo
-            if meta['frame_id'] == 0:
-                self._state = self.init_stream()
-                self._video_result = VideoResult(meta['video_length'])
-            elif self._state is None:
-                raise ValueError('a video must start with frame_id 0, got '
-                                 f"{meta['frame_id']}")
-            results = self.step(image, meta, self._state)
-            if meta['frame_id'] == meta['video_length'] - 1:
-                results = results + self.flush(self._state)
-            for result in results:
-                self._video_result.discard(result.discarded_ids)
-                self._video_result.add_frame(result.frame_id, result.ids,
-                                             result.cls_scores, result.scored,
-                                             result.masks)
-            if meta['frame_id'] == meta['video_length'] - 1:
-                sample.set_metainfo(
-                    dict(
-                        video_id=meta['video_id'],
-                        video_length=meta['video_length'],
-                        pred_tracklets=self._video_result.tracklets(
-                            cls_thr=self.cls_thr)))
-                self._state = self._video_result = None
-        return [sample]
-
-    def init_stream(self) -> StreamState:
-        """Empty state for a new video."""
-        tracker = copy.deepcopy(self.tracker)
-        tracker.reset()
-        refiner = build_refiner(self.tar_head, self.mode, self.window)
-        return StreamState(tracker, refiner)
-
-    def step(self, image: Tensor, meta: dict,
-             state: StreamState) -> List[DecodedFrame]:
-        """Process one frame of a stream.
-
-        Args:
-            image (Tensor): Normalised, padded frame, has shape (3, H, W).
-            meta (dict): ``frame_id``, ``img_shape`` and ``ori_shape``.
-            state (:obj:`StreamState`): State of the video, updated in place.
-
-        Returns:
-            list[:obj:`DecodedFrame`]: Frames finished by this one: itself
-            online, up to W frames offline.
-        """
-        return self.refine(self.track(image, meta, state), state)
-
-    def track(self, image: Tensor, meta: dict,
-              state: StreamState) -> FrameTracks:
-        """First two stages for one frame: detect, then associate.
-
-        Args:
-            image (Tensor): Normalised, padded frame, has shape (3, H, W).
-            meta (dict): ``frame_id``, ``img_shape`` and ``ori_shape``.
-            state (:obj:`StreamState`): State of the video, updated in place.
-
-        Returns:
-            :obj:`FrameTracks`: The detections that belong to a tracklet.
-        """
+    def find(self, image: Tensor, meta: dict, tracker: Tracker) -> FrameTracks:
+        """See :meth:`BaseVISModel.find`."""
         frame = self.frame_model.forward_frames(image[None])
-        frame.assoc_embeds = self.association_head(frame.embeds)
-        tracks = self.associate(frame, meta, state)
-        state.discarded_ids.extend(state.tracker.discarded_ids)
-        state.refiner.discard(state.tracker.discarded_ids)
-        return tracks
-
-    def refine(self, tracks: FrameTracks,
-               state: StreamState) -> List[DecodedFrame]:
-        """Third stage: the frames that are finished by a tracked one.
-
-        Args:
-            tracks (:obj:`FrameTracks`): From :meth:`track`.
-            state (:obj:`StreamState`): State of the video, updated in place.
-
-        Returns:
-            list[:obj:`DecodedFrame`]: As :meth:`step` returns them.
-        """
-        return self._report(state.refiner.push(tracks), state)
-
-    def flush(self, state: StreamState) -> List[DecodedFrame]:
-        """End a stream: the frames that offline refinement still holds."""
-        return self._report(state.refiner.flush(), state)
+        if self.association_head is None:
+            frame.assoc_embeds = self.frame_model.match_embeds(frame.embeds)
+        else:
+            frame.assoc_embeds = self.association_head(frame.embeds)
+        return self.associate(frame, meta, tracker)
 
     def associate(self, frame: FrameOutput, meta: dict,
-                  state: StreamState) -> FrameTracks:
+                  tracker: Tracker) -> FrameTracks:
         """Give the detections of a frame their tracklet ids (Sec. 3.3).
 
         Args:
             frame (:obj:`FrameOutput`): Output for one frame.
             meta (dict): Metainfo of the frame.
-            state (:obj:`StreamState`): State of the video, updated in place.
+            tracker (:obj:`Tracker`): Tracker of the video, updated in place.
 
         Returns:
             :obj:`FrameTracks`: The detections that belong to a tracklet.
         """
-        tracked = track_frame(state.tracker, frame, self.frame_model,
+        tracked = track_frame(tracker, frame, self.frame_model,
                               meta['frame_id'])
         return FrameTracks(
             frame_id=meta['frame_id'],
@@ -353,31 +243,13 @@ class RefineVIS(BaseMOTModel):
     def decode(self,
                tracks: FrameTracks,
                refined: bool = True) -> DecodedFrame:
-        """Class scores and full-size masks of a frame's tracklets.
-
-        Args:
-            tracks (:obj:`FrameTracks`): Before or after refinement.
-            refined (bool): Whether refinement has seen them; otherwise the
-                heads of the frame model are used. Defaults to True.
-
-        Returns:
-            :obj:`DecodedFrame`: Without discarded ids.
-        """
+        """See :meth:`BaseVISModel.decode`."""
         if self.window == 0 or not refined:
             cls_scores, masks = predict_tracks(tracks, self.frame_model)
         else:
             cls_scores, masks = self.tar_head.predict(tracks, self.frame_model)
         return decode_tracks(tracks, cls_scores, masks,
                              self.exclusive_recovery, self.score_missed)
-
-    def _report(self, frames: List[FrameTracks],
-                state: StreamState) -> List[DecodedFrame]:
-        """Decode finished frames; the first carries the discarded ids."""
-        results = [self.decode(tracks) for tracks in frames]
-        if results:
-            results[0].discarded_ids, state.discarded_ids = \
-                state.discarded_ids, []
-        return results
 
 
 def _check_denoising(frames: FrameOutput, name: str) -> None:

@@ -8,10 +8,13 @@ from .ota_assigner import CenterPriorCost, OTAAssigner
 from .reference_pairs import (IoUPairSelector, OTAPairSelector, PairSelector,
                               ReferencePairs)
 from .similarity import bisoftmax_similarity, mask_iou
+from .streaming_tracker import StreamingTracker
+from .tracker import Tracker
 
 __all__ = [
     'CenterPriorCost', 'ContrastiveHead', 'ContrastiveTracker',
     'IoUPairSelector', 'OTAAssigner', 'OTAPairSelector', 'PRESETS',
-    'PairSelector', 'ReferencePairs', 'aux_cosine_loss',
-    'bisoftmax_similarity', 'contrastive_loss', 'mask_iou', 'sample_negatives'
+    'PairSelector', 'ReferencePairs', 'StreamingTracker', 'Tracker',
+    'aux_cosine_loss', 'bisoftmax_similarity', 'contrastive_loss', 'mask_iou',
+    'sample_negatives'
 ]

@@ -8,31 +8,26 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...registry import MODELS
+from .detections import (check_counts, check_finite, check_order, check_shares,
+                         greedy_nms)
+from .embedding_memory import EmbeddingMemory
 from .similarity import bisoftmax_similarity, mask_iou
+from .track_table import TrackTable
 
 # codes of `last_assignment` for detections that got no id
 BACKDROP = -1  # unmatched, apart from all better detections
 DROPPED = -2  # unmatched, overlaps a better detection
 SUPPRESSED = -3  # removed by the mask NMS
 
-MEMORY_TYPES = ('window', 'momentum', 'similarity')
-
 # arguments of IDOL's published data-set settings that differ from each other
 PRESETS = dict(
     youtube_vis=dict(mask_nms_thr=0.5, new_score_thr=0.2),
     ovis=dict(mask_nms_thr=0.3, new_score_thr=0.3))
-
-# per-track tensors, also the keys of `state_dict()['tracks']`; the embedding
-# ones live on the device of the detections, the others on the CPU
-EMBED_FIELDS = ('embeds', 'scores', 'memory')
-TRACK_FIELDS = ('ids', 'last_seen', 'num_seen', 'num_results',
-                'lengths') + EMBED_FIELDS
 
 # normalised boxes can be smaller than the guard of `bbox_overlaps`, 1e-6
 BOX_AREA_EPS = 1e-12
@@ -149,7 +144,7 @@ class ContrastiveTracker:
                  noise_missed_frames: int = 2,
                  noise_start_frame: int = 9,
                  embed_dims: Optional[int] = None) -> None:
-        thresholds = dict(
+        check_shares(
             select_score_thr=select_score_thr,
             box_nms_thr=box_nms_thr,
             mask_nms_thr=mask_nms_thr,
@@ -158,23 +153,12 @@ class ContrastiveTracker:
             match_score_thr=match_score_thr,
             frame_weight_thr=frame_weight_thr,
             backdrop_iou_thr=backdrop_iou_thr)
-        for name, value in thresholds.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f'{name} must lie in [0, 1], got {value}')
-        counts = dict(
-            memory_len=memory_len,
+        check_counts(
             num_frames_retain=num_frames_retain,
             min_track_frames=min_track_frames,
             noise_missed_frames=noise_missed_frames)
-        for name, value in counts.items():
-            if value < 1:
-                raise ValueError(f'{name} must be >= 1, got {value}')
-        if memory_type not in MEMORY_TYPES:
-            raise ValueError(f'memory_type must be one of {MEMORY_TYPES}, '
-                             f'got {memory_type!r}')
-        if not 0 < memory_momentum <= 1:
-            raise ValueError('memory_momentum must lie in (0, 1], got '
-                             f'{memory_momentum}')
+        self.memory = EmbeddingMemory(memory_type, memory_len, recency_weight,
+                                      memory_momentum)
         self.select_score_thr = select_score_thr
         self.box_nms_thr = box_nms_thr
         self.mask_nms_thr = mask_nms_thr
@@ -184,10 +168,6 @@ class ContrastiveTracker:
         self.frame_weight = frame_weight
         self.frame_weight_thr = frame_weight_thr
         self.backdrop_iou_thr = backdrop_iou_thr
-        self.memory_type = memory_type
-        self.memory_len = memory_len
-        self.recency_weight = recency_weight
-        self.memory_momentum = memory_momentum
         self.num_frames_retain = num_frames_retain
         self.min_track_frames = min_track_frames
         self.noise_missed_frames = noise_missed_frames
@@ -217,37 +197,26 @@ class ContrastiveTracker:
     @property
     def live_ids(self) -> List[int]:
         """list[int]: Ids of the tracks in memory, oldest birth first."""
-        return self._ids.tolist()
+        return self._table.ids.tolist()
 
     @property
     def memory_embeds(self) -> Tensor:
         """Tensor: Embeddings the next frame is compared with, in the order of
         ``live_ids``, has shape (num_tracks, embed_dims)."""
-        return self._memory.clone()
+        return self._table.values['memory'].clone()
 
     def reset(self) -> None:
         """Forget everything but ``embed_dims``: start of a new video."""
         self._last_frame_id = -1
         self._next_id = 0
         self._mask_size: Optional[Tuple[int, int]] = None
-        # [id, last frame] of forgotten short tracks not yet judged as noise
-        self._forgotten: List[List[int]] = []
-        self._init_tracks()
+        self._table = self._empty_table()
         self.discarded_ids: List[int] = []
         self.last_assignment = torch.zeros(0, dtype=torch.long)
 
-    def _init_tracks(self) -> None:
-        """Empty track memory, a row per track."""
-        dims = self.embed_dims or 0
-        self._ids = torch.zeros(0, dtype=torch.long)  # ascending
-        self._last_seen = torch.zeros(0, dtype=torch.long)
-        self._num_seen = torch.zeros(0, dtype=torch.long)
-        # frames in the results: `_num_seen` until discarded as noise
-        self._num_results = torch.zeros(0, dtype=torch.long)
-        self._lengths = torch.zeros(0, dtype=torch.long)
-        self._embeds = torch.zeros(0, self.memory_len, dims)  # oldest first
-        self._scores = torch.zeros(0, self.memory_len)
-        self._memory = torch.zeros(0, dims)
+    def _empty_table(self) -> TrackTable:
+        """No tracks, with room for what is remembered of their embeddings."""
+        return TrackTable(self.memory.shapes(self.embed_dims or 0))
 
     @torch.no_grad()
     def select(self, cls_scores: Tensor, boxes: Tensor) -> Tensor:
@@ -271,7 +240,7 @@ class ContrastiveTracker:
                 'cls_scores must be (num_queries, num_classes) and boxes '
                 f'(num_queries, 4), got {tuple(cls_scores.shape)} and '
                 f'{tuple(boxes.shape)}')
-        _check_finite(cls_scores=cls_scores, boxes=boxes)
+        check_finite(cls_scores=cls_scores, boxes=boxes)
         if len(cls_scores) == 0:
             return boxes.new_zeros(0, dtype=torch.long)
         scores, labels = cls_scores.max(dim=1)
@@ -282,7 +251,7 @@ class ContrastiveTracker:
         corners = bbox_cxcywh_to_xyxy(boxes[order].float())
         overlaps = bbox_overlaps(corners, corners, eps=BOX_AREA_EPS)
         overlaps *= labels[:, None] == labels[None]
-        keep = _greedy_nms(overlaps.cpu().numpy(), self.box_nms_thr)
+        keep = greedy_nms(overlaps.cpu().numpy(), self.box_nms_thr)
         return order[torch.from_numpy(keep).to(order.device)]
 
     @torch.no_grad()
@@ -315,11 +284,9 @@ class ContrastiveTracker:
         scores, masks, embeds = self._check_detections(detections, frame_id)
         if self.embed_dims is None:
             self.embed_dims = embeds.size(1)
-            self._init_tracks()
-        if self._memory.device != embeds.device:
-            for name in EMBED_FIELDS:
-                moved = getattr(self, f'_{name}').to(embeds.device)
-                setattr(self, f'_{name}', moved)
+            self._table = self._empty_table()
+        table = self._table
+        table.to(embeds.device)
         self._last_frame_id = frame_id
         self._mask_size = tuple(masks.shape[1:])
         # only frame ids with gaps leave tracks for this to forget
@@ -328,7 +295,11 @@ class ContrastiveTracker:
         ids = self._assign(scores.cpu().numpy(), masks, embeds)
         self._update(ids, scores, embeds, frame_id)
         self._forget(frame_id, self.num_frames_retain)
-        self._discard(frame_id)
+        self.discarded_ids = []
+        if frame_id >= self.noise_start_frame:
+            self.discarded_ids = table.judge_noise(frame_id,
+                                                   self.noise_missed_frames,
+                                                   self.min_track_frames)
 
         self.last_assignment = ids
         tracked = ids >= 0
@@ -339,10 +310,7 @@ class ContrastiveTracker:
     def _check_detections(self, detections: InstanceData,
                           frame_id: int) -> Tuple[Tensor, Tensor, Tensor]:
         """Validate a frame; returns scores, masks and float embeddings."""
-        if frame_id <= self._last_frame_id:
-            raise ValueError(
-                'frame_id must grow from call to call (reset() starts a new '
-                f'video), got {frame_id} after {self._last_frame_id}')
+        check_order(frame_id, self._last_frame_id)
         for name in ('scores', 'masks', 'assoc_embeds'):
             if name not in detections:
                 raise ValueError('detections must have the fields scores, '
@@ -363,7 +331,7 @@ class ContrastiveTracker:
         if self.embed_dims is not None and embeds.size(1) != self.embed_dims:
             raise ValueError(f'assoc_embeds must have {self.embed_dims} '
                              f'dimensions, got {embeds.size(1)}')
-        _check_finite(scores=scores, assoc_embeds=embeds)
+        check_finite(scores=scores, assoc_embeds=embeds)
         if (scores.diff() > 0).any():
             raise ValueError('detections must be sorted by descending score, '
                              f'got {scores.tolist()}')
@@ -374,8 +342,8 @@ class ContrastiveTracker:
         """Identity or code of every detection, births included."""
         ids = np.full(len(scores), SUPPRESSED, dtype=np.int64)
         ious = mask_iou(masks).cpu().numpy()
-        kept = _greedy_nms(ious, self.mask_nms_thr)
-        if len(self._ids) == 0:
+        kept = greedy_nms(ious, self.mask_nms_thr)
+        if len(self._table) == 0:
             kept_ids = np.full(len(kept), DROPPED, dtype=np.int64)
             birth_thr = self.init_score_thr
         else:
@@ -395,8 +363,10 @@ class ContrastiveTracker:
 
     def _match(self, embeds: Tensor) -> np.ndarray:
         """Greedy matching by score; track id or ``DROPPED`` per detection."""
-        similarity = bisoftmax_similarity(embeds, self._memory).cpu().numpy()
-        track_ids, num_seen = self._ids.numpy(), self._num_seen.numpy()
+        table = self._table
+        similarity = bisoftmax_similarity(embeds, table.values['memory'])
+        similarity = similarity.cpu().numpy()
+        track_ids, num_seen = table.ids.numpy(), table.num_seen.numpy()
         ids = np.full(len(similarity), DROPPED, dtype=np.int64)
         for i, sims in enumerate(similarity):
             similar = sims > self.frame_weight_thr
@@ -416,92 +386,14 @@ class ContrastiveTracker:
         tracked = (ids >= 0).nonzero()[:, 0]
         if len(tracked) == 0:
             return
-        ids = ids[tracked]
+        rows = self._table.see(ids[tracked], frame_id)
         tracked = tracked.to(embeds.device)
-        scores, embeds = scores[tracked], embeds[tracked]
-
-        # ids count up, so born ones exceed all in memory
-        newest = self._ids[-1] if len(self._ids) else -1
-        born = ids[ids > newest]
-        if len(born) > 0:
-            self._ids = torch.cat([self._ids, born])
-            for name in TRACK_FIELDS[1:]:
-                old = getattr(self, f'_{name}')
-                new = old.new_zeros((len(born), ) + old.shape[1:])
-                setattr(self, f'_{name}', torch.cat([old, new]))
-
-        rows = torch.searchsorted(self._ids, ids)
-        self._last_seen[rows] = frame_id
-        self._num_seen[rows] += 1
-        self._num_results[rows] += 1
-        self._remember(rows, scores, embeds)
-
-    def _remember(self, rows: Tensor, scores: Tensor, embeds: Tensor) -> None:
-        """Push embeddings into windows and renew what is compared."""
-        device = embeds.device
-        old_lengths = self._lengths[rows]
-        self._lengths[rows] = (old_lengths + 1).clamp(max=self.memory_len)
-        lengths = self._lengths[rows].to(device)
-        old_lengths, rows = old_lengths.to(device), rows.to(device)
-        window, window_scores = self._embeds[rows], self._scores[rows]
-        order = torch.arange(1, self.memory_len + 1, device=device)
-
-        if self.memory_type == 'similarity':
-            past = order <= old_lengths[:, None]  # (M, L)
-            cosines = F.cosine_similarity(window, embeds[:, None], dim=2)
-            rate = (cosines * past).sum(1) / old_lengths.clamp(min=1)
-            rate = rate.clamp(min=0)
-        else:
-            rate = torch.full_like(scores, self.memory_momentum)
-        rate = rate.masked_fill(old_lengths == 0, 1.)
-
-        full = old_lengths == self.memory_len
-        window[full] = window[full].roll(-1, dims=1)
-        window_scores[full] = window_scores[full].roll(-1, dims=1)
-        last = torch.arange(len(rows), device=device), lengths - 1
-        window[last], window_scores[last] = embeds, scores
-        self._embeds[rows], self._scores[rows] = window, window_scores
-
-        if self.memory_type == 'window':
-            weights = window_scores
-            if self.recency_weight:
-                weights = weights + order / lengths[:, None]
-            weights = weights * (order <= lengths[:, None])
-            total = weights.sum(1, keepdim=True).clamp(min=1e-12)
-            memory = (window * weights[..., None]).sum(1) / total
-        else:
-            memory = self._memory[rows].lerp(embeds, rate[:, None])
-        self._memory[rows] = memory
+        self.memory.remember(self._table, rows, scores[tracked],
+                             embeds[tracked])
 
     def _forget(self, frame_id: int, num_missed: int) -> None:
         """Drop tracks not seen for ``num_missed`` frames."""
-        lost = frame_id - self._last_seen >= num_missed
-        if not lost.any():
-            return
-        short = lost & (self._num_results > 0) & (
-            self._num_results < self.min_track_frames)
-        self._forgotten += torch.stack(
-            [self._ids[short], self._last_seen[short]], dim=1).tolist()
-        for name in TRACK_FIELDS:
-            values = getattr(self, f'_{name}')
-            setattr(self, f'_{name}', values[~lost.to(values.device)])
-
-    def _discard(self, frame_id: int) -> None:
-        """Judge short tracks that went missing as noise."""
-        self.discarded_ids = []
-        if frame_id < self.noise_start_frame:
-            return
-        last_noise = frame_id - self.noise_missed_frames
-        noise = (self._num_results > 0) & (self._num_results
-                                           < self.min_track_frames) & (
-                                               self._last_seen <= last_noise)
-        self._num_results[noise] = 0
-        self.discarded_ids = sorted(
-            [id_ for id_, last in self._forgotten if last <= last_noise] +
-            self._ids[noise].tolist())
-        self._forgotten = [
-            item for item in self._forgotten if item[1] > last_noise
-        ]
+        self._table.forget(frame_id, num_missed, self.min_track_frames)
 
     def state_dict(self) -> Dict[str, Any]:
         """State between two frames, bounded by the live tracks.
@@ -511,18 +403,15 @@ class ContrastiveTracker:
             tracker; fit for ``torch.save`` and ``weights_only`` loading.
         """
         return dict(
-            memory_type=self.memory_type,
-            memory_len=self.memory_len,
+            memory_type=self.memory.memory_type,
+            memory_len=self.memory.memory_len,
             embed_dims=self.embed_dims,
             last_frame_id=self._last_frame_id,
             next_id=self._next_id,
             mask_size=None
             if self._mask_size is None else list(self._mask_size),
-            forgotten=[list(item) for item in self._forgotten],
-            tracks={
-                name: getattr(self, f'_{name}').clone()
-                for name in TRACK_FIELDS
-            })
+            forgotten=[list(item) for item in self._table.forgotten],
+            tracks=self._table.state_dict())
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
         """Continue from the state of a tracker with the same memory.
@@ -535,55 +424,24 @@ class ContrastiveTracker:
                 memory length or embedding size differ. The tracker is
                 unchanged then.
         """
-        expected = set(self.state_dict())
-        tracks = state.get('tracks', {})
-        if set(state) != expected or set(tracks) != set(TRACK_FIELDS):
-            odd = (set(state) ^ expected) | (set(tracks) ^ set(TRACK_FIELDS))
-            raise ValueError(
-                'tracker state must have the keys of '
-                f'state_dict(), got a difference in {sorted(odd)}')
+        own = self.state_dict()
+        if set(state) != set(own):
+            raise ValueError('tracker state must have the keys of '
+                             'state_dict(), got a difference in '
+                             f'{sorted(set(state) ^ set(own))}')
         for name in ('memory_type', 'memory_len', 'embed_dims'):
-            own, loaded = getattr(self, name), state[name]
-            if own != loaded and not (name == 'embed_dims' and
-                                      (own is None or loaded is None)):
-                raise ValueError(f'tracker state must have {name} {own!r}, '
-                                 f'got {loaded!r}')
-        self.reset()
+            if own[name] != state[name] and not (name == 'embed_dims' and None
+                                                 in (own[name], state[name])):
+                raise ValueError(f'tracker state must have {name} '
+                                 f'{own[name]!r}, got {state[name]!r}')
+        table = TrackTable(self.memory.shapes(state['embed_dims'] or 0))
+        table.load_state_dict(state['tracks'])
+        table.forgotten = [list(item) for item in state['forgotten']]
         self.embed_dims = state['embed_dims'] or self.embed_dims
+        self.reset()
         self._last_frame_id = state['last_frame_id']
         self._next_id = state['next_id']
         if state['mask_size'] is not None:
             self._mask_size = tuple(state['mask_size'])
-        self._forgotten = [list(item) for item in state['forgotten']]
         if state['embed_dims'] is not None:  # else there are no tracks yet
-            for name, values in tracks.items():
-                setattr(self, f'_{name}', values.clone())
-
-
-def _check_finite(**tensors: Tensor) -> None:
-    """Raise, naming the tensor, if one holds NaN or infinite values."""
-    for name, values in tensors.items():
-        bad = int((~values.isfinite()).sum())
-        if bad:
-            raise ValueError(
-                f'{name} must be finite, got {bad} NaN or infinite of '
-                f'{values.numel()} values')
-
-
-def _greedy_nms(overlaps: np.ndarray, thr: float) -> np.ndarray:
-    """Indices kept by greedy NMS of rows sorted by descending score.
-
-    Args:
-        overlaps (np.ndarray): IoU, has shape (num, num).
-        thr (float): A row is removed by a kept one before it if their IoU is
-            above this.
-
-    Returns:
-        np.ndarray: Ascending int64 indices, has shape (num_kept, ).
-    """
-    above = overlaps > np.float32(thr)
-    keep = np.ones(len(above), dtype=bool)
-    for i in range(len(above)):
-        if keep[i]:
-            keep[i + 1:] &= ~above[i, i + 1:]
-    return keep.nonzero()[0]
+            self._table = table

@@ -4,15 +4,15 @@ from mmengine.structures import InstanceData
 
 from refinevis_mm.structures import FrameOutput
 from ..frame_level.frame_model import FrameModel
-from .contrastive_tracker import ContrastiveTracker
+from .tracker import Tracker
 
 
-def track_frame(tracker: ContrastiveTracker, frame: FrameOutput,
-                frame_model: FrameModel, frame_id: int) -> InstanceData:
+def track_frame(tracker: Tracker, frame: FrameOutput, frame_model: FrameModel,
+                frame_id: int) -> InstanceData:
     """Give the detections of a frame their tracklet ids (Sec. 3.3).
 
     Args:
-        tracker (:obj:`ContrastiveTracker`): Tracker of the video, updated.
+        tracker (:obj:`Tracker`): Tracker of the video, updated.
         frame (:obj:`FrameOutput`): Output for one frame with association
             embeddings.
         frame_model (:obj:`FrameModel`): Segments the detections.
@@ -20,9 +20,8 @@ def track_frame(tracker: ContrastiveTracker, frame: FrameOutput,
 
     Returns:
         :obj:`InstanceData`: Detections that belong to a tracklet, n in
-        number, with ``instances_id``, ``query_inds``, ``scores`` and
-        ``labels`` (n, ), bool ``masks`` (n, h, w) and ``assoc_embeds``
-        (n, E).
+        number, with ``instances_id`` and ``query_inds`` (n, ) and the fields
+        of :meth:`Tracker.track`.
     """
     scores = frame.cls_logits[0].sigmoid()
     inds = tracker.select(scores, frame.boxes[0])
@@ -31,7 +30,9 @@ def track_frame(tracker: ContrastiveTracker, frame: FrameOutput,
     best_scores, labels = scores[inds].max(-1)
     detections = InstanceData(
         scores=best_scores,
+        cls_scores=scores[inds],
         labels=labels,
+        boxes=frame.boxes[0, inds],
         masks=masks,
         assoc_embeds=frame.assoc_embeds[0, inds],
         query_inds=inds)

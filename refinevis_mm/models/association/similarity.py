@@ -5,6 +5,7 @@ Shapes: M detections of a frame, N tracks in memory, E embedding dims.
 """
 from typing import Optional
 
+import torch.nn.functional as F
 from torch import Tensor
 
 # IDOL adds this to intersection and union: two empty masks count as identical
@@ -73,3 +74,49 @@ def mask_iou(masks: Tensor, other_masks: Optional[Tensor] = None) -> Tensor:
         areas, other_areas = flat.sum(1), other_flat.sum(1)
     union = areas[:, None] + other_areas[None] - inter
     return (inter + MASK_IOU_EPS) / (union + MASK_IOU_EPS)
+
+
+def pool_masks(masks: Tensor, max_cells: int) -> Tensor:
+    """Masks as shares of grid cells, few enough for fast comparisons.
+
+    Args:
+        masks (Tensor): Bool masks, has shape (num_masks, h, w).
+        max_cells (int): Most cells along a side; smaller masks stay as they
+            are. Of masks more than four times as large only every n-th pixel
+            is read.
+
+    Returns:
+        Tensor: float32 shares in [0, 1], has shape (num_masks, h', w').
+    """
+    step = max(max(masks.shape[1:]) // (4 * max_cells), 1)
+    masks = masks[:, ::step, ::step].byte()
+    kernel = -(-max(masks.shape[1:]) // max_cells)
+    if kernel == 1:
+        return masks.float()
+    bottom, right = (-side % kernel for side in masks.shape[1:])
+    if bottom or right:
+        masks = F.pad(masks, (0, right, 0, bottom))
+    # sums of bytes, along the rows first: a third of the time of a pooling
+    rows = sum(masks[:, i::kernel] for i in range(kernel))
+    cells = sum(rows[..., i::kernel] for i in range(kernel))
+    return cells.float() / kernel**2
+
+
+def soft_mask_iou(shares: Tensor, other_shares: Tensor) -> Tensor:
+    """IoU of pooled masks (Tanimoto); exact where all shares are 0 or 1.
+
+    Args:
+        shares (Tensor): Flattened masks of :func:`pool_masks`, has shape
+            (num_masks, num_cells).
+        other_shares (Tensor): The same of others, has shape
+            (num_others, num_cells).
+
+    Returns:
+        Tensor: float32 in [0, 1], 1 for equal masks and 0 where they do not
+        meet or both are empty, has shape (num_masks, num_others).
+    """
+    inter = shares @ other_shares.t()
+    squares = (shares * shares).sum(1)
+    other_squares = (other_shares * other_shares).sum(1)
+    union = squares[:, None] + other_squares[None] - inter
+    return inter / union.clamp(min=MASK_IOU_EPS)

@@ -72,6 +72,19 @@ class FrameModel(BaseModule, metaclass=ABCMeta):
         """Class probabilities (..., K) of object embeddings (..., C)."""
         return self.classify(embeds).sigmoid()
 
+    def match_embeds(self, embeds: Tensor) -> Tensor:
+        """What tells objects apart where there is no association head.
+
+        Args:
+            embeds (Tensor): Object embeddings, has shape (..., C).
+
+        Returns:
+            Tensor: Compared by their cosine, has shape (..., E). Defaults to
+            ``embeds``; where the heads begin with a LayerNorm, what comes
+            out of it, as MinVIS compares them.
+        """
+        return embeds
+
     @abstractmethod
     def segment(self,
                 embeds: Tensor,

@@ -91,6 +91,10 @@ class Mask2Former(FrameModel):
         """See :meth:`FrameModel.class_scores`."""
         return self.head.class_scores(embeds)
 
+    def match_embeds(self, embeds: Tensor) -> Tensor:
+        """See :meth:`FrameModel.match_embeds`."""
+        return self.head.transformer_decoder.post_norm(embeds)
+
     def segment(self,
                 embeds: Tensor,
                 mask_features: Tensor,

@@ -179,6 +179,10 @@ class MaskDINO(FrameModel):
         # here, as in the official code.
         return self.head.fc_cls(self.decoder.norm(embeds))
 
+    def match_embeds(self, embeds: Tensor) -> Tensor:
+        """See :meth:`FrameModel.match_embeds`."""
+        return self.decoder.norm(embeds)
+
     def segment(self,
                 embeds: Tensor,
                 mask_features: Tensor,

@@ -1,0 +1,55 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""What trackers check and sort out before they match."""
+import numpy as np
+from torch import Tensor
+
+
+def check_shares(**values: float) -> None:
+    """Raise ValueError, naming the argument, if one is not in [0, 1]."""
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f'{name} must lie in [0, 1], got {value}')
+
+
+def check_counts(**values: int) -> None:
+    """Raise ValueError, naming the argument, if one is below 1."""
+    for name, value in values.items():
+        if value < 1:
+            raise ValueError(f'{name} must be >= 1, got {value}')
+
+
+def check_finite(**tensors: Tensor) -> None:
+    """Raise ValueError, naming the tensor, if one holds NaN or infinities."""
+    for name, values in tensors.items():
+        bad = int((~values.isfinite()).sum())
+        if bad:
+            raise ValueError(
+                f'{name} must be finite, got {bad} NaN or infinite of '
+                f'{values.numel()} values')
+
+
+def check_order(frame_id: int, last_frame_id: int) -> None:
+    """Raise ValueError if a frame does not come after the last one."""
+    if frame_id <= last_frame_id:
+        raise ValueError(
+            'frame_id must grow from call to call (reset() starts a new '
+            f'video), got {frame_id} after {last_frame_id}')
+
+
+def greedy_nms(overlaps: np.ndarray, thr: float) -> np.ndarray:
+    """Indices kept by greedy NMS of rows sorted by descending score.
+
+    Args:
+        overlaps (np.ndarray): IoU, has shape (num, num).
+        thr (float): A row is removed by a kept one before it if their IoU is
+            above this.
+
+    Returns:
+        np.ndarray: Ascending int64 indices, has shape (num_kept, ).
+    """
+    above = overlaps > np.float32(thr)
+    keep = np.ones(len(above), dtype=bool)
+    for i in range(len(above)):
+        if keep[i]:
+            keep[i + 1:] &= ~above[i, i + 1:]
+    return keep.nonzero()[0]
