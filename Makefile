@@ -4,6 +4,9 @@
 # make test-ops  tests that need compiled mmcv and mmtrack, in a venv of their
 #                own; compiles mmcv (about half an hour) unless the folder
 #                WHEELS has a wheel of it
+# make test-zoo  tests that need torchvision, rfdetr or transformers, in a
+#                venv of their own; on Linux with torch for CUDA unless
+#                TORCH_INDEX is set
 # make train     train the small model on OccludedShapes
 # make fast      add the compiled attention kernel (needs a C++ compiler)
 # make lint      flake8, isort, yapf, docstring coverage
@@ -36,6 +39,12 @@ OPS_TESTS := tests/test_compat tests/test_models/test_layers
 $(OPS_STAMP): export MMCV_WITH_OPS = 1
 $(OPS_STAMP): export FORCE_CUDA = 0
 
+# torchvision, rfdetr and transformers
+ZOO_VENV ?= .venv-zoo
+ZOO_CONSTRAINTS := requirements/constraints-zoo.txt
+ZOO_STAMP := $(ZOO_VENV)/.installed-zoo
+ZOO_PIP := $(ZOO_VENV)/bin/python -m pip --disable-pip-version-check --quiet
+
 # small tensors: more threads than this only wait for each other
 export OMP_NUM_THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); \
 	[ $$n -lt 4 ] && echo $$n || echo 4)
@@ -44,7 +53,7 @@ export OMP_NUM_THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); \
 # starve each other otherwise
 export GOMP_SPINCOUNT ?= 10000
 
-.PHONY: demo test test-ops browser lint train fast setup clean
+.PHONY: demo test test-ops test-zoo browser lint train fast setup clean
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -99,6 +108,21 @@ test-ops: $(OPS_STAMP)
 	@$(OPS_VENV)/bin/python -m pytest -q -m 'not ops' $(OPS_TESTS)
 	@$(OPS_VENV)/bin/python -m pytest -q -m ops
 
+$(ZOO_STAMP): $(CONSTRAINTS) $(ZOO_CONSTRAINTS) setup.py pyproject.toml
+	@rm -rf $(ZOO_VENV)
+	@echo "Creating $(ZOO_VENV) with torchvision, rfdetr and transformers ..."
+	@$(PYTHON) -m venv $(ZOO_VENV)
+	@$(ZOO_PIP) install $$(grep -E '^(setuptools|wheel)==' $(CONSTRAINTS))
+	@$(ZOO_PIP) install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	-c $(ZOO_CONSTRAINTS) torch torchvision
+	@$(ZOO_PIP) install --no-deps $$(grep -vE '^(#|torch==)' $(CONSTRAINTS)) \
+	$$(grep -vE '^(#|torch==|torchvision==)' $(ZOO_CONSTRAINTS))
+	@$(ZOO_PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+test-zoo: $(ZOO_STAMP)
+	@$(ZOO_VENV)/bin/python -m pytest -q -m zoo
+
 lint: $(STAMP)
 	@$(BIN)/python -m flake8 refinevis_mm tools tests configs demo setup.py
 	@$(BIN)/python -m isort --check-only --quiet \
@@ -132,4 +156,4 @@ fast: $(STAMP)
 	@$(PIP) install --no-build-isolation torch-ms-deform-attn==0.1.1
 
 clean:
-	rm -rf $(VENV) $(OPS_VENV) build refinevis_mm.egg-info refinevis_mm/.mim
+	rm -rf $(VENV) $(OPS_VENV) $(ZOO_VENV) build refinevis_mm.egg-info refinevis_mm/.mim

@@ -9,7 +9,10 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = osp.dirname(osp.abspath(__file__))
-MIM_FILES = ('tools', 'configs', 'model-index.yml')
+# of the shipped checkpoints the one that the first commands run (9 MB); the
+# others matter to those who train, in a source checkout
+MIM_FILES = ('tools', 'configs', 'model-index.yml',
+             'checkpoints/refinevis_mobilenet-v2_occluded-shapes-temporal.pth')
 
 
 class BuildWithMim(build_py):
@@ -26,11 +29,11 @@ class BuildWithMim(build_py):
         base = ROOT if editable else self.build_lib
         folder = osp.join(base, 'refinevis_mm', '.mim')
         shutil.rmtree(folder, ignore_errors=True)
-        os.makedirs(folder)
         for name in MIM_FILES:
             source, target = osp.join(ROOT, name), osp.join(folder, name)
+            os.makedirs(osp.dirname(target), exist_ok=True)
             if editable:
-                os.symlink(osp.relpath(source, folder), target)
+                os.symlink(osp.relpath(source, osp.dirname(target)), target)
             elif osp.isdir(source):
                 shutil.copytree(
                     source,
@@ -91,5 +94,7 @@ setup(
         mim=requirements('mminstall'),
         tests=requirements('tests'),
         docs=requirements('docs'),
-        mmtrack=requirements('mmtrack')),
+        mmtrack=requirements('mmtrack'),
+        zoo=requirements('zoo'),
+        rfdetr=requirements('rfdetr')),
     zip_safe=False)

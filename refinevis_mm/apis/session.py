@@ -13,13 +13,15 @@ from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.config import Config
 from torch import Tensor
 
+from refinevis_mm.models.base_vis_model import BaseVISModel
 from refinevis_mm.models.refinement import BaseRefiner, build_refiner
-from refinevis_mm.models.refinevis import RefineVIS
 from refinevis_mm.structures import (FRAME_LEVEL, VIEWS, FrameInstances,
                                      FrameResult, FrameTracks, RunningScores)
 from refinevis_mm.video_io import DEFAULT_FPS, TimedFrame
 
 STATE_FORMAT = 1
+# Steps of a test pipeline that bring a frame to the size of the model.
+GEOMETRY = ('Resize', 'Pad')
 
 
 @dataclass
@@ -46,7 +48,7 @@ class Session:
     ids are the same in all of them.
 
     Args:
-        model (:obj:`RefineVIS`): From :func:`init_model`, in evaluation
+        model (:obj:`BaseVISModel`): From :func:`init_model`, in evaluation
             mode. Its ``window`` is read once, here.
         views (Sequence[str], optional): Views of every frame. Defaults to
             None: 'frame_level' and the model's ``mode``, with ``window=0``
@@ -63,7 +65,7 @@ class Session:
     """
 
     def __init__(self,
-                 model: RefineVIS,
+                 model: BaseVISModel,
                  views: Optional[Sequence[str]] = None) -> None:
         if views is None:
             views = (FRAME_LEVEL, ) if model.window == 0 else (FRAME_LEVEL,
@@ -73,7 +75,7 @@ class Session:
         self.views = tuple(views)
         _check_views(self.views, self.window)
         self.view = model.mode if model.mode in self.views else self.views[-1]
-        self._resize = _build_resize(model.cfg)
+        self._geometry = _build_geometry(model.cfg)
         self.reset()
 
     def reset(self) -> None:
@@ -135,7 +137,7 @@ class Session:
         frame_id = self.num_frames
         if time is None:
             time = frame_id / DEFAULT_FPS
-        inputs, meta = self._preprocess(image, frame_id)
+        inputs, meta = self.preprocess(image, frame_id)
         tracks = self.model.track(inputs, meta, self._stream)
         self.num_frames += 1
         self._size = list(image.shape[:2])
@@ -304,16 +306,17 @@ class Session:
                 f'{self._size[0]} as those before, got {image.shape[1]} x '
                 f'{image.shape[0]}; reset() starts a new video')
 
-    def _preprocess(self, image: np.ndarray,
-                    frame_id: int) -> Tuple[Tensor, dict]:
+    def preprocess(self, image: np.ndarray,
+                   frame_id: int) -> Tuple[Tensor, dict]:
         """Bring a frame to what :meth:`RefineVIS.track` takes."""
         data = dict(img=image, img_shape=image.shape[:2])
-        if self._resize is not None:
-            data = self._resize(data)
+        for step in self._geometry:
+            data = step(data)
         meta = dict(
             frame_id=frame_id,
             img_shape=data['img_shape'],
-            ori_shape=image.shape[:2])
+            ori_shape=image.shape[:2],
+            scale_factor=data.get('scale_factor', (1.0, 1.0)))
         sample = TrackDataSample()
         sample.video_data_samples = [DetDataSample(metainfo=meta)]
         pixels = torch.from_numpy(np.ascontiguousarray(data['img']))
@@ -332,16 +335,16 @@ def _check_views(views: Sequence[str], window: int) -> None:
                          f'window {window}, got {tuple(views)}')
 
 
-def _build_resize(cfg: Config) -> Optional[BaseTransform]:
-    """The resizing step of the test pipeline, however deeply nested."""
+def _build_geometry(cfg: Config) -> List[BaseTransform]:
+    """Resizing and padding of the test pipeline, however deeply nested."""
     dataset = cfg.get('test_dataloader', {}).get('dataset', {})
-    steps = list(dataset.get('pipeline', []))
+    steps, found = list(dataset.get('pipeline', [])), []
     while steps:
         step = steps.pop(0)
-        if step['type'].split('.')[-1] == 'Resize':
-            return TRANSFORMS.build(step)
+        if step['type'].split('.')[-1] in GEOMETRY:
+            found.append(TRANSFORMS.build(step))
         steps = list(step.get('transforms', [])) + steps
-    return None
+    return found
 
 
 def _pack(instances: FrameInstances) -> dict:

@@ -10,10 +10,12 @@ from typing import (Any, Callable, Iterable, Iterator, List, Optional,
 
 from mmengine.config import Config
 
+from refinevis_mm.datasets.coco_results import CocoResults
+from refinevis_mm.models import BaseVISModel, CallableSegmenter
 from refinevis_mm.recording import VideoRecording
 from refinevis_mm.structures import FrameResult
 from refinevis_mm.video_io import open_source
-from .inference import init_model
+from .inference import init_model, track_segmenter
 from .render import RenderedVideo, record_video, render_video
 from .session import Session
 
@@ -23,14 +25,17 @@ SOURCE_OPTIONS = ('fps', 'start', 'end', 'stride', 'max_size', 'allow_damaged')
 class VISInferencer:
     """Finds, follows and refines the objects of videos.
 
+    >>> inferencer = VISInferencer('mask2former-r50_coco')
     >>> inferencer = VISInferencer(config, checkpoint, mode='offline')
     >>> for frame in inferencer.stream(images):
     ...     print(frame.frame_id, frame.ids, frame.classes, frame.scores)
 
     Args:
-        config (str | :obj:`Config`): Config file, name of a shipped config,
-            or the config.
-        checkpoint (str): File or address of the weights.
+        config (str | :obj:`Config`): Name of weights
+            (``python -m refinevis_mm.zoo`` lists them), config file, name of
+            a shipped config, or the config; see :func:`init_model`.
+        checkpoint (str, optional): File or address of the weights. Defaults
+            to None: ``config`` is the name of weights.
         device (str): Where the model runs. Defaults to 'cpu'.
         mode (str, optional): 'online', each frame refined from the past and
             given out at once, or 'offline', clip by clip. Defaults to None,
@@ -43,7 +48,7 @@ class VISInferencer:
             architecture instead of refusing it. Defaults to False.
 
     Attributes:
-        model (:obj:`RefineVIS`): The model.
+        model (:obj:`BaseVISModel`): The model.
 
     Raises:
         OSError: If a file is missing.
@@ -55,7 +60,7 @@ class VISInferencer:
 
     def __init__(self,
                  config: Union[str, Config],
-                 checkpoint: str,
+                 checkpoint: Optional[str] = None,
                  device: str = 'cpu',
                  mode: Optional[str] = None,
                  window: Optional[int] = None,
@@ -68,6 +73,64 @@ class VISInferencer:
             options['model.window'] = window
         self.model = init_model(config, checkpoint, device, options,
                                 allow_mismatch)
+
+    @classmethod
+    def from_segmenter(cls,
+                       segment: Callable,
+                       classes: Sequence[str],
+                       device: str = 'cpu',
+                       **tracker: Any) -> 'VISInferencer':
+        """Follow what a function finds in images.
+
+        Args:
+            segment (Callable): Gets an image of shape (H, W, 3), uint8, BGR;
+                gives masks, scores and labels, perhaps boxes and embeddings,
+                see :class:`CallableSegmenter`.
+            classes (Sequence[str]): Class names in the order of the labels.
+            device (str): Where masks are compared. Defaults to 'cpu'.
+            **tracker: Arguments of :class:`StreamingTracker`.
+
+        Returns:
+            VISInferencer: With the same sessions and outputs as any other;
+            refinement is off.
+
+        Raises:
+            ValueError: If there are no classes or an argument of the tracker
+                is not allowed.
+        """
+        return cls._of(
+            track_segmenter(
+                CallableSegmenter(segment, len(classes)), classes, device,
+                tracker))
+
+    @classmethod
+    def from_results(cls,
+                     results: CocoResults,
+                     device: str = 'cpu',
+                     **tracker: Any) -> 'VISInferencer':
+        """Follow what a results file says of the frames of one video.
+
+        Args:
+            results (:obj:`CocoResults`): The results.
+            device (str): Where masks are compared. Defaults to 'cpu'.
+            **tracker: Arguments of :class:`StreamingTracker`.
+
+        Returns:
+            VISInferencer: As :meth:`from_segmenter` returns it, for this
+            video only.
+
+        Raises:
+            ValueError: If an argument of the tracker is not allowed.
+        """
+        return cls._of(
+            track_segmenter(results, results.classes, device, tracker))
+
+    @classmethod
+    def _of(cls, model: BaseVISModel) -> 'VISInferencer':
+        """An inferencer around a model that is there already."""
+        inferencer = cls.__new__(cls)
+        inferencer.model = model
+        return inferencer
 
     @property
     def classes(self) -> List[str]:

@@ -9,7 +9,8 @@ off.
 import os.path as osp
 import pickle
 import re
-from typing import Any, Dict, List, Sequence, Union
+from contextlib import nullcontext
+from typing import Any, ContextManager, Dict, List, Sequence, Union
 from urllib.parse import urlparse
 
 import numpy as np
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 
 __all__ = [
     'CheckpointError', 'CheckpointMismatchError', 'allow_mmengine_globals',
-    'read_checkpoint', 'check_state_dict', 'load_checkpoint_strict'
+    'read_file', 'read_checkpoint', 'check_state_dict',
+    'load_checkpoint_strict', 'load_weights'
 ]
 
 MAX_NAMED_KEYS = 10
@@ -80,6 +82,59 @@ def allow_mmengine_globals() -> None:
         torch.serialization.add_safe_globals(_mmengine_globals())
 
 
+def read_file(
+    path: str,
+    map_location: Union[str, torch.device] = 'cpu',
+    allowed: Sequence[type] = ()
+) -> Any:
+    """Read what ``torch.save`` has written, with ``weights_only=True``.
+
+    Args:
+        path (str): A file or an http(s) address.
+        map_location (str | torch.device): Where tensors go. Defaults to
+            'cpu'.
+        allowed (Sequence[type]): Harmless classes that this one file may
+            hold beside tensors; from torch 2.5 on. Defaults to ().
+
+    Returns:
+        Any: What is in it.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        CheckpointError: If it cannot be read.
+    """
+    path = str(path)
+    try:
+        with _also_allow(allowed):
+            if urlparse(path).scheme in ('http', 'https'):
+                return torch.hub.load_state_dict_from_url(
+                    path, map_location=map_location, weights_only=True)
+            if not osp.isfile(path):
+                raise FileNotFoundError(f'checkpoint "{path}" does not exist')
+            return torch.load(
+                path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's own text spans many lines and advises to load it anyway
+        reason = re.search(
+            r'WeightsUnpickler error:\s*(.+?)(?:\. Please|\n|$)', str(error))
+        raise CheckpointError(
+            f'checkpoint "{path}" is damaged or holds more than weights: '
+            f'{reason.group(1) if reason else "cannot be unpickled"}'
+        ) from error
+    except (RuntimeError, EOFError, IndexError, KeyError) as error:
+        # torch's unpickler raises the last two on bytes that are no pickle
+        reason = (str(error).strip() or 'file ends early').split('\n')[0]
+        raise CheckpointError(
+            f'checkpoint "{path}" cannot be read: {reason}') from error
+
+
+def _also_allow(allowed: Sequence[type]) -> ContextManager:
+    """Extend torch's allow-list inside of the context; see ``read_file``."""
+    if not allowed or not hasattr(torch.serialization, 'safe_globals'):
+        return nullcontext()
+    return torch.serialization.safe_globals(list(allowed))
+
+
 def read_checkpoint(
         path: str,
         map_location: Union[str, torch.device] = 'cpu') -> Dict[str, Any]:
@@ -98,29 +153,7 @@ def read_checkpoint(
         FileNotFoundError: If the file does not exist.
         CheckpointError: If it cannot be read or holds no weights.
     """
-    path = str(path)
-    try:
-        if urlparse(path).scheme in ('http', 'https'):
-            checkpoint = torch.hub.load_state_dict_from_url(
-                path, map_location=map_location, weights_only=True)
-        elif not osp.isfile(path):
-            raise FileNotFoundError(f'checkpoint "{path}" does not exist')
-        else:
-            checkpoint = torch.load(
-                path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch's own text spans many lines and advises to load it anyway
-        reason = re.search(
-            r'WeightsUnpickler error:\s*(.+?)(?:\. Please|\n|$)', str(error))
-        raise CheckpointError(
-            f'checkpoint "{path}" is damaged or holds more than weights: '
-            f'{reason.group(1) if reason else "cannot be unpickled"}'
-        ) from error
-    except (RuntimeError, EOFError, IndexError, KeyError) as error:
-        # torch's unpickler raises the last two on bytes that are no pickle
-        reason = (str(error).strip() or 'file ends early').split('\n')[0]
-        raise CheckpointError(
-            f'checkpoint "{path}" cannot be read: {reason}') from error
+    checkpoint = read_file(path, map_location)
     if isinstance(checkpoint, dict) and 'state_dict' not in checkpoint:
         checkpoint = dict(state_dict=checkpoint)
     state_dict = checkpoint['state_dict'] if isinstance(checkpoint,
@@ -181,6 +214,40 @@ def check_state_dict(model: nn.Module,
             f'"{name}" does not fit the model: {"; ".join(problems)}')
 
 
+def load_weights(model: nn.Module,
+                 state_dict: Dict[str, Tensor],
+                 name: str = 'state_dict',
+                 allow_mismatch: bool = False) -> List[str]:
+    """Load weights into a model and refuse those of another architecture.
+
+    Args:
+        model (nn.Module): The model, wrapped for distribution or not.
+        state_dict (dict[str, Tensor]): The weights.
+        name (str): What to call them in the message.
+        allow_mismatch (bool): Load what fits and skip missing, unexpected
+            and other-shaped keys instead of raising. Defaults to False.
+
+    Returns:
+        list[str]: The keys that were loaded.
+
+    Raises:
+        CheckpointMismatchError: If the weights are not those of the model.
+    """
+    if is_model_wrapper(model):
+        model = model.module
+    if allow_mismatch:
+        own = model.state_dict()
+        state_dict = {
+            key: value
+            for key, value in state_dict.items()
+            if key in own and own[key].shape == value.shape
+        }
+    else:
+        check_state_dict(model, state_dict, name)
+    model.load_state_dict(state_dict, strict=not allow_mismatch)
+    return list(state_dict)
+
+
 def load_checkpoint_strict(
         model: nn.Module,
         path: str,
@@ -205,17 +272,5 @@ def load_checkpoint_strict(
         CheckpointMismatchError: If the weights are not those of the model.
     """
     checkpoint = read_checkpoint(path, map_location)
-    state_dict = checkpoint['state_dict']
-    if is_model_wrapper(model):
-        model = model.module
-    if allow_mismatch:
-        own = model.state_dict()
-        state_dict = {
-            key: value
-            for key, value in state_dict.items()
-            if key in own and own[key].shape == value.shape
-        }
-    else:
-        check_state_dict(model, state_dict, str(path))
-    model.load_state_dict(state_dict, strict=not allow_mismatch)
+    load_weights(model, checkpoint['state_dict'], str(path), allow_mismatch)
     return checkpoint

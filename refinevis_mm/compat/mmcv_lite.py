@@ -3,7 +3,8 @@
 
 ``mmcv.ops`` asks for the compiled module ``mmcv._ext`` when it is imported,
 and mmdet imports ``mmcv.ops``. On mmcv-lite a stand-in takes the place of
-``mmcv._ext``: every operator exists by name and raises when it is called.
+``mmcv._ext``: every operator exists by name. NMS and RoIAlign are computed by
+torchvision (:mod:`.torchvision_ops`), all others raise when they are called.
 Where mmcv brings its compiled operators nothing is touched.
 """
 import sys
@@ -12,13 +13,15 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Callable
 
+from .torchvision_ops import OPERATORS, missing_message
+
 __all__ = ['has_compiled_ops', 'install_stub', 'MMCVExtensionStub']
 
 EXTENSION = 'mmcv._ext'
 
 
 class MMCVExtensionStub(ModuleType):
-    """Stand-in for ``mmcv._ext`` whose operators raise when called.
+    """Stand-in for ``mmcv._ext``; operators that it lacks raise when called.
 
     Its spec has no loader, so ``pkgutil.find_loader('mmcv._ext')``, by which
     mmengine tells compiled mmcv from mmcv-lite, still finds none.
@@ -32,12 +35,11 @@ class MMCVExtensionStub(ModuleType):
     def __getattr__(self, name: str) -> Callable:
         if name.startswith('__'):
             raise AttributeError(f'{EXTENSION} has no attribute {name}')
+        if name in OPERATORS:
+            return OPERATORS[name]
 
         def missing_op(*args: Any, **kwargs: Any) -> None:
-            raise NotImplementedError(
-                f'the operator "{name}" needs mmcv with compiled operators, '
-                'but mmcv-lite is installed; run: pip uninstall -y mmcv-lite '
-                '&& pip install "mmcv>=2.0.0rc4,<2.2.0"')
+            raise NotImplementedError(missing_message(name))
 
         missing_op.__name__ = missing_op.__qualname__ = name
         return missing_op

@@ -1,6 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-from .adapters import (ClassAgnosticRPNHead, TARMask2FormerTrackHead,
-                       TARMask2FormerVideo, TARMaskTrackRCNN)
+from .adapters import (CallableSegmenter, ClassAgnosticRPNHead, MMDetSegmenter,
+                       Segmenter, TARMask2FormerTrackHead, TARMask2FormerVideo,
+                       TARMaskTrackRCNN, TrackedSegmenter)
 from .association import (CenterPriorCost, ContrastiveHead, ContrastiveTracker,
                           IoUPairSelector, OTAAssigner, OTAPairSelector,
                           StreamingTracker, Tracker)
@@ -11,22 +12,23 @@ from .frame_level import (CondInstHead, DeformableDETRCondInst,
                           DeformableDETRDecoder, DeformableDETREncoder,
                           FrameModel, FrameModelDetector, Mask2Former,
                           Mask2FormerHead, MaskDINO, MaskDINODecoder,
-                          MaskDINOHead, MaskDINOPixelDecoder)
+                          MaskDINOHead, MaskDINOPixelDecoder, RFDETRSeg)
 from .layers import GIoUCost, GIoULoss
 from .refinement import (EmbeddingHeads, MatchedTrackletBuilder, TARHead,
                          TrackedTrackletBuilder)
 from .refinevis import RefineVIS
 
 __all__ = [
-    'AssociationCDN', 'BaseVISModel', 'CenterPriorCost',
+    'AssociationCDN', 'BaseVISModel', 'CallableSegmenter', 'CenterPriorCost',
     'ClassAgnosticRPNHead', 'ClipCdnQueryGenerator', 'CondInstHead',
     'ContrastiveHead', 'ContrastiveTracker', 'DeformableDETRCondInst',
     'DeformableDETRDecoder', 'DeformableDETREncoder', 'EmbeddingHeads',
     'FrameModel', 'FrameModelDetector', 'GIoUCost', 'GIoULoss',
     'IoUPairSelector', 'Mask2Former', 'Mask2FormerHead', 'MaskDINO',
-    'MaskDINODecoder', 'MaskDINODnQueryGenerator', 'MatchedTrackletBuilder',
-    'MaskDINOHead', 'MaskDINOPixelDecoder', 'OTAAssigner', 'OTAPairSelector',
-    'RefineVIS', 'StreamingTracker', 'TARHead', 'TARMask2FormerTrackHead',
+    'MaskDINODecoder', 'MaskDINODnQueryGenerator', 'MMDetSegmenter',
+    'MatchedTrackletBuilder', 'MaskDINOHead', 'MaskDINOPixelDecoder',
+    'OTAAssigner', 'OTAPairSelector', 'RFDETRSeg', 'RefineVIS', 'Segmenter',
+    'StreamingTracker', 'TARHead', 'TARMask2FormerTrackHead',
     'TARMask2FormerVideo', 'TARMaskTrackRCNN', 'TemporalCDN',
-    'TrackedTrackletBuilder', 'Tracker'
+    'TrackedSegmenter', 'TrackedTrackletBuilder', 'Tracker'
 ]

@@ -14,8 +14,8 @@ from mmengine.device import get_device
 from ..compat.checkpoints import CheckpointError
 
 __all__ = [
-    'add_runner_arguments', 'add_source_arguments', 'init_cpu_distributed',
-    'merge_runner_arguments', 'one_line_errors'
+    'add_model_arguments', 'add_runner_arguments', 'add_source_arguments',
+    'init_cpu_distributed', 'merge_runner_arguments', 'one_line_errors'
 ]
 
 TRACEBACK_ENV = 'REFINEVIS_TRACEBACK'
@@ -24,9 +24,10 @@ TRACEBACK_ENV = 'REFINEVIS_TRACEBACK'
 def one_line_errors(main: Callable[[], None]) -> Callable[[], None]:
     """Let a tool end with one line and exit code 1 on bad input.
 
-    Bad input shows as ``OSError``, ``ValueError`` or ``CheckpointError``;
-    anything else keeps its traceback. With the environment variable
-    ``REFINEVIS_TRACEBACK`` set, everything does.
+    Bad input shows as ``OSError``, ``ValueError`` or ``CheckpointError``, a
+    package that is not installed as ``ImportError``, an operator that needs
+    one as ``NotImplementedError``; anything else keeps its traceback. With
+    the environment variable ``REFINEVIS_TRACEBACK`` set, everything does.
 
     Args:
         main (Callable): The tool's main function.
@@ -39,7 +40,8 @@ def one_line_errors(main: Callable[[], None]) -> Callable[[], None]:
     def wrapped() -> None:
         try:
             main()
-        except (OSError, ValueError, CheckpointError) as error:
+        except (OSError, ValueError, CheckpointError, ImportError,
+                NotImplementedError) as error:
             if os.environ.get(TRACEBACK_ENV):
                 raise
             lines = str(error).strip().splitlines()
@@ -48,6 +50,22 @@ def one_line_errors(main: Callable[[], None]) -> Callable[[], None]:
             sys.exit(f'error: {reason} (set {TRACEBACK_ENV}=1 for details)')
 
     return wrapped
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of :func:`refinevis_mm.apis.init_model`.
+
+    Args:
+        parser (argparse.ArgumentParser): Receives the arguments.
+    """
+    parser.add_argument(
+        'config',
+        help='name of weights (python -m refinevis_mm.zoo lists them), or '
+        'config file path or name of a shipped config')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint file; left out with a name of weights')
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:

@@ -89,7 +89,11 @@ def test_preprocessing_equals_resize_normalise_pad(model, monkeypatch):
                         for v, m, s in zip((200., 100., 10.), mean, std)])
     expected = F.pad(rgb[:, None, None].expand(3, 48, 64), (0, 0, 0, 16))
     torch.testing.assert_close(image, expected)
-    assert meta == dict(frame_id=0, img_shape=(48, 64), ori_shape=(60, 80))
+    assert meta == dict(
+        frame_id=0,
+        img_shape=(48, 64),
+        ori_shape=(60, 80),
+        scale_factor=(0.8, 0.8))
 
 
 @pytest.mark.parametrize('mode, window, lag', [('online', 4, 1),

@@ -144,3 +144,13 @@ def test_missing_file_and_missing_weights(tmp_path):
         read_checkpoint(str(tmp_path / 'absent.pth'))
     with pytest.raises(CheckpointError, match='"state_dict" of tensors'):
         read_checkpoint(save(tmp_path, dict(step=1)))
+
+
+def test_a_file_may_hold_harmless_classes_if_asked_for(tmp_path):
+    path = tmp_path / 'file.pth'
+    torch.save(dict(args=Namespace(lr=1.0)), path)
+    with pytest.raises(CheckpointError, match='argparse.Namespace'):
+        read_file(path)
+    assert read_file(path, allowed=(Namespace, ))['args'].lr == 1.0
+    with pytest.raises(CheckpointError):  # for that one file only
+        read_file(path)

@@ -3,15 +3,17 @@ import copy
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch.testing import assert_close
 
 from refinevis_mm.models.association import ContrastiveTracker, IoUPairSelector
 from refinevis_mm.models.refinement import MatchedTrackletBuilder
 from refinevis_mm.models.refinement.decoding import cut_recovered_masks
 from refinevis_mm.registry import MODELS
-from refinevis_mm.structures import FrameTracks
+from refinevis_mm.structures import FrameTracks, VideoResult
 from tests.demo_clips import (demo_clip, empty_clip, tiny_model_cfg,
                               two_object_clip)
+from tests.tiny_mask2former import TINY_BACKBONE, TINY_HEAD
 
 BOXES = [(8, 8, 40, 40), (60, 20, 90, 50)]
 
@@ -370,3 +372,156 @@ def test_association_cdn_needs_denoising_queries():
         **{'model.frame_model.dn_query_generator': None})
     with pytest.raises(ValueError, match='needs a frame model with denoising'):
         model.loss(torch.randn(1, 2, 3, 64, 96), [two_object_clip()])
+
+
+# ---- without an association head ----
+
+# Untrained models: every query is a detection, and all of them are followed.
+STREAMING = dict(
+    _delete_=True,
+    type='refinevis_mm.StreamingTracker',
+    select_score_thr=0.0,
+    max_detections=100,
+    mask_nms_thr=1.0,
+    high_score_thr=0.0,
+    appearance_weight=1.0,
+    mask_weight=1.0,
+    box_weight=1.0,
+    class_weight=0.5,
+    match_thr=0.4,
+    low_overlap_thr=0.5,
+    num_active_frames=3,
+    reentry_thr=0.8,
+    num_frames_retain=10,
+    new_score_thr=0.0,
+    min_track_frames=1,
+    max_tracks=50)
+
+
+def _maskdino(**options):
+    options = {
+        'model.association_head': None,
+        'model.tracker': STREAMING,
+        'model.cls_thr': 0.0,
+        **options
+    }
+    return _build(**options)
+
+
+def _mask2former(**options):
+    """The shipped config of the zoo, made tiny."""
+    cfg = Config.fromfile('configs/mask2former/mask2former-r50_coco.py')
+    cfg.merge_from_dict(
+        dict(
+            model=dict(
+                frame_model=dict(backbone=TINY_BACKBONE, head=TINY_HEAD),
+                tracker=STREAMING,
+                cls_thr=0.0)))
+    cfg.merge_from_dict(options)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    return model
+
+
+NO_REFINEMENT = {'model.window': 0, 'model.tar_head': None}
+
+
+@pytest.mark.parametrize('build, options', [(_maskdino, NO_REFINEMENT),
+                                            (_mask2former, {})])
+def test_streams_without_association_head(build, options):
+    """They give what the test loop gathers, and objects keep their ids."""
+    model = build(**options)
+    assert model.association_head is model.tar_head is None
+    assert not any('assoc' in name for name in model.state_dict())
+    images = torch.randn(1, 3, 64, 96) + 0.01 * torch.randn(4, 3, 64, 96)
+    video = VideoResult(4)
+    results = _stream(model, images, _metas(4))
+    for result in results:
+        video.discard(result.discarded_ids)
+        video.add_frame(result.frame_id, result.ids, result.cls_scores,
+                        result.scored, result.masks)
+    out = _predict(model, images)
+    assert out.metainfo['pred_tracklets'] == video.tracklets(cls_thr=0.0)
+    first = set(results[0].ids)
+    assert len(first) > 3
+    for result in results[1:]:  # nearly the same picture
+        assert len(first & set(result.ids)) > 0.7 * len(first)
+
+
+@pytest.mark.parametrize('build, options', [(_maskdino, NO_REFINEMENT),
+                                            (_mask2former, {})])
+def test_nothing_to_train_without_association_head(build, options):
+    with pytest.raises(ValueError, match='needs an association_head, got N'):
+        build(**options).loss(torch.randn(1, 2, 3, 64, 96), [empty_clip()])
+
+
+@pytest.mark.parametrize('build', [_maskdino, _mask2former])
+def test_tracker_gets_what_the_heads_see(build, monkeypatch):
+    """The embeddings after the LayerNorm that the heads begin with."""
+    model, seen = build().eval(), []
+    frame_model = model.frame_model
+    norm = frame_model.decoder.norm if build is _maskdino else \
+        frame_model.head.transformer_decoder.post_norm
+    torch.nn.init.normal_(norm.weight)
+    state = model.init_stream()
+
+    def track(detections, frame_id):
+        seen.append(detections)
+        return type(state.tracker).track(state.tracker, detections, frame_id)
+
+    monkeypatch.setattr(state.tracker, 'track', track)
+    image, meta = torch.randn(3, 64, 96), _metas(1)[0]
+    with torch.no_grad():
+        model.step(image, meta, state)
+        embeds = frame_model.forward_frames(image[None]).embeds
+        expected = norm(embeds)
+    dets, = seen
+    assert len(dets) > 3
+    assert_close(dets.assoc_embeds, expected[0, dets.query_inds])
+    assert (expected - embeds).abs().max() > 0.1
+
+
+def test_pair_selector_is_needed_with_an_association_head():
+    with pytest.raises(ValueError, match='pair_selector must be given with'):
+        _build(**{'model.pair_selector': None})
+    assert _maskdino(**{'model.pair_selector': None}).pair_selector is None
+
+
+@pytest.mark.parametrize('head', [True, False])
+@pytest.mark.parametrize('mode', ['online', 'offline'])
+def test_refinement_with_the_streaming_tracker(mode, head):
+    """With and without association head; TAR starts as the identity."""
+    options = {'model.mode': mode, 'model.window': 3}
+    if head:
+        options['model.association_head'] = \
+            tiny_model_cfg().association_head
+    model = _maskdino(**options)
+    assert (model.association_head is not None) == head
+    assert model.tracker.embed_dims == (32 if head else None)
+    images = torch.randn(5, 3, 64, 96)
+    refined = _stream(model, images, _metas(5))
+    model.window = 0
+    plain = _stream(model, images, _metas(5))
+    assert [result.frame_id for result in refined] == list(range(5))
+    assert sum(len(result.ids) for result in plain) > 10
+    for result, other in zip(plain, refined):
+        rows = [other.ids.index(i) for i in result.ids]
+        assert other.real[rows].all()
+        assert other.real.sum() == len(rows)
+        assert_close(
+            other.cls_scores[rows], result.cls_scores, atol=1e-4, rtol=1e-3)
+
+
+def test_streaming_trackers_of_two_videos():
+    model = _maskdino()
+    images = torch.randn(3, 3, 64, 96)
+    alone = _stream(model, images, _metas(3))
+    states = [model.init_stream(), model.init_stream()]
+    with torch.no_grad():
+        for image, meta, expected in zip(images, _metas(3), alone):
+            result, = model.step(image, meta, states[0])
+            model.step(image.flip(-1), meta, states[1])
+            assert result.ids == expected.ids
+            assert torch.equal(result.masks, expected.masks)
+    assert model.tracker.live_ids == []

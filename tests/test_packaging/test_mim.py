@@ -1,5 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """The built wheel, installed beside the running environment, under openmim."""
+import hashlib
 import os
 import os.path as osp
 import shutil
@@ -11,14 +12,19 @@ import zipfile
 from glob import glob
 
 import pytest
+from mmengine.config import Config
 from mmengine.fileio import load
+
+from refinevis_mm.zoo import find_entry
+from tests.test_zoo.servers import Answer, serving
 
 pytest.importorskip('mim', reason='openmim is not installed')
 
 ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
 SOURCES = ('refinevis_mm', 'configs', 'tools', 'requirements', 'setup.py',
            'pyproject.toml', 'setup.cfg', 'MANIFEST.in', 'LICENSE',
-           'README.md', 'model-index.yml')
+           'README.md', 'model-index.yml', 'checkpoints')
+SHIPPED_NAME = 'refinevis-small_occluded-shapes'
 
 
 @pytest.fixture(scope='module')
@@ -71,23 +77,35 @@ def installed(wheel, tmp_path_factory):
     return python
 
 
-def mim(installed, folder, *args):
-    """Run mim from another folder, without the repository in sight."""
-    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore')
+def run(installed, folder, *args):
+    """Run Python from another folder, without the repository in sight."""
+    env = dict(
+        os.environ,
+        OMP_NUM_THREADS='1',
+        PYTHONWARNINGS='ignore',
+        NO_PROXY='127.0.0.1')
     env.pop('PYTHONPATH', None)
-    return subprocess.run(
-        [installed, '-c', 'from mim.__main__ import cli; cli()', *args],
-        cwd=folder,
-        env=env,
-        capture_output=True,
-        text=True)
+    return subprocess.run([installed, *args],
+                          cwd=folder,
+                          env=env,
+                          capture_output=True,
+                          text=True)
+
+
+def mim(installed, folder, *args):
+    """Run mim in the same way."""
+    return run(installed, folder, '-c', 'from mim.__main__ import cli; cli()',
+               *args)
 
 
 def test_wheel_contents(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in ('model-index.yml', 'tools/train.py', 'tools/test.py',
-                 'tools/dist_train.sh', 'configs/refinevis/metafile.yml'):
+                 'tools/dist_train.sh', 'configs/refinevis/metafile.yml',
+                 f'checkpoints/{find_entry(SHIPPED_NAME).file_name}'):
         assert f'refinevis_mm/.mim/{path}' in names
+    # one checkpoint and code; the others lie in the repository only
+    assert osp.getsize(wheel) < 11e6
     for folder in ('configs', 'tools'):
         for root, _, files in os.walk(osp.join(ROOT, folder)):
             for name in files:
@@ -119,14 +137,73 @@ def test_import_comes_from_the_wheel(installed, tmp_path):
     assert osp.dirname(osp.dirname(installed)) in where
 
 
+def test_shipped_weights_by_name(installed, tmp_path):
+    fetch = ('-m', 'refinevis_mm.zoo', '--fetch')
+    done = run(installed, tmp_path, *fetch, SHIPPED_NAME)
+    path = done.stdout.strip()
+    assert osp.dirname(osp.dirname(installed)) in path, done.stderr
+    with open(path, 'rb') as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    assert digest == find_entry(SHIPPED_NAME).sha256
+    done = run(installed, tmp_path, *fetch,
+               'refinevis-small-phase1_occluded-shapes')
+    assert done.returncode == 1
+    assert 'in the source repository only' in done.stderr.splitlines()[-1]
+
+
 def test_search(installed, tmp_path):
     done = mim(installed, tmp_path, 'search', 'refinevis_mm', '--valid-config')
     assert done.returncode == 0, done.stderr
     for path in glob(osp.join(ROOT, 'configs', '*', 'metafile.yml')):
         for model in load(path)['Models']:
-            name = osp.splitext(osp.basename(model['Config']))[0]
             assert osp.exists(osp.join(ROOT, model['Config']))
-            assert name in done.stdout
+            assert f"'{model['Name'].lower()}'" in done.stdout
+
+
+def test_search_for_named_weights(installed, tmp_path):
+    done = mim(installed, tmp_path, 'search', 'refinevis_mm', '--config',
+               'mask2former-r50_coco', '--field', 'weight', 'coco/mask_ap',
+               'weights_licence', '--json', 'found.json')
+    assert done.returncode == 0, done.stderr
+    assert load(str(tmp_path / 'found.json')) == {
+        'weight': {
+            'mask2former-r50_coco': find_entry('mask2former-r50_coco').address
+        },
+        'coco/mask_ap': {
+            'mask2former-r50_coco': 42.9
+        },
+        'weights_licence': {
+            'mask2former-r50_coco': 'apache-2.0'
+        }
+    }
+
+
+def test_download_of_named_weights(installed, tmp_path):
+    name = 'mask2former-r50_coco'
+    entry = find_entry(name)
+    host = 'https://download.openmmlab.com'
+    site = osp.dirname(
+        run(installed, tmp_path, '-c',
+            'import refinevis_mm; print(refinevis_mm.__file__)').stdout)
+    metafile = osp.join(site, '.mim', 'configs', 'mask2former', 'metafile.yml')
+    with serving() as server, open(metafile, 'r+') as file:
+        server.answers[entry.address[len(host):]] = Answer(b'PK weights')
+        text = file.read()
+        file.seek(0)
+        # a server of this machine in place of OpenMMLab's
+        file.write(text.replace(host, server.url('')))
+        file.truncate()
+        file.flush()
+        done = mim(installed, tmp_path, 'download', 'refinevis_mm', '--config',
+                   name, '--dest', 'weights')
+        file.seek(0)
+        file.write(text)
+        file.truncate()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / 'weights' /
+            entry.file_name).read_bytes() == b'PK weights'
+    cfg = Config.fromfile(str(tmp_path / 'weights' / f'{name}.py'))
+    assert cfg.model.type == 'refinevis_mm.RefineVIS'
 
 
 @pytest.mark.parametrize('script, args', [('train', ('absent.py', )),

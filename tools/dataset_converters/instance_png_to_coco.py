@@ -21,11 +21,10 @@ import numpy as np
 import pycocotools.mask as mask_utils
 from mmengine.fileio import dump
 
+from refinevis_mm.datasets.coco_results import coco_categories
 from refinevis_mm.utils import one_line_errors
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
-# COCO's category ids go to 90 without these; label maps hold the id minus 1.
-COCO_NOT_USED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
@@ -64,12 +63,8 @@ def read_classes(source: str) -> Dict[int, str]:
         ValueError: If it names no class.
     """
     if source == 'coco':
-        from mmdet.datasets import CocoDataset
-        ids = [i for i in range(1, 91) if i not in COCO_NOT_USED]
-        return {
-            i - 1: name
-            for i, name in zip(ids, CocoDataset.METAINFO['classes'])
-        }
+        # label maps hold the category id minus 1
+        return {i - 1: name for i, name in coco_categories().items()}
     with open(source, encoding='utf-8') as file:
         names = [line.strip() for line in file]
     classes = {value: name for value, name in enumerate(names) if name}

@@ -2,7 +2,7 @@
 """Write one HTML file that shows the results of a video, without a network.
 
 Examples:
-    python tools/visualization/report.py street.mp4 CONFIG CHECKPOINT \
+    python tools/visualization/report.py street.mp4 mask2former-r50_coco \
         --out report.html
     python tools/visualization/report.py data/tune/tune/JPEGImages/00001 \
         CONFIG CHECKPOINT --out report.html \
@@ -23,15 +23,15 @@ from mmengine.config import DictAction
 from mmengine.utils import ProgressBar
 
 from refinevis_mm.apis import VISInferencer
+from refinevis_mm.apis.command_line import INTERRUPTED
 from refinevis_mm.evaluation.vis_files import load_json
 from refinevis_mm.structures import FRAME_LEVEL, VIEWS
-from refinevis_mm.utils import add_source_arguments, one_line_errors
+from refinevis_mm.utils import (add_model_arguments, add_source_arguments,
+                                one_line_errors)
 from refinevis_mm.video_io import FrameSource, TimedFrame, open_source
 from refinevis_mm.visualization.html_report import (FrameSpool, check_fits,
                                                     match_classes,
                                                     select_video, write_report)
-
-INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 
 
 class SpooledSource(FrameSource):
@@ -79,9 +79,7 @@ def parse_args() -> argparse.Namespace:
         'video',
         help='video file, folder of frames, quoted glob pattern, or with '
         '--end number of a webcam or address (rtsp://...)')
-    parser.add_argument(
-        'config', help='config file path or name of a shipped config')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    add_model_arguments(parser)
     parser.add_argument('--out', required=True, help='HTML file to write')
     parser.add_argument(
         '--title', help='heading of the page; default: name of the video')
@@ -165,7 +163,7 @@ def run(args: argparse.Namespace) -> int:
         with recording:
             facts = {
                 'Config': Path(args.config).stem,
-                'Checkpoint': osp.basename(args.checkpoint),
+                'Checkpoint': osp.basename(model.weights),
                 'Window': f'{model.window} frames' if model.window else 'none'
             }
             return write_report(

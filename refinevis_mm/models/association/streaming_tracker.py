@@ -67,26 +67,26 @@ class StreamingTracker:
             to 0.1.
         max_detections (int): Most detections of a frame. Defaults to 100.
         mask_nms_thr (float): Of two detections with a mask IoU above this
-            the lower-scored is removed. Defaults to 0.6.
+            the lower-scored is removed. Defaults to 0.5.
         high_score_thr (float): Score above which a detection is matched by
-            everything that is known of it. Defaults to 0.3.
+            everything that is known of it. Defaults to 0.2.
         appearance_weight (float): Weight of the embeddings. Defaults to 1.
-        mask_weight (float): Weight of the mask IoU. Defaults to 1.
+        mask_weight (float): Weight of the mask IoU. Defaults to 0.5.
         box_weight (float): Weight of the box IoU. Defaults to 1.
         class_weight (float): Weight of the classes. Defaults to 0.5.
-        match_thr (float): Least similarity of a match. Defaults to 0.4.
+        match_thr (float): Least similarity of a match. Defaults to 0.35.
         low_overlap_thr (float): Least overlap by which a low-scored
             detection continues a track. Defaults to 0.5.
         num_active_frames (int): Frames after which a missed track is matched
-            by its embedding only. Defaults to 5.
+            by its embedding only. Defaults to 20.
         reentry_thr (float): Least similarity of such a match. Defaults to
-            0.8.
+            0.6.
         num_frames_retain (int): Missed frames after which a track is
             forgotten. Defaults to 60.
         new_score_thr (float): Score a detection must exceed to start a
-            track. Defaults to 0.4.
+            track. Defaults to 0.3.
         min_track_frames (int): A track seen in fewer frames is noise once it
-            is missed; 1 keeps all tracks. Defaults to 3.
+            is missed; 1 keeps all tracks. Defaults to 2.
         max_tracks (int): Most tracks in memory; those unseen for longest go
             first. Defaults to 300.
         embed_dims (int, optional): Embedding dimensions. Defaults to None,
@@ -102,19 +102,19 @@ class StreamingTracker:
     def __init__(self,
                  select_score_thr: float = 0.1,
                  max_detections: int = 100,
-                 mask_nms_thr: float = 0.6,
-                 high_score_thr: float = 0.3,
+                 mask_nms_thr: float = 0.5,
+                 high_score_thr: float = 0.2,
                  appearance_weight: float = 1.0,
-                 mask_weight: float = 1.0,
+                 mask_weight: float = 0.5,
                  box_weight: float = 1.0,
                  class_weight: float = 0.5,
-                 match_thr: float = 0.4,
+                 match_thr: float = 0.35,
                  low_overlap_thr: float = 0.5,
-                 num_active_frames: int = 5,
-                 reentry_thr: float = 0.8,
+                 num_active_frames: int = 20,
+                 reentry_thr: float = 0.6,
                  num_frames_retain: int = 60,
-                 new_score_thr: float = 0.4,
-                 min_track_frames: int = 3,
+                 new_score_thr: float = 0.3,
+                 min_track_frames: int = 2,
                  max_tracks: int = 300,
                  embed_dims: Optional[int] = None) -> None:
         check_shares(

@@ -11,10 +11,12 @@ from .maskdino import MaskDINO
 from .maskdino_decoder import MaskDINODecoder
 from .maskdino_head import MaskDINOHead
 from .maskdino_pixel_decoder import MaskDINOPixelDecoder
+from .rfdetr_seg import RFDETRSeg
+from .rfdetr_weights import load_rfdetr_weights
 
 __all__ = [
     'CondInstHead', 'DeformableDETRCondInst', 'DeformableDETRDecoder',
     'DeformableDETREncoder', 'FrameModel', 'FrameModelDetector', 'Mask2Former',
     'Mask2FormerHead', 'MaskDINO', 'MaskDINODecoder', 'MaskDINOHead',
-    'MaskDINOPixelDecoder'
+    'MaskDINOPixelDecoder', 'RFDETRSeg', 'load_rfdetr_weights'
 ]

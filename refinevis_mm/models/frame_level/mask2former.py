@@ -12,6 +12,9 @@ from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameTargets,
 from .frame_model import FrameModel
 from .maskdino import masks_to_boxes
 
+# Names of the head in mmdet's Mask2Former and Mask2FormerVideo.
+MMDET_HEADS = ('panoptic_head', 'track_head')
+
 
 @MODELS.register_module()
 class Mask2Former(FrameModel):
@@ -29,7 +32,9 @@ class Mask2Former(FrameModel):
     probabilities, and ``FrameOutput.cls_logits`` the log-odds of these, whose
     sigmoid is the probability, as of every frame model.
 
-    Checkpoints of mmdet's detector of the same name load as they are.
+    Checkpoints of mmdet's detector of the same name load as they are, and
+    those of its :class:`Mask2FormerVideo` where the head has
+    ``encoding_of_clips``.
 
     Args:
         backbone (dict): Backbone with maps of stride 4, 8, 16 and 32.
@@ -119,11 +124,13 @@ class Mask2Former(FrameModel):
 
     def _load_from_state_dict(self, state_dict: Dict[str, Tensor], prefix: str,
                               *args, **kwargs) -> None:
-        """Take checkpoints of mmdet's detector too."""
-        old, new = f'{prefix}panoptic_head.', f'{prefix}head.'
+        """Take checkpoints of mmdet's models too."""
         for key in list(state_dict):
-            if key.startswith(old):
-                state_dict[new + key[len(old):]] = state_dict.pop(key)
+            for name in MMDET_HEADS:
+                old = f'{prefix}{name}.'
+                if key.startswith(old):
+                    new = f'{prefix}head.{key[len(old):]}'
+                    state_dict[new] = state_dict.pop(key)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

@@ -3,9 +3,12 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.testing import assert_close
 
 from refinevis_mm.models.association import bisoftmax_similarity, mask_iou
+from refinevis_mm.models.association.similarity import (pool_masks,
+                                                        soft_mask_iou)
 
 
 def test_bisoftmax_by_hand():
@@ -52,3 +55,56 @@ def test_mask_iou_by_hand():
 def test_mask_iou_refuses_other_size():
     with pytest.raises(ValueError, match='of one size'):
         mask_iou(torch.ones(1, 2, 2) > 0, torch.ones(1, 2, 3) > 0)
+
+
+def test_small_masks_are_not_pooled():
+    masks = torch.rand(3, 4, 6) > 0.5
+    assert torch.equal(pool_masks(masks, 6), masks.float())
+    assert pool_masks(masks[:0], 6).shape == (0, 4, 6)
+
+
+def test_pooling_by_hand():
+    mask = torch.tensor([[1, 1, 0, 0, 1], [1, 0, 0, 0, 1], [0, 0, 1, 1, 1]])
+    # cells of 2 x 2; what lies outside of the mask counts as empty
+    expected = torch.tensor([[3 / 4, 0, 2 / 4], [0, 2 / 4, 1 / 4]])
+    assert_close(pool_masks(mask[None] > 0, 3)[0], expected)
+
+
+@pytest.mark.parametrize('height, width', [(96, 48), (60, 101), (7, 383)])
+def test_pooling_is_the_mean_of_cells(height, width):
+    masks = torch.rand(2, height, width) > 0.5
+    side = math.ceil(max(height, width) / 48)
+    padded = F.pad(masks.float(), (0, -width % side, 0, -height % side))
+    pooled = pool_masks(masks, 48)
+    assert max(pooled.shape[1:]) <= 48
+    assert_close(pooled, F.avg_pool2d(padded, side))
+    assert pool_masks(masks[:0], 48).shape == (0, *pooled.shape[1:])
+
+
+@pytest.mark.parametrize('size', [(384, 200), (1080, 1920), (2160, 3840)])
+def test_every_nth_pixel_of_large_masks(size):
+    masks = torch.zeros(2, *size, dtype=torch.bool)
+    masks[0, :size[0] // 2] = True
+    masks[1] = True
+    pooled = pool_masks(masks, 48)
+    assert max(pooled.shape[1:]) <= 48
+    assert pooled.min() >= 0 and pooled.max() <= 1
+    halves = pooled.sum((1, 2)) / pooled[1].sum()
+    assert_close(halves, torch.tensor([0.5, 1.]), atol=0.03, rtol=0)
+
+
+def test_soft_iou_by_hand():
+    shares = torch.tensor([[1., 0.5, 0.], [0.5, 1., 0.], [0., 0., 0.]])
+    # products: 1.25 with itself, 1 with the other: 1 / (1.25 + 1.25 - 1)
+    expected = torch.tensor([[1., 2 / 3, 0.], [2 / 3, 1., 0.], [0., 0., 0.]])
+    assert_close(soft_mask_iou(shares, shares), expected)
+    assert soft_mask_iou(shares, shares[:0]).shape == (3, 0)
+
+
+def test_soft_iou_of_whole_cells_is_the_iou():
+    torch.manual_seed(0)
+    masks, others = torch.rand(4, 6, 8) > 0.5, torch.rand(5, 6, 8) > 0.3
+    assert_close(
+        soft_mask_iou(
+            pool_masks(masks, 8).flatten(1),
+            pool_masks(others, 8).flatten(1)), mask_iou(masks, others))

@@ -252,3 +252,15 @@ def test_predict_reports_tracklets():
     assert len(tracklets) >= 40
     assert {item['label'] for item in tracklets} == set(range(40))
     assert all(len(item['segmentations']) == 2 for item in tracklets)
+
+
+def test_objects_are_compared_by_what_the_heads_see(frame_model):
+    embeds = torch.randn(2, 5, 32) * 3 + 1
+    seen = frame_model.match_embeds(embeds)
+    assert_close(seen, frame_model.head.transformer_decoder.post_norm(embeds))
+    head = frame_model.head
+    assert_close(frame_model.classify(embeds), head.cls_embed(seen))
+    features = torch.randn(2, 32, 4, 6)
+    assert_close(
+        frame_model.segment(embeds, features),
+        torch.einsum('bqc,bchw->bqhw', head.mask_embed(seen), features))

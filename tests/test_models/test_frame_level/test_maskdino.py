@@ -177,3 +177,15 @@ def test_encoder_set_may_have_its_own_assigner():
         counts[layer.prefix] = (match.gt_inds == 0).sum().item()
     assert counts['enc_'] == 1
     assert counts[''] == 10  # the candidates of OTA, all with an IoU of 1
+
+
+def test_objects_are_compared_by_what_the_heads_see(frame_model):
+    embeds = torch.randn(2, 5, 32) * 3 + 1
+    seen = frame_model.match_embeds(embeds)
+    head = frame_model.head
+    assert_close(frame_model.classify(embeds), head.fc_cls(seen))
+    features = torch.randn(2, 32, 4, 6)
+    assert_close(
+        frame_model.segment(embeds, features),
+        torch.einsum('bqc,bchw->bqhw', head.fc_mask(seen), features))
+    assert (seen - embeds).abs().max() > 0.1

@@ -1,0 +1,18 @@
+_base_ = ['./rfdetr-seg-nano_coco.py']
+
+side = 432
+test_pipeline = [
+    dict(
+        type='TransformBroadcaster',
+        transforms=[
+            dict(
+                type='refinevis_mm.LoadFrame',
+                backend_args=_base_.backend_args),
+            dict(type='Resize', scale=(side, side), keep_ratio=False),
+        ]),
+    dict(type='PackTrackInputs', default_meta_keys=_base_.meta_keys)
+]
+
+model = dict(frame_model=dict(size='medium'))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

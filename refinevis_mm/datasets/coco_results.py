@@ -1,0 +1,240 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Results of a segmenter on the frames of a video, in COCO's form."""
+import os.path as osp
+import re
+from collections import defaultdict
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from mmdet.datasets import CocoDataset
+from mmengine.structures import InstanceData
+from pycocotools import mask as mask_utils
+from torch import Tensor
+
+# Ids below 91 that COCO's 80 classes leave out.
+UNUSED_COCO_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+ROW_KEYS = ('category_id', 'segmentation')
+
+
+class CocoResults:
+    """Objects by frame, from a results file or an annotation file of COCO.
+
+    In the place of a model: it has the methods of :class:`Segmenter`.
+
+    Each row has ``category_id``, ``segmentation`` (RLE or polygons) and, in
+    results, ``score``. Its frame is its ``file_name``, or its ``image_id``:
+
+    - text: the name of the frame's file, with or without folder and suffix;
+    - a number of ``images``: the ``file_name`` there, or without names the
+      place in ``images``;
+    - another number: the last number in the names of the frame files, where
+      all of them have one; for videos the position of the frame.
+
+    Args:
+        content (list | dict): Rows, or ``images``, ``annotations`` and
+            ``categories``.
+        file_names (Sequence[str], optional): Files of the frames in their
+            order; None for a video. Defaults to None.
+        images (dict, optional): Content of the file whose images the rows
+            speak of: ``images`` and ``categories``. Defaults to None, those
+            of ``content``.
+        first_id (int): Number of the first frame, where numbers are
+            positions. Defaults to 0.
+        name (str): What a resumed run recognises the results by. Defaults to
+            'results'.
+
+    Attributes:
+        classes (list[str]): Class names; labels follow the category ids.
+        num_classes (int): Their number.
+
+    Raises:
+        ValueError: If the content has another form or a row names no frame.
+    """
+
+    def __init__(self,
+                 content: Any,
+                 file_names: Optional[Sequence[str]] = None,
+                 images: Optional[dict] = None,
+                 first_id: int = 0,
+                 name: str = 'results') -> None:
+        self.name = name
+        header = content if isinstance(content, dict) else {}
+        rows = header.get('annotations') if header else content
+        if not isinstance(rows, list) or not all(
+                isinstance(row, dict) for row in rows):
+            raise ValueError('results must be a list of rows, or a dict with '
+                             f'"annotations", got {_kind(content)}')
+        header = header if images is None else images
+        self._frames = _FrameNames(file_names, header.get('images'), first_id)
+        self.classes, self._labels = _read_classes(rows,
+                                                   header.get('categories'))
+        self.num_classes = len(self.classes)
+        self._rows: Dict[int, List[dict]] = defaultdict(list)
+        for number, row in enumerate(rows):
+            missing = [key for key in ROW_KEYS if key not in row]
+            if missing:
+                raise ValueError(f'row {number} of the results must have '
+                                 f'{ROW_KEYS}, got no {missing[0]}')
+            self._rows[self._frames.find(row, number)].append(row)
+
+    @property
+    def last_frame(self) -> int:
+        """int: Highest frame with objects, -1 if there are none."""
+        return max(self._rows, default=-1)
+
+    def segment(self, image: Tensor, meta: dict) -> InstanceData:
+        """See :meth:`Segmenter.segment`."""
+        masks, scores, labels = (
+            torch.from_numpy(value).to(image.device)
+            for value in self.frame(meta['frame_id'], *meta['ori_shape'][:2]))
+        return InstanceData(masks=masks, scores=scores, labels=labels)
+
+    def frame(self, frame_id: int, height: int,
+              width: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Objects of a frame.
+
+        Args:
+            frame_id (int): Position of the frame, from 0.
+            height (int): Its height in pixels.
+            width (int): Its width in pixels.
+
+        Returns:
+            tuple[np.ndarray]: Bool masks (n, height, width), float64 scores
+            (n, ), 1 where a row has none, and int64 labels (n, ).
+
+        Raises:
+            ValueError: If a mask cannot be decoded or has another size.
+        """
+        rows = self._rows.get(frame_id, [])
+        masks = np.zeros((len(rows), height, width), bool)
+        for mask, row in zip(masks, rows):
+            mask[:] = _decode(row['segmentation'], height, width, frame_id)
+        scores = np.array([row.get('score', 1.) for row in rows], np.float64)
+        labels = [self._labels[row['category_id']] for row in rows]
+        return masks, scores, np.array(labels, np.int64)
+
+
+def coco_categories() -> Dict[int, str]:
+    """COCO's 80 classes.
+
+    Returns:
+        dict[int, str]: Names by category id, ascending as mmdet orders them.
+    """
+    ids = (i for i in range(1, 91) if i not in UNUSED_COCO_IDS)
+    return dict(zip(ids, CocoDataset.METAINFO['classes']))
+
+
+class _FrameNames:
+    """Which frame a row belongs to; see :class:`CocoResults`."""
+
+    def __init__(self, file_names: Optional[Sequence[str]],
+                 images: Optional[List[dict]], first_id: int) -> None:
+        self.num_frames = None if file_names is None else len(file_names)
+        self.first_id = first_id
+        self.by_name: Dict[str, Optional[int]] = {}
+        for frame, path in enumerate(file_names or []):
+            for name in _spellings(str(path)):
+                # a spelling of two files names neither
+                self.by_name[name] = None if name in self.by_name else frame
+        self.by_number = _numbers_of(file_names or [])
+        self.images = {
+            image['id']: (image.get('file_name'), place)
+            for place, image in enumerate(images or [])
+        }
+
+    def find(self, row: dict, number: int) -> int:
+        """Position of a row's frame."""
+        key = row.get('file_name', row.get('image_id'))
+        frame: Optional[int] = None
+        if key in self.images:
+            name, place = self.images[key]
+            frame = place if name is None or not self.by_name else \
+                self._by_name(name)
+        elif isinstance(key, str):
+            frame = self._by_name(key)
+        elif isinstance(key, int) and not self.images:
+            frame = self.by_number.get(key) if self.by_number else \
+                key - self.first_id
+        inside = frame is not None and 0 <= frame and (
+            self.num_frames is None or frame < self.num_frames)
+        if not inside:
+            raise ValueError(f'row {number} of the results must belong to a '
+                             f'frame, got {key!r}')
+        return frame
+
+    def _by_name(self, name: str) -> Optional[int]:
+        """Frame of a file name, None if there is none or several."""
+        found = {self.by_name.get(text) for text in _spellings(name)}
+        found.discard(None)
+        return found.pop() if len(found) == 1 else None
+
+
+def _spellings(path: str) -> List[str]:
+    """A path with and without folder and suffix, each once."""
+    path = path.replace('\\', '/')
+    base = osp.basename(path)
+    return list(dict.fromkeys((path, base, osp.splitext(base)[0])))
+
+
+def _numbers_of(file_names: Sequence[str]) -> Dict[int, int]:
+    """Frames by the last number in their names, if all differ."""
+    found = {}
+    for frame, path in enumerate(file_names):
+        digits = re.findall(r'\d+', osp.splitext(osp.basename(str(path)))[0])
+        if not digits or int(digits[-1]) in found:
+            return {}
+        found[int(digits[-1])] = frame
+    return found
+
+
+def _read_classes(
+        rows: List[dict],
+        categories: Optional[List[dict]]) -> Tuple[List[str], Dict[int, int]]:
+    """Class names, and labels by category id."""
+    used = {row.get('category_id') for row in rows}
+    if not all(isinstance(number, int) for number in used):
+        raise ValueError('category_id must be a number in all rows, got '
+                         f'{sorted(map(repr, used))[0]}')
+    coco = coco_categories()
+    if categories is not None:
+        names = {row['id']: str(row['name']) for row in categories}
+    elif used <= set(coco):
+        names = coco
+    else:
+        names = {number: f'category {number}' for number in used}
+    unknown = used - set(names)
+    if unknown:
+        raise ValueError('category_id must be one of the categories, got '
+                         f'{min(unknown)}')
+    ids = sorted(names)
+    return [names[i] for i in ids], {i: label for label, i in enumerate(ids)}
+
+
+def _decode(segmentation: Any, height: int, width: int,
+            frame_id: int) -> np.ndarray:
+    """RLE or polygons of a row as an uint8 mask (height, width)."""
+    try:
+        if isinstance(segmentation, list):
+            codes = mask_utils.frPyObjects(segmentation, height, width)
+            code = mask_utils.merge(codes)
+        elif isinstance(segmentation['counts'], list):
+            code = mask_utils.frPyObjects(segmentation, *segmentation['size'])
+        else:
+            code = segmentation
+        size = tuple(code['size'])
+        if size != (height, width):
+            raise ValueError(f'a mask of frame {frame_id} must have the size '
+                             f'{height} x {width} of the frame, got '
+                             f'{size[0]} x {size[1]}')
+        return mask_utils.decode(code)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(f'a mask of frame {frame_id} must be RLE or polygons,'
+                         f' got {_kind(segmentation)}') from error
+
+
+def _kind(value: Any) -> str:
+    """What a value is, in a message."""
+    if isinstance(value, dict):
+        return f'a dict with the keys {sorted(map(str, value))}'
+    return f'a {type(value).__name__}'

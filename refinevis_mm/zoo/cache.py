@@ -1,0 +1,131 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Where weights lie on this machine."""
+import os
+import os.path as osp
+import sys
+from contextlib import suppress
+from typing import Optional
+
+from .entry import SHIPPED, ZooEntry
+from .part_file import CACHE_ENV
+
+_PACKAGE = osp.dirname(osp.dirname(osp.abspath(__file__)))
+# of a wheel, and of a source checkout
+_SHIPPED_FOLDERS = (osp.join(_PACKAGE, '.mim', 'checkpoints'),
+                    osp.join(osp.dirname(_PACKAGE), 'checkpoints'))
+
+
+def cache_folder() -> str:
+    """Find the folder of fetched weights.
+
+    Returns:
+        str: ``REFINEVIS_MM_CACHE``, else ``refinevis_mm`` in
+        ``XDG_CACHE_HOME`` or ``~/.cache``.
+    """
+    if os.environ.get(CACHE_ENV):
+        return osp.expanduser(os.environ[CACHE_ENV])
+    home = os.environ.get('XDG_CACHE_HOME') or osp.expanduser('~/.cache')
+    return osp.join(home, 'refinevis_mm')
+
+
+def weights_path(entry: ZooEntry, cache_dir: Optional[str] = None) -> str:
+    """Tell where the file of an entry lies, or will lie.
+
+    Args:
+        entry (:obj:`ZooEntry`): The weights.
+        cache_dir (str, optional): Folder of fetched weights. Defaults to
+            None, :func:`cache_folder`.
+
+    Returns:
+        str: Path of a file that may not exist.
+    """
+    if entry.address == SHIPPED:
+        paths = [osp.join(item, entry.file_name) for item in _SHIPPED_FOLDERS]
+        return next(filter(osp.isfile, paths), paths[-1])
+    return osp.join(cache_dir or cache_folder(), entry.file_name)
+
+
+def fetch_weights(entry: ZooEntry, cache_dir: Optional[str] = None) -> str:
+    """Give the file of an entry, fetched if it is not there.
+
+    A file that is there but has another hash is the user's own: it is used,
+    which a line on the error stream says, and never overwritten.
+
+    Args:
+        entry (:obj:`ZooEntry`): The weights.
+        cache_dir (str, optional): Folder of fetched weights. Defaults to
+            None, :func:`cache_folder`.
+
+    Returns:
+        str: Path of the file.
+
+    Raises:
+        FileNotFoundError: If it belongs to the source repository and is not
+            there.
+        ValueError: If another package fetches these weights.
+        DownloadError: If it cannot be fetched.
+    """
+    if entry.loader != 'checkpoint':
+        raise ValueError(f'weights of "{entry.name}" are fetched by the '
+                         f'package {entry.loader} when the model is built')
+    path = weights_path(entry, cache_dir)
+    if entry.address == SHIPPED:
+        return _check_shipped(entry, path)
+    if not osp.isfile(path):
+        _fetch(entry, path)
+    elif entry.sha256 and not _known_sha256(path).startswith(entry.sha256):
+        _say_own(entry, path)
+    return path
+
+
+def _check_shipped(entry: ZooEntry, path: str) -> str:
+    """Check that a file of this repository is there."""
+    if not osp.isfile(path):
+        raise FileNotFoundError(
+            f'weights of "{entry.name}" lie in the source repository only, '
+            f'as checkpoints/{entry.file_name}; there is no {path}')
+    # it came with the package; hashing it at every start would be vain
+    if osp.getsize(path) != entry.num_bytes:
+        _say_own(entry, path)
+    return path
+
+
+def _say_own(entry: ZooEntry, path: str) -> None:
+    """Say that a file is not the published one."""
+    print(
+        f'{path} is not the published file of "{entry.name}"; it is used as '
+        'a file of your own',
+        file=sys.stderr)
+
+
+def _fetch(entry: ZooEntry, path: str) -> None:
+    """Fetch a file that is not there."""
+    from .download import download
+    digest = download(entry.address, path, entry.sha256, entry.num_bytes)
+    _remember_sha256(path, digest)
+
+
+def _known_sha256(path: str) -> str:
+    """SHA-256 of a file, computed when it is new or has changed."""
+    with suppress(OSError, ValueError):
+        with open(f'{path}.sha256', encoding='ascii') as file:
+            digest, _, state = file.read().partition(' ')
+        if state == _state(path):
+            return digest
+    from .download import file_sha256
+    digest = file_sha256(path)
+    _remember_sha256(path, digest)
+    return digest
+
+
+def _remember_sha256(path: str, digest: str) -> None:
+    """Keep the SHA-256 of a file in ``<file>.sha256`` beside it."""
+    with suppress(OSError):  # a cache of others; hashed again next time
+        with open(f'{path}.sha256', 'w', encoding='ascii') as file:
+            file.write(f'{digest} {_state(path)}')
+
+
+def _state(path: str) -> str:
+    """What changes with the content of a file: its length and time."""
+    stat = os.stat(path)
+    return f'{stat.st_size} {stat.st_mtime_ns}'

@@ -1,0 +1,176 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Checkpoints of other projects into models of this one, key by key."""
+import re
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Tuple
+
+import torch
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
+
+from refinevis_mm.compat.checkpoints import load_weights, read_checkpoint
+
+# A panoptic model of COCO has 80 things, 53 stuff classes and "no object".
+COCO_THINGS, COCO_PANOPTIC = 80, 133
+OWN = 'refinevis_mm'  # family of checkpoints that keep their keys
+
+
+@dataclass(frozen=True)
+class KeyTable:
+    """How the keys of a family of checkpoints are called here.
+
+    Attributes:
+        family (str): Name of the family.
+        needs (str): A key that begins so makes a checkpoint one of it.
+        target (str): So begin the keys of a model that takes it.
+        rules (tuple[tuple[str, str]]): Beginnings of keys (regular
+            expressions) and what stands there here; the first that fits is
+            used.
+    """
+
+    family: str
+    needs: str
+    target: str
+    rules: Tuple[Tuple[str, str], ...]
+
+
+TABLES = (
+    KeyTable('Mask2Former of mmdet', 'panoptic_head.', 'frame_model.head.',
+             ((r'backbone\.', 'frame_model.backbone.'),
+              (r'panoptic_head\.', 'frame_model.head.'))),
+    KeyTable('Mask2FormerVideo of mmdet', 'track_head.', 'frame_model.head.',
+             ((r'backbone\.', 'frame_model.backbone.'),
+              (r'track_head\.', 'frame_model.head.'))),
+    KeyTable('detector of mmdet', '', 'segmenter.detector.',
+             ((r'', 'segmenter.detector.'), )),
+)  # yapf: disable
+
+
+@dataclass(frozen=True)
+class KeyUse:
+    """What became of a tensor of a checkpoint.
+
+    Attributes:
+        source (str): Its key in the file.
+        target (str | None): Its key in the model; None if it was dropped.
+        note (str): Why, or what was changed.
+    """
+
+    source: str
+    target: Optional[str]
+    note: str = ''
+
+
+@dataclass
+class LoadedCheckpoint:
+    """A checkpoint whose weights are in a model.
+
+    Attributes:
+        checkpoint (dict): The file.
+        family (str): What its keys look like: ``OWN`` for those of the model
+            itself.
+        uses (list[:obj:`KeyUse`]): Every tensor of the file, in its order.
+    """
+
+    checkpoint: dict
+    family: str
+    uses: List[KeyUse]
+
+    @property
+    def summary(self) -> str:
+        """str: One line of counts."""
+        dropped = sum(use.target is None for use in self.uses)
+        changed = sum(bool(use.target and use.note) for use in self.uses)
+        return (f'{len(self.uses)} tensors ({self.family}): '
+                f'{len(self.uses) - dropped} used, {changed} of them '
+                f'changed, {dropped} dropped')
+
+
+def rename_keys(
+        state_dict: Dict[str, Tensor],
+        model: nn.Module) -> Tuple[Dict[str, Tensor], str, List[KeyUse]]:
+    """Bring weights to the keys and class rows of a model.
+
+    Weights that have a key of the model are left as they are.
+
+    Args:
+        state_dict (dict[str, Tensor]): Weights as in the file.
+        model (nn.Module): What they are for.
+
+    Returns:
+        tuple: The weights under the model's keys, the family of the file,
+        and what became of each tensor.
+    """
+    own = model.state_dict()
+    table = None if any(
+        key in own for key in state_dict) else _find_table(state_dict, own)
+    if table is None:
+        return dict(state_dict), OWN, [KeyUse(key, key) for key in state_dict]
+    renamed, uses = {}, []
+    for key, value in state_dict.items():
+        target = _rename(key, table)
+        value, note = _take_things(value, own.get(target))
+        renamed[target] = value
+        uses.append(KeyUse(key, target, note))
+    return renamed, table.family, uses
+
+
+def load_checkpoint_renamed(model: nn.Module,
+                            path: str,
+                            allow_mismatch: bool = False) -> LoadedCheckpoint:
+    """Load a checkpoint of this project or of a known other one, strictly.
+
+    Args:
+        model (nn.Module): The model, wrapped for distribution or not.
+        path (str): A file or an http(s) address.
+        allow_mismatch (bool): Load what fits and skip missing, unexpected
+            and other-shaped keys instead of raising. Defaults to False.
+
+    Returns:
+        :obj:`LoadedCheckpoint`: With what became of every tensor.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        CheckpointError: If it cannot be read or holds no weights.
+        CheckpointMismatchError: If the weights are not those of the model.
+    """
+    if is_model_wrapper(model):
+        model = model.module
+    checkpoint = read_checkpoint(path)
+    weights, family, uses = rename_keys(checkpoint['state_dict'], model)
+    loaded = set(load_weights(model, weights, str(path), allow_mismatch))
+    uses = [
+        use if use.target in loaded else KeyUse(
+            use.source, None, 'does not fit the model') for use in uses
+    ]
+    return LoadedCheckpoint(checkpoint, family, uses)
+
+
+def _find_table(state_dict: Dict[str, Tensor],
+                own: Dict[str, Tensor]) -> Optional[KeyTable]:
+    """The table of a checkpoint that a model can take, if there is one."""
+    for table in TABLES:
+        if any(key.startswith(table.needs) for key in state_dict) and any(
+                key.startswith(table.target) for key in own):
+            return table
+    return None
+
+
+def _rename(key: str, table: KeyTable) -> str:
+    """What a key is called here; as it is where no rule fits."""
+    for pattern, replacement in table.rules:
+        found = re.match(pattern, key)
+        if found:
+            return replacement + key[found.end():]
+    return key
+
+
+def _take_things(value: Tensor, own: Optional[Tensor]) -> Tuple[Tensor, str]:
+    """Class rows of things out of a panoptic head; other weights stay."""
+    rows, num_things = COCO_PANOPTIC + 1, COCO_THINGS
+    if own is None or value.dim() == 0 or (len(value),
+                                           *own.shape[:1]) != (rows,
+                                                               num_things + 1):
+        return value, ''
+    value = torch.cat([value[:num_things], value[-1:]])
+    return value, f'rows of the {num_things} things and of "no object"'

@@ -1,0 +1,63 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""From a name to its entry."""
+from difflib import get_close_matches
+from typing import List, Tuple
+
+from .entries import ENTRIES
+from .entry import ZooEntry
+
+NUM_NEAREST = 3
+
+
+class UnknownNameError(ValueError):
+    """There are no weights of this name."""
+
+
+def list_entries() -> Tuple[ZooEntry, ...]:
+    """The names of this project.
+
+    Returns:
+        tuple[:obj:`ZooEntry`]: Without those of mmdet's zoo, which
+        :func:`find_entry` knows as well.
+    """
+    return ENTRIES
+
+
+def find_entry(name: str) -> ZooEntry:
+    """Find weights by their name.
+
+    Args:
+        name (str): Name of this project or of mmdet's zoo, in any case.
+
+    Returns:
+        :obj:`ZooEntry`: The weights.
+
+    Raises:
+        UnknownNameError: If there is no such name; names the nearest.
+        ValueError: If mmdet's model of this name finds no masks or has no
+            weights.
+    """
+    for entry in ENTRIES:
+        if entry.name == name.lower():
+            return entry
+    from .mmdet_names import find_mmdet_model, mmdet_entry
+    model = find_mmdet_model(name)
+    if model is None:
+        raise UnknownNameError(
+            f'there are no weights of the name "{name}"; the nearest are '
+            f'{", ".join(_nearest(name))}; `python -m refinevis_mm.zoo` lists '
+            'all')
+    for entry in ENTRIES:
+        if entry.address == model.get('Weights'):
+            return entry
+    return mmdet_entry(model)
+
+
+def _nearest(name: str) -> List[str]:
+    """Names that look like a name, the best first."""
+    from .mmdet_names import mmdet_models, mmdet_names, segments
+    names = [entry.name for entry in ENTRIES]
+    names += [
+        mmdet_names(model)[0] for model in mmdet_models() if segments(model)
+    ]
+    return get_close_matches(name.lower(), names, NUM_NEAREST, cutoff=0)
