@@ -11,7 +11,7 @@ from mmengine.evaluator import DumpResults
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from refinevis_mm.compat.checkpoints import check_state_dict, read_checkpoint
+from refinevis_mm.apis.inference import find_checkpoint, load_model_weights
 from refinevis_mm.engine.samplers import UnfinishedVideoSampler
 from refinevis_mm.evaluation.finished_videos import FinishedVideos
 from refinevis_mm.utils import (add_runner_arguments, init_cpu_distributed,
@@ -25,7 +25,10 @@ def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description='Test a checkpoint')
     parser.add_argument('config', help='test config file path')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'checkpoint',
+        help='checkpoint file, or name of weights (python -m '
+        'refinevis_mm.zoo lists them)')
     parser.add_argument(
         '--out', help='also dump the predictions to this pickle file')
     parser.add_argument(
@@ -65,7 +68,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     merge_runner_arguments(cfg, args)
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
         raise ValueError(f'--out must end in .pkl or .pickle, got {args.out}')
-    cfg.load_from, cfg.resume = args.checkpoint, False
+    cfg.load_from, cfg.resume = find_checkpoint(args.checkpoint)[0], False
     if args.resume is not None:
         if args.out is not None:
             raise ValueError('--out needs the predictions of all videos, '
@@ -130,15 +133,13 @@ def main() -> None:
     """Test a checkpoint with a config."""
     args = parse_args()
     cfg = merge_args(Config.fromfile(args.config), args)
-    checkpoint = read_checkpoint(args.checkpoint)
+    path, cfg.load_from = cfg.load_from, None  # loaded strictly below
     init_cpu_distributed(cfg)
     if 'runner_type' in cfg:
         runner = RUNNERS.build(cfg)
     else:
         runner = Runner.from_cfg(cfg)
-    if not args.allow_mismatch:
-        check_state_dict(runner.model, checkpoint['state_dict'],
-                         args.checkpoint)
+    load_model_weights(runner.model, path, args.allow_mismatch)
     if args.out is not None:
         runner.test_evaluator.metrics.append(
             DumpResults(out_file_path=args.out))

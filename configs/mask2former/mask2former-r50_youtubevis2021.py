@@ -2,7 +2,7 @@
 # frame as a clip of one frame and are followed by StreamingTracker.
 _base_ = [
     '../_base_/models/mask2former_r50_streaming.py',
-    '../_base_/datasets/youtubevis2021_lsj.py', '../_base_/default_runtime.py'
+    '../_base_/datasets/youtubevis2021_test.py', '../_base_/default_runtime.py'
 ]
 
 num_classes = 40

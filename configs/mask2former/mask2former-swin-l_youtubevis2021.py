@@ -1,6 +1,6 @@
 _base_ = [
     '../_base_/models/mask2former_swin-l_streaming.py',
-    '../_base_/datasets/youtubevis2021_lsj.py', '../_base_/default_runtime.py'
+    '../_base_/datasets/youtubevis2021_test.py', '../_base_/default_runtime.py'
 ]
 
 num_classes = 40

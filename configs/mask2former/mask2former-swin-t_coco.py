@@ -1,4 +1,4 @@
 _base_ = [
     '../_base_/models/mask2former_swin-t_streaming.py',
-    '../_base_/datasets/custom_vis_800.py', '../_base_/default_runtime.py'
+    '../_base_/datasets/custom_vis_800_test.py', '../_base_/default_runtime.py'
 ]

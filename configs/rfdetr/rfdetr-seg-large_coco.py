@@ -14,5 +14,4 @@ test_pipeline = [
 ]
 
 model = dict(frame_model=dict(size='large'))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

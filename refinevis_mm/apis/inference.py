@@ -8,14 +8,18 @@ from typing import List, Optional, Sequence, Tuple, Union
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.utils import get_installed_path
+from torch import nn
 
 import refinevis_mm
 from refinevis_mm.models import (BaseVISModel, RFDETRSeg, Segmenter,
                                  StreamingTracker, TrackedSegmenter)
+from refinevis_mm.models.frame_level.rfdetr_package import \
+    fetch_weights as fetch_rfdetr_weights
 from refinevis_mm.models.frame_level.rfdetr_weights import (
-    COCO_WEIGHTS, load_rfdetr_weights, read_rfdetr_checkpoint)
+    load_rfdetr_weights, read_rfdetr_checkpoint)
 from refinevis_mm.registry import MODELS
 from refinevis_mm.zoo import ZooEntry, fetch_weights, find_entry, licence_line
 from refinevis_mm.zoo.loading import OWN, load_checkpoint_renamed
@@ -37,9 +41,9 @@ def init_model(config: Union[str, Config],
             a shipped config or of one of mmdet (``mmdet::folder/name.py``),
             or the config. Image models are followed with
             :class:`StreamingTracker`, see :func:`as_video_config`.
-        checkpoint (str, optional): File or address of the weights. Defaults
-            to None: ``config`` is the name of weights, which are fetched
-            where they are not at hand.
+        checkpoint (str, optional): File, address or name of the weights.
+            Defaults to None: ``config`` is the name of weights, which are
+            fetched where they are not at hand.
         device (str): Where the model runs. Defaults to 'cpu'.
         cfg_options (dict, optional): Settings that override those of the
             model of video. Defaults to None.
@@ -53,6 +57,7 @@ def init_model(config: Union[str, Config],
 
     Raises:
         OSError: If a file is missing or cannot be fetched.
+        ImportError: If they need a package that is not installed.
         ValueError: If there is no such name, the config describes no model
             that can stream, or there is no such device.
         CheckpointError: If the checkpoint cannot be read.
@@ -60,62 +65,95 @@ def init_model(config: Union[str, Config],
             the keys.
     """
     device = _check_device(device)
-    cfg, entry = _read_config(config, checkpoint is None)
+    if checkpoint is None:
+        config, checkpoint = _files_of(config)
+    cfg = config
+    if isinstance(config, str):
+        cfg = Config.fromfile(find_config(config))
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     cfg = as_video_config(cfg)
     if cfg_options is not None:
         cfg.merge_from_dict(cfg_options)
     model = MODELS.build(cfg.model)
-    if entry is not None:
-        print_log(licence_line(entry), logger='current')
-    model.classes = _load(model, checkpoint, entry, allow_mismatch)
+    model.weights, entry = find_checkpoint(checkpoint)
+    model.classes = load_model_weights(model, model.weights, allow_mismatch)
+    if entry is not None:  # files of panoptic models name stuff, too
+        model.classes = list(entry.classes)
     model.cfg = cfg
     if model.window == 0:
         print_log('refinement is off (window 0)', logger='current')
     return model.to(device).eval()
 
 
-def _read_config(config: Union[str, Config],
-                 by_name: bool) -> Tuple[Config, Optional[ZooEntry]]:
-    """The config, and the entry of the zoo where a name was given."""
-    if isinstance(config, Config) or not by_name:
-        if by_name:
-            raise ValueError('checkpoint must be given with a config, got '
-                             'None')
-        return (config if isinstance(config, Config) else Config.fromfile(
-            find_config(config))), None
-    if osp.exists(config) or config.endswith('.py'):
-        raise ValueError(f'checkpoint must be given with the config file '
-                         f'"{config}"; only names of weights go without')
-    entry = find_entry(config)
-    return Config.fromfile(find_config(entry.config)), entry
+def _files_of(name: Union[str, Config]) -> Tuple[str, str]:
+    """Config and checkpoint of a name of weights."""
+    if isinstance(name, Config):
+        raise ValueError('checkpoint must be given with a config, got None')
+    if osp.exists(name) or name.endswith('.py'):
+        raise ValueError('checkpoint must be given with the config file '
+                         f'"{name}"; only names of weights go without')
+    return find_entry(name).config, name
 
 
-def _load(model: BaseVISModel, checkpoint: Optional[str],
-          entry: Optional[ZooEntry], allow_mismatch: bool) -> List[str]:
-    """Load the weights into a model; returns the class names."""
-    if _is_of_rfdetr(model, checkpoint, entry):
-        weights = COCO_WEIGHTS if entry is not None else checkpoint
-        model.weights = load_rfdetr_weights(model.frame_model, weights).path
-        return [] if entry is None else list(entry.classes)
-    model.weights = str(checkpoint) if entry is None else fetch_weights(entry)
-    loaded = load_checkpoint_renamed(model, model.weights, allow_mismatch)
+def find_checkpoint(checkpoint: str) -> Tuple[str, Optional[ZooEntry]]:
+    """Find a checkpoint file; fetch it if it is named and not at hand.
+
+    The licence of named weights is printed.
+
+    Args:
+        checkpoint (str): File, address, or name of weights.
+
+    Returns:
+        tuple: File or address, and the entry of the zoo where a name was
+        given.
+
+    Raises:
+        OSError: If the file is missing or cannot be fetched.
+        ValueError: If there are no weights of this name.
+        ImportError: If fetching needs a package that is not installed.
+    """
+    checkpoint = str(checkpoint)
+    if osp.splitext(checkpoint)[1] or osp.exists(
+            checkpoint) or '://' in checkpoint:
+        return checkpoint, None
+    entry = find_entry(checkpoint)
+    print_log(licence_line(entry), logger='current')
+    if entry.loader == 'rfdetr':
+        cfg = Config.fromfile(find_config(entry.config))
+        return fetch_rfdetr_weights(cfg.model.frame_model.size), entry
+    return fetch_weights(entry), entry
+
+
+def load_model_weights(model: nn.Module,
+                       path: str,
+                       allow_mismatch: bool = False) -> List[str]:
+    """Load a checkpoint of this project, of mmdet or of the rfdetr package.
+
+    Args:
+        model (nn.Module): The model, wrapped for distribution or not.
+        path (str): A file or an address.
+        allow_mismatch (bool): Load what fits of a checkpoint of another
+            architecture instead of refusing it. Defaults to False.
+
+    Returns:
+        list[str]: Class names in the file, empty if there are none.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        CheckpointError: If the checkpoint cannot be read.
+        CheckpointMismatchError: If it belongs to another architecture.
+    """
+    if is_model_wrapper(model):
+        model = model.module
+    frame_model = getattr(model, 'frame_model', None)
+    if isinstance(frame_model, RFDETRSeg) and not any(
+            key.startswith('frame_model.')
+            for key in read_rfdetr_checkpoint(path)):
+        return load_rfdetr_weights(frame_model, path).classes
+    loaded = load_checkpoint_renamed(model, path, allow_mismatch)
     if loaded.family != OWN:
-        print_log(f'{model.weights}: {loaded.summary}', 'current')
-    classes = load_classes(loaded.checkpoint)
-    if entry is not None and len(classes) != len(entry.classes):
-        classes = list(entry.classes)  # of panoptic files, the things
-    return classes
-
-
-def _is_of_rfdetr(model: BaseVISModel, checkpoint: Optional[str],
-                  entry: Optional[ZooEntry]) -> bool:
-    """Whether the weights are a file of the rfdetr package."""
-    if not isinstance(getattr(model, 'frame_model', None), RFDETRSeg):
-        return False
-    return entry is not None or not any(
-        key.startswith('frame_model.')
-        for key in read_rfdetr_checkpoint(checkpoint))
+        print_log(f'{path}: {loaded.summary}', 'current')
+    return load_classes(loaded.checkpoint)
 
 
 def track_segmenter(segmenter: Segmenter, classes: Sequence[str], device: str,

@@ -222,7 +222,7 @@ class Session:
         stream.tracker.load_state_dict(state['tracker'])
         self.reset()
         self._stream = stream
-        device = next(self.model.parameters()).device
+        device = self.model.data_preprocessor.device
         for view, refiner in self._refiners.items():
             refiner.load_state_dict(state['refiners'][view], device)
             self._scores[view].load_state_dict(state['scores'][view])
@@ -308,7 +308,16 @@ class Session:
 
     def preprocess(self, image: np.ndarray,
                    frame_id: int) -> Tuple[Tensor, dict]:
-        """Bring a frame to what :meth:`RefineVIS.track` takes."""
+        """Bring a frame to what :meth:`BaseVISModel.track` takes.
+
+        Args:
+            image (np.ndarray): Has shape (H, W, 3), uint8, BGR.
+            frame_id (int): Position of the frame in the video.
+
+        Returns:
+            tuple[Tensor, dict]: Normalised, padded frame (3, H', W') and its
+            metainfo.
+        """
         data = dict(img=image, img_shape=image.shape[:2])
         for step in self._geometry:
             data = step(data)

@@ -1,5 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import pickle
+from argparse import Namespace
 from collections import OrderedDict
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 from refinevis_mm.compat.checkpoints import (CheckpointError,
                                              CheckpointMismatchError,
                                              load_checkpoint_strict,
-                                             read_checkpoint)
+                                             read_checkpoint, read_file)
 
 resumes = pytest.mark.skipif(
     tuple(int(part) for part in torch.__version__.split('.')[:2]) < (2, 5),
@@ -146,6 +147,7 @@ def test_missing_file_and_missing_weights(tmp_path):
         read_checkpoint(save(tmp_path, dict(step=1)))
 
 
+@resumes
 def test_a_file_may_hold_harmless_classes_if_asked_for(tmp_path):
     path = tmp_path / 'file.pth'
     torch.save(dict(args=Namespace(lr=1.0)), path)

@@ -12,6 +12,7 @@ import sys
 import cv2
 import pytest
 
+from refinevis_mm.apis.command_line import Progress
 from refinevis_mm.video_io import open_source
 from tests.tiny_files import random_frames, write_model_files
 
@@ -128,7 +129,7 @@ def test_interrupted_run_goes_on(demo, tool, files, frames, tmp_path, capsys,
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tool.Progress, 'update', interrupt)
+        patch.setattr(Progress, 'update', interrupt)
         with pytest.raises(SystemExit) as error:
             demo(*options)
     assert error.value.code == 130
@@ -196,8 +197,8 @@ def test_some_outputs(demo, files, frames, tmp_path, capsys):
     assert "invalid choice: 'gif'" in capsys.readouterr().err
 
 
-def test_progress_of_unknown_length(tool, capsys):
-    progress = tool.Progress(0)
+def test_progress_of_unknown_length(capsys):
+    progress = Progress(0)
     progress.start(5)
     progress.update()
     progress.update()
@@ -247,13 +248,20 @@ def test_config_and_checkpoint(demo, files, frames, tmp_path):
     assert 'association_head' in message and '(16, 32) in the model' in message
 
 
-def test_config_without_checkpoint(demo, files, frames, capsys):
-    with pytest.raises(SystemExit) as error:
+def test_config_without_checkpoint(demo, files, frames):
+    with pytest.raises(
+            SystemExit,
+            match='checkpoint must be given with the '
+            'config file ".*tiny.py"'):
         demo(frames, files[0], '--out-dir', 'out')
-    assert error.value.code == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last == ('video_demo.py: error: the following arguments are '
-                    'required: checkpoint')
+
+
+def test_unknown_name(demo, frames):
+    with pytest.raises(
+            SystemExit,
+            match='no weights of the name "mask2forme"'
+            '.*mask2former-r50_coco'):
+        demo(frames, 'mask2forme', '--out-dir', 'out')
 
 
 def test_unwritable_out_dir(demo, files, frames, tmp_path):

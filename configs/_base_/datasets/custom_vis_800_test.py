@@ -1,4 +1,5 @@
 # Test frames of any data set in YouTube-VIS form at the size of COCO models.
+# For models that are not trained here.
 _base_ = ['./custom_vis.py']
 
 test_scale = (1333, 800)  # (width, height) the test frames are fitted into
@@ -14,5 +15,8 @@ test_pipeline = [
         ]),
     dict(type='PackTrackInputs', default_meta_keys=_base_.meta_keys)
 ]
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_cfg = dict(type='TestLoop')
+train_dataloader = None
+val_dataloader = None
+val_evaluator = None
