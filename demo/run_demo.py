@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import warnings
-from glob import glob
+from contextlib import redirect_stdout
 from typing import Dict, List
 
 from terminaltables import AsciiTable
@@ -22,8 +22,7 @@ from refinevis_mm.structures import to_results_json
 from refinevis_mm.utils import one_line_errors
 from refinevis_mm.video_io import ImageFilesSource
 
-CONFIG = 'configs/refinevis/refinevis_*_occluded-shapes-temporal.py'
-CHECKPOINT = 'checkpoints/refinevis_mobilenet-v2_occluded-shapes-temporal.pth'
+MODEL = 'refinevis-small_occluded-shapes'
 OUT_DIR = 'work_dirs/demo'
 NUM_VIDEOS = 6
 NUM_FRAMES = (20, 32)  # fewest and most of a video
@@ -87,12 +86,9 @@ def run_view(inferencer: VISInferencer, view: str,
 def main() -> None:
     """Run the demo."""
     warnings.filterwarnings('ignore', message='torch.meshgrid')
-    configs = sorted(glob(CONFIG))
-    if not configs:
-        raise FileNotFoundError(f'no config {CONFIG}; run the demo from the '
-                                'root of the repository')
-    print(f'Model: {configs[0]}\n       {CHECKPOINT}')
-    inferencer = VISInferencer(configs[0], CHECKPOINT, mode='offline')
+    with redirect_stdout(sys.stderr):  # for what the package reports
+        inferencer = VISInferencer(MODEL, mode='offline')
+    print(f'Model: {MODEL}')
     data_root = osp.join(OUT_DIR, 'videos')
     os.makedirs(OUT_DIR, exist_ok=True)
     annotations = make_videos(data_root)

@@ -128,7 +128,7 @@ def test_views_equal_the_model_frame_by_frame(model, view):
     state, results = model.init_stream(), []
     with torch.no_grad():
         for k, frame in enumerate(frames):
-            results += model.step(*session._preprocess(frame, k), state)
+            results += model.step(*session.preprocess(frame, k), state)
         results += model.flush(state)
     video = VideoResult()
     assert len(results) == len(together) == 6

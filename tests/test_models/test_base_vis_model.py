@@ -104,6 +104,8 @@ def test_videos_do_not_mix():
         ids = {item['instances_id'] for item in out.pred_tracklets}
         assert ids == {4, 7}
     assert model.tracker.live_ids == []  # the pattern of all trackers
+    model.tracker.live_ids.append(3)
+    assert model.init_stream().tracker.live_ids == []
 
 
 def test_noise_is_taken_back():

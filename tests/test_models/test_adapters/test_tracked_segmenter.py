@@ -136,11 +136,20 @@ def test_given_boxes_are_compared():
 
 
 def test_given_embeddings_are_compared():
-    looks = torch.tensor([[1., 0.], [0., 1.]])
-    frames = [found(LEFT, RIGHT, embeds=looks)] + [found(
-        embeds=looks[:0])] * 4 + [found(LEFT, RIGHT, embeds=looks.flip(0))]
-    results = stream(build(Script(*frames)), images(6))
-    assert results[0].ids == [0, 1] and results[5].ids == [1, 0]
+    """Those of the worse object first, as the objects are."""
+    looks, scores = torch.tensor([[1., 0.], [0., 1.]]), [0.7, 0.9]
+    none = found(embeds=looks[:0])
+    first = found(LEFT, RIGHT, scores=scores, embeds=looks)
+    last = found(RIGHT, embeds=looks[:1])
+    results = stream(build(Script(first, *[none] * 4, last)), images(6))
+    assert results[0].ids == [0, 1]  # right, then left
+    assert results[5].ids == [1]
+
+
+def test_scores_decide_about_births():
+    frame = found(LEFT, RIGHT, scores=[0.35, 0.5])
+    result, = stream(build(Script(frame)), images(1))
+    assert torch.equal(result.masks, frame.masks[1:])
 
 
 def test_the_test_loop_gathers_tracklets():

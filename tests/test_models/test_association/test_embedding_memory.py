@@ -27,16 +27,16 @@ def test_shapes():
 
 
 @pytest.mark.parametrize('recency, expected', [
-    (False, (0.4 * 2 + 0.6 * 4) / 1.0),
-    (True, (0.9 * 2 + 1.6 * 4) / 2.5),
+    (False, (0.5 * 2 + 0.4 * 4 + 0.6 * 8) / 1.5),
+    (True, ((0.5 + 1 / 3) * 2 + (0.4 + 2 / 3) * 4 + 1.6 * 8) / 3.5),
 ])
 def test_window_by_hand(recency, expected):
-    """The first of three frames is gone from a window of two."""
-    memory = EmbeddingMemory('window', 2, recency, 0.8)
-    table = remembered(memory, [{0: (0.9, [100.])}, {0: (0.4, [2.])},
-                                {0: (0.6, [4.])}])  # yapf: disable
-    assert table.values['embeds'][0].tolist() == [[2.], [4.]]
-    assert_close(table.values['scores'][0], torch.tensor([0.4, 0.6]))
+    """The first of four frames is gone from a window of three."""
+    memory = EmbeddingMemory('window', 3, recency, 0.8)
+    frames = [(0.9, [100.]), (0.5, [2.]), (0.4, [4.]), (0.6, [8.])]
+    table = remembered(memory, [{0: found} for found in frames])
+    assert table.values['embeds'][0].tolist() == [[2.], [4.], [8.]]
+    assert_close(table.values['scores'][0], torch.tensor([0.5, 0.4, 0.6]))
     assert_close(table.values['memory'], torch.tensor([[expected]]))
 
 

@@ -325,6 +325,18 @@ def test_without_embeddings_the_others_count(thr, found):
     assert track(tracker, frame([0]), frame([4])) == [[0], [found]]
 
 
+@pytest.mark.xfail(strict=True, reason='cosines of 0 enter the mean')
+def test_embed_dims_without_embeddings():
+    tracker = build(embed_dims=4, match_thr=0.9)
+    assert track(tracker, frame([0]), frame([0])) == [[0], [0]]
+
+
+@pytest.mark.xfail(strict=True, reason='embed_dims is not compared')
+def test_embeddings_of_other_dimensions():
+    with pytest.raises(ValueError, match='4.* got 2'):
+        track(build(embed_dims=4), frame([0], looks=[[1., 0.]]))
+
+
 @pytest.mark.parametrize('labels', [[0, 1], [1, 0]])
 def test_classes_decide_between_equal_places(labels):
     tracker = build(mask_nms_thr=1.0)
@@ -547,6 +559,17 @@ def test_the_newest_look_counts_half():
     assert track(tracker, frame([0], looks=[[1., 0.]]), start=7) == [[1]]
 
 
+@pytest.mark.parametrize('thr, ids', [(0.91, [0]), (0.93, [1])])
+def test_the_newest_class_counts_three_tenths(thr, ids):
+    """Once class 0, once class 1: 0.7 / sqrt(0.58) is 0.919."""
+    tracker = build(reentry_thr=thr)
+    looks = [[1., 0.]]
+    track(tracker, frame([0], looks=looks), frame([0], labels=[1],
+                                                  looks=looks))
+    missing(tracker, 5, start=2)
+    assert track(tracker, frame([0], looks=looks), start=7) == [ids]
+
+
 # ---- noise, number of tracks, ids ----
 
 
@@ -760,6 +783,16 @@ def test_state_continues_exactly(cut, with_looks):
     assert any(discarded for _, discarded in expected)
 
 
+def test_state_has_the_short_tracks_that_were_dropped():
+    frames = [frame([left]) for left in (0, 20, 20)]
+    tracker = build(max_tracks=1, min_track_frames=2)
+    follow(tracker, frames[:2])
+    state = reload(tracker.state_dict())
+    other = build(max_tracks=1, min_track_frames=2)
+    other.load_state_dict(state)
+    assert follow(other, frames[2:], start=2) == [([1], [0])]
+
+
 def test_reset_starts_a_new_video():
     frames = list(random_video(20))
     tracker = build(min_track_frames=3)
@@ -872,7 +905,7 @@ BAD = [
      r'masks must be bool of shape \(M, h, w\), got torch.float32 \(2, 24'),
     (with_field('masks', torch.ones(2, HEIGHT) > 0),
      r'masks must be bool .* got torch.bool \(2, 24\)'),
-    (with_field('masks', torch.ones(2, HEIGHT, 2) > 0), 'mask values of a'),
+    (with_field('masks', torch.ones(2, HEIGHT, 2) > 0), 'mask'),
     (with_field('cls_scores', torch.ones(2, 4)),
      r'cls values of a video must keep their number, got \(4,\) after'),
     (with_field('assoc_embeds', torch.ones(2, 3)), 'embed values of a video'),
