@@ -9,6 +9,5 @@ num_classes = 40
 model = dict(
     frame_model=dict(
         head=dict(
-            encoding_of_clips=True,
             num_things_classes=num_classes,
             loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]))))

@@ -1,4 +1,4 @@
-# The weights are those of a panoptic model, without its rows for stuff.
+# The weights are those of a panoptic model, of which the things are followed.
 _base_ = ['./mask2former-swin-l_coco.py']
 
 model = dict(

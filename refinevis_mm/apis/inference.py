@@ -1,5 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """A model from its name or its files."""
+import copy
 import inspect
 import os.path as osp
 from pathlib import Path
@@ -26,6 +27,7 @@ from refinevis_mm.zoo.loading import OWN, load_checkpoint_renamed
 from .video_config import as_video_config
 
 MMDET = 'mmdet::'
+SUFFIXES = ('.pth', '.pt', '.ckpt', '.pkl', '.safetensors')  # of weights
 
 
 def init_model(config: Union[str, Config],
@@ -67,9 +69,8 @@ def init_model(config: Union[str, Config],
     device = _check_device(device)
     if checkpoint is None:
         config, checkpoint = _files_of(config)
-    cfg = config
-    if isinstance(config, str):
-        cfg = Config.fromfile(find_config(config))
+    cfg = Config.fromfile(find_config(config)) if isinstance(
+        config, str) else copy.deepcopy(config)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     cfg = as_video_config(cfg)
     if cfg_options is not None:
@@ -77,7 +78,7 @@ def init_model(config: Union[str, Config],
     model = MODELS.build(cfg.model)
     model.weights, entry = find_checkpoint(checkpoint)
     model.classes = load_model_weights(model, model.weights, allow_mismatch)
-    if entry is not None:  # files of panoptic models name stuff, too
+    if entry is not None and len(model.classes) != len(entry.classes):
         model.classes = list(entry.classes)
     model.cfg = cfg
     if model.window == 0:
@@ -89,7 +90,7 @@ def _files_of(name: Union[str, Config]) -> Tuple[str, str]:
     """Config and checkpoint of a name of weights."""
     if isinstance(name, Config):
         raise ValueError('checkpoint must be given with a config, got None')
-    if osp.exists(name) or name.endswith('.py'):
+    if osp.isfile(name) or name.endswith('.py'):
         raise ValueError('checkpoint must be given with the config file '
                          f'"{name}"; only names of weights go without')
     return find_entry(name).config, name
@@ -113,8 +114,8 @@ def find_checkpoint(checkpoint: str) -> Tuple[str, Optional[ZooEntry]]:
         ImportError: If fetching needs a package that is not installed.
     """
     checkpoint = str(checkpoint)
-    if osp.splitext(checkpoint)[1] or osp.exists(
-            checkpoint) or '://' in checkpoint:
+    if osp.isfile(checkpoint) or '://' in checkpoint or checkpoint.endswith(
+            SUFFIXES):
         return checkpoint, None
     entry = find_entry(checkpoint)
     print_log(licence_line(entry), logger='current')
@@ -153,7 +154,9 @@ def load_model_weights(model: nn.Module,
     loaded = load_checkpoint_renamed(model, path, allow_mismatch)
     if loaded.family != OWN:
         print_log(f'{path}: {loaded.summary}', 'current')
-    return load_classes(loaded.checkpoint)
+    # files of panoptic models name stuff behind the things
+    return load_classes(
+        loaded.checkpoint)[:getattr(frame_model, 'num_classes', None)]
 
 
 def track_segmenter(segmenter: Segmenter, classes: Sequence[str], device: str,
@@ -171,12 +174,8 @@ def track_segmenter(segmenter: Segmenter, classes: Sequence[str], device: str,
         :obj:`TrackedSegmenter`: As :func:`init_model` returns a model.
 
     Raises:
-        ValueError: If there are no classes or an argument of the tracker is
-            not allowed.
+        ValueError: If an argument of the tracker is not allowed.
     """
-    if isinstance(classes, str) or len(classes) == 0:
-        raise ValueError('classes must be a list of names, got '
-                         f'{classes!r}')
     init_default_scope('mmdet')
     known = inspect.signature(StreamingTracker).parameters
     for name in tracker:
@@ -192,6 +191,14 @@ def track_segmenter(segmenter: Segmenter, classes: Sequence[str], device: str,
         dict(model=dict(segmenter=segmenter.name, tracker=dict(tracker))))
     model.weights = ''
     return model.to(_check_device(device)).eval()
+
+
+def check_classes(classes: Sequence[str]) -> List[str]:
+    """The names of classes as a list; ValueError if they are none."""
+    if isinstance(classes,
+                  str) or not hasattr(classes, '__len__') or len(classes) == 0:
+        raise ValueError(f'classes must be a list of names, got {classes!r}')
+    return list(classes)
 
 
 def find_config(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import (Deque, Dict, Iterable, Iterator, List, Optional, Sequence,
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
+from mmcv.transforms import BaseTransform, Pad
 from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.config import Config
@@ -320,7 +320,10 @@ class Session:
         """
         data = dict(img=image, img_shape=image.shape[:2])
         for step in self._geometry:
+            size = data['img_shape']
             data = step(data)
+            if isinstance(step, Pad):
+                data['img_shape'] = size  # of the picture in it
         meta = dict(
             frame_id=frame_id,
             img_shape=data['img_shape'],

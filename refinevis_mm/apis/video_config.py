@@ -1,8 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Configs of image models, turned into configs of models of video."""
-from typing import Any
-
-from mmdet.models.detectors import BaseDetector, MaskFormer
+from mmdet.models.detectors import BaseDetector, Mask2Former
 from mmengine.config import Config
 
 from refinevis_mm.models.base_vis_model import BaseVISModel
@@ -67,7 +65,7 @@ def as_video_config(cfg: Config) -> Config:
         if detector.get('backbone') is not None:
             frame_model['backbone'] = detector['backbone']
         model.update(_untrained(frame_model))
-    elif issubclass(kind, MaskFormer):
+    elif issubclass(kind, Mask2Former):
         model.update(_untrained(_as_frame_model(detector)))
     else:
         detector.pop('init_cfg', None)
@@ -87,19 +85,9 @@ def _untrained(frame_model: dict) -> dict:
 
 
 def _as_frame_model(detector: dict) -> dict:
-    """mmdet's Mask2Former as a frame model; of panoptic ones, the things."""
+    """mmdet's Mask2Former as a frame model, without weights of its own."""
     head = dict(detector['panoptic_head'], type='refinevis_mm.Mask2FormerHead')
-    num_things = head['num_things_classes']
-    head.update(
-        num_stuff_classes=0,
-        loss_cls=dict(
-            head['loss_cls'], class_weight=[1.0] * num_things + [0.1]))
     return dict(
         type='refinevis_mm.Mask2Former',
-        backbone=_without_weights(detector['backbone']),
+        backbone=dict(detector['backbone'], init_cfg=None),
         head=head)
-
-
-def _without_weights(part: Any) -> Any:
-    """A part that does not fetch weights of its own."""
-    return dict(part, init_cfg=None)

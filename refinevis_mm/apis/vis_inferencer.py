@@ -15,7 +15,7 @@ from refinevis_mm.models import BaseVISModel, CallableSegmenter
 from refinevis_mm.recording import VideoRecording
 from refinevis_mm.structures import FrameResult
 from refinevis_mm.video_io import open_source
-from .inference import init_model, track_segmenter
+from .inference import check_classes, init_model, track_segmenter
 from .render import RenderedVideo, record_video, render_video
 from .session import Session
 
@@ -98,6 +98,7 @@ class VISInferencer:
             ValueError: If there are no classes or an argument of the tracker
                 is not allowed.
         """
+        classes = check_classes(classes)
         return cls._of(
             track_segmenter(
                 CallableSegmenter(segment, len(classes)), classes, device,

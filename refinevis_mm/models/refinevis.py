@@ -11,7 +11,7 @@ from refinevis_mm.registry import MODELS, TASK_UTILS
 from refinevis_mm.structures import (ClipTargets, DecodedFrame, FrameOutput,
                                      FrameTracks, QueryMatch)
 from .association.frame_tracking import track_frame
-from .association.tracker import Tracker
+from .association.tracker import Tracker, build_tracker
 from .base_vis_model import BaseVISModel
 from .refinement.decoding import decode_tracks
 from .refinement.embedding_heads import predict_tracks
@@ -99,6 +99,9 @@ class RefineVIS(BaseVISModel):
         if tar_head is not None and tracklet_builder is None:
             raise ValueError('tracklet_builder must be given with tar_head, '
                              'got None')
+        if association_head is None and association_cdn is not None:
+            raise ValueError('association_cdn trains association_head, got '
+                             'association_head=None')
         if tar_head is None and temporal_cdn is not None:
             raise ValueError('temporal_cdn trains tar_head, got tar_head=None')
         if association_head is not None and pair_selector is None:
@@ -112,8 +115,7 @@ class RefineVIS(BaseVISModel):
             self.association_head = MODELS.build(association_head)
             self.pair_selector = TASK_UTILS.build(pair_selector)
             embed_dims = self.association_head.embed_dims
-        self.tracker: Tracker = MODELS.build(
-            tracker, default_args=dict(embed_dims=embed_dims))
+        self.tracker = build_tracker(tracker, embed_dims=embed_dims)
         self.tar_head = None if tar_head is None else MODELS.build(tar_head)
         self.association_cdn = None if association_cdn is None else \
             MODELS.build(association_cdn)

@@ -4,14 +4,11 @@ import re
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
-import torch
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from refinevis_mm.compat.checkpoints import load_weights, read_checkpoint
 
-# A panoptic model of COCO has 80 things, 53 stuff classes and "no object".
-COCO_THINGS, COCO_PANOPTIC = 80, 133
 OWN = 'refinevis_mm'  # family of checkpoints that keep their keys
 
 
@@ -53,7 +50,7 @@ class KeyUse:
     Attributes:
         source (str): Its key in the file.
         target (str | None): Its key in the model; None if it was dropped.
-        note (str): Why, or what was changed.
+        note (str): Why it was dropped.
     """
 
     source: str
@@ -80,16 +77,14 @@ class LoadedCheckpoint:
     def summary(self) -> str:
         """str: One line of counts."""
         dropped = sum(use.target is None for use in self.uses)
-        changed = sum(bool(use.target and use.note) for use in self.uses)
         return (f'{len(self.uses)} tensors ({self.family}): '
-                f'{len(self.uses) - dropped} used, {changed} of them '
-                f'changed, {dropped} dropped')
+                f'{len(self.uses) - dropped} used, {dropped} dropped')
 
 
 def rename_keys(
         state_dict: Dict[str, Tensor],
         model: nn.Module) -> Tuple[Dict[str, Tensor], str, List[KeyUse]]:
-    """Bring weights to the keys and class rows of a model.
+    """Bring weights to the keys of a model.
 
     Weights that have a key of the model are left as they are.
 
@@ -106,12 +101,8 @@ def rename_keys(
         key in own for key in state_dict) else _find_table(state_dict, own)
     if table is None:
         return dict(state_dict), OWN, [KeyUse(key, key) for key in state_dict]
-    renamed, uses = {}, []
-    for key, value in state_dict.items():
-        target = _rename(key, table)
-        value, note = _take_things(value, own.get(target))
-        renamed[target] = value
-        uses.append(KeyUse(key, target, note))
+    uses = [KeyUse(key, _rename(key, table)) for key in state_dict]
+    renamed = {use.target: state_dict[use.source] for use in uses}
     return renamed, table.family, uses
 
 
@@ -163,14 +154,3 @@ def _rename(key: str, table: KeyTable) -> str:
         if found:
             return replacement + key[found.end():]
     return key
-
-
-def _take_things(value: Tensor, own: Optional[Tensor]) -> Tuple[Tensor, str]:
-    """Class rows of things out of a panoptic head; other weights stay."""
-    rows, num_things = COCO_PANOPTIC + 1, COCO_THINGS
-    if own is None or value.dim() == 0 or (len(value),
-                                           *own.shape[:1]) != (rows,
-                                                               num_things + 1):
-        return value, ''
-    value = torch.cat([value[:num_things], value[-1:]])
-    return value, f'rows of the {num_things} things and of "no object"'

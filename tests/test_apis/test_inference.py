@@ -170,8 +170,6 @@ def test_classes_of_names(zoo, tmp_path):
     assert len(classes) == 40 and 'person' in classes
 
 
-@pytest.mark.xfail(
-    strict=True, reason='what follows a dot is taken for the suffix of a file')
 def test_names_may_have_dots(zoo):
     """As mmdet's mask-rcnn_regnetx-3.2GF_fpn_1x_coco."""
     zoo(name='some-3.2gf_name')
@@ -220,7 +218,6 @@ def test_names_that_are_none(tmp_path, monkeypatch):
         init_model(Config(dict(model=dict(type='refinevis_mm.RefineVIS'))))
 
 
-@pytest.mark.xfail(strict=True, reason='a folder is taken for a config file')
 def test_a_folder_of_the_name_is_no_config(zoo, tmp_path, monkeypatch):
     """Such as the outputs of an earlier run."""
     zoo()

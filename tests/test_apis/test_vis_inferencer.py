@@ -335,15 +335,12 @@ def test_bad_classes(classes):
         follow(classes=classes)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=TypeError, reason='len() before the check')
 @pytest.mark.parametrize('classes', [80, None])
 def test_classes_that_have_no_length(classes):
     with pytest.raises(ValueError, match='classes must be a list of names'):
         follow(classes=classes)
 
 
-@pytest.mark.xfail(strict=True, reason='noticed at the first frame only')
 def test_what_is_no_function():
     with pytest.raises((TypeError, ValueError), match='segment'):
         follow('mask2former-r50_coco')

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from refinevis_mm.registry import MODELS
 
+# Masks of the picture's size that are floats at once.
+MASK_CHUNK = 8
 # What a callable may give, in the order of a tuple.
 FIELDS = ('masks', 'scores', 'labels', 'boxes', 'embeds')
 
@@ -73,9 +75,11 @@ class MMDetSegmenter(BaseModule):
             raise ValueError('detector must be a detector of mmdet, got '
                              f'{type(self.detector).__name__}')
         self._features: Optional[Tensor] = None
-        source = getattr(self.detector, 'neck', None)
+        source = getattr(self.detector, 'neck', None) or getattr(
+            self.detector, 'backbone', None)
         if not isinstance(source, nn.Module):
-            source = self.detector.backbone
+            raise ValueError('detector must have a backbone, got '
+                             f'{type(self.detector).__name__} without one')
         source.register_forward_hook(self._keep_features)
 
     def segment(self, image: Tensor, meta: dict) -> InstanceData:
@@ -123,7 +127,9 @@ def find_num_classes(detector: ConfigType) -> int:
         if isinstance(part, dict):
             if isinstance(part.get('num_classes'), int):
                 found.add(part['num_classes'])
-            parts.extend(part.values())
+            # HTC's semantic head counts stuff, too
+            parts.extend(value for key, value in part.items()
+                         if key != 'semantic_head')
         elif isinstance(part, (list, tuple)):
             parts.extend(part)
     if len(found) != 1:
@@ -154,8 +160,11 @@ def pool_features(features: Tensor, masks: Tensor, meta: dict,
     features = features - features.mean((1, 2), keepdim=True)
     if len(masks) == 0:  # interpolate refuses zero channels
         return features.new_zeros(0, len(features))
-    shares = F.interpolate(
-        masks[None].to(features), size=(height, width), mode='area')[0]
+    shares = torch.cat([
+        F.interpolate(
+            part[None].to(features), size=(height, width), mode='area')[0]
+        for part in masks.split(MASK_CHUNK)
+    ])
     area = shares.sum((1, 2)).clamp(min=1e-6)
     return torch.einsum('nhw,chw->nc', shares, features) / area[:, None]
 
@@ -174,9 +183,15 @@ class CallableSegmenter:
 
     Attributes:
         name (str): What a resumed run recognises the function by.
+
+    Raises:
+        ValueError: If it is no function.
     """
 
     def __init__(self, function: Callable, num_classes: int) -> None:
+        if not callable(function):
+            raise ValueError('segment must be a function of an image, got '
+                             f'{function!r}')
         self.function = function
         self.num_classes = num_classes
         kind = type(function)  # of objects that can be called
@@ -190,32 +205,60 @@ class CallableSegmenter:
         """
         pixels = image.permute(1, 2, 0).byte().cpu().numpy()
         found = _as_fields(self.function(np.ascontiguousarray(pixels)))
-        found = {
-            name: torch.as_tensor(value, device=image.device)
+        found = _check_lengths({
+            name: _as_tensor(name, value).to(image.device)
             for name, value in found.items()
-        }
+        })
+        if len(found['scores']) == 0:  # of any type
+            found = dict(
+                masks=image.new_zeros((0, *image.shape[1:]), dtype=torch.bool),
+                scores=image.new_zeros(0),
+                labels=image.new_zeros(0, dtype=torch.long))
         found['masks'] = _as_bool(found['masks'])
-        return InstanceData(**_check_lengths(found))
+        return InstanceData(**found)
 
 
 def _as_fields(found: Any) -> Dict[str, Any]:
     """Name what a function has given."""
     if isinstance(found, (tuple, list)) and 3 <= len(found) <= len(FIELDS):
         found = dict(zip(FIELDS, found))
+    if isinstance(found, dict):
+        found = {
+            name: value
+            for name, value in found.items() if value is not None
+        }
     names = set(found) if isinstance(found, dict) else set()
     if not set(FIELDS[:3]) <= names <= set(FIELDS):
         got = sorted(names) if names else type(found).__name__
         raise ValueError('a segmenter must give masks, scores and labels '
                          '(boxes and embeds, too), as a tuple or a dict, got '
                          f'{got}')
-    return {name: value for name, value in found.items() if value is not None}
+    return found
+
+
+def _as_tensor(name: str, value: Any) -> Tensor:
+    """Numbers as a tensor; text and lists of different lengths are refused."""
+    if isinstance(value, Tensor):
+        return value
+    try:
+        if len(value) and isinstance(value[0], Tensor):
+            return torch.stack(tuple(value))
+    except TypeError:  # a number
+        pass
+    try:
+        # torch is slow with lists of arrays and refuses mirrored ones
+        array = np.asarray(value, order='C')
+        return torch.from_numpy(array)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'{name} must be an array or tensor of numbers, got '
+                         f'{str(value)[:40]}') from error
 
 
 def _as_bool(masks: Tensor) -> Tensor:
     """Bool masks; other numbers than 0 and 1 are refused."""
     if masks.dtype == torch.bool:
         return masks
-    if masks.dtype.is_floating_point:
+    if masks.dtype.is_floating_point or masks.dtype.is_complex:
         raise ValueError(f'masks must be bool, got {masks.dtype}: compare '
                          'them with a threshold, such as masks > 0.5')
     if masks.numel() and (masks.max() > 1 or masks.min() < 0):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import DecodedFrame
-from ..association.tracker import Tracker
+from ..association.tracker import Tracker, build_tracker
 from ..base_vis_model import BaseVISModel
 from ..frame_level.maskdino import masks_to_boxes
 from .segmenters import Segmenter
@@ -56,7 +56,7 @@ class TrackedSegmenter(BaseVISModel):
         if isinstance(segmenter, dict):
             segmenter = MODELS.build(segmenter)
         self.segmenter: Segmenter = segmenter
-        self.tracker: Tracker = MODELS.build(tracker)
+        self.tracker = build_tracker(tracker)
 
     def loss(self, inputs: Tensor, data_samples: TrackSampleList,
              **kwargs) -> Dict[str, Tensor]:
@@ -151,6 +151,9 @@ def check_segments(found: InstanceData, size: tuple, num_classes: int) -> None:
     if 'boxes' in found and found.boxes.shape != (len(scores), 4):
         raise ValueError(f'boxes must have shape (n, 4) {(len(scores), 4)}, '
                          f'got {tuple(found.boxes.shape)}')
+    if 'embeds' in found and found.embeds.dim() != 2:
+        raise ValueError('embeds must have shape (n, E), got '
+                         f'{tuple(found.embeds.shape)}')
     if not ((scores >= 0) & (scores <= 1)).all():  # NaN, too
         bad = scores[~((scores >= 0) & (scores <= 1))][0]
         raise ValueError(f'scores must lie in [0, 1], got {float(bad):g}')

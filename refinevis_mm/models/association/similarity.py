@@ -82,8 +82,8 @@ def pool_masks(masks: Tensor, max_cells: int) -> Tensor:
     Args:
         masks (Tensor): Bool masks, has shape (num_masks, h, w).
         max_cells (int): Most cells along a side; smaller masks stay as they
-            are. Of masks more than four times as large only every n-th pixel
-            is read.
+            are. Of masks at least eight times as large only every n-th
+            pixel is read.
 
     Returns:
         Tensor: float32 shares in [0, 1], has shape (num_masks, h', w').

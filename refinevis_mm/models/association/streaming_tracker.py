@@ -52,7 +52,7 @@ class StreamingTracker:
        ``mask_weight``, ``box_weight`` and ``class_weight``, of the cosine of
        embeddings, the IoU of masks, that of the box with the place where the
        track should be by now, and the cosine of class scores; without
-       embeddings, of the others. Pairs below ``match_thr`` are refused.
+       embeddings, of the others. Pairs above ``match_thr`` are made.
     4. The other detections continue tracks that are left, where the masks or
        boxes overlap by ``low_overlap_thr``. They start none.
     5. Tracks missed for longer come back, within ``num_frames_retain``
@@ -165,6 +165,7 @@ class StreamingTracker:
         """Forget everything: start of a new video."""
         self._last_frame_id = -1
         self._next_id = 0
+        self._mask_size: Optional[Tuple[int, int]] = None
         self._table: Optional[TrackTable] = None
         self.discarded_ids = []
 
@@ -191,8 +192,13 @@ class StreamingTracker:
         looks = self._describe(detections)
         table = self._table_for(looks)
         self._last_frame_id = frame_id
+        self._mask_size = tuple(detections.masks.shape[1:])
+        # only frame ids with gaps leave tracks for this to forget
+        table.forget(frame_id, self.num_frames_retain + 1,
+                     self.min_track_frames)
         scores = detections.scores.float().cpu().numpy()
-        ids = self._assign(scores, looks, frame_id)
+        filled = detections.masks.flatten(1).any(1).cpu().numpy()
+        ids = self._assign(scores, filled, looks, frame_id)
         self._remember(ids, looks, frame_id)
         table.forget(frame_id, self.num_frames_retain, self.min_track_frames)
         table.keep_newest(self.max_tracks, self.min_track_frames)
@@ -213,12 +219,22 @@ class StreamingTracker:
         if masks.dtype != torch.bool or masks.dim() != 3:
             raise ValueError('masks must be bool of shape (M, h, w), got '
                              f'{masks.dtype} {tuple(masks.shape)}')
+        if self._mask_size not in (None, tuple(masks.shape[1:])):
+            raise ValueError(
+                'masks must keep the size (h, w) of the video, got '
+                f'{tuple(masks.shape[1:])} after {self._mask_size}')
         if (scores.diff() > 0).any():
             raise ValueError('detections must be sorted by descending score, '
                              f'got {scores.tolist()}')
         embeds = detections.get('assoc_embeds')
-        if embeds is None:
-            embeds = scores.new_zeros(len(scores), self.embed_dims or 0)
+        if embeds is None or len(embeds) == 0:
+            dims = 0
+            if self._table is not None:
+                dims = self._table.values['embed'].shape[1]
+            embeds = scores.new_zeros(len(scores), dims)
+        elif self.embed_dims not in (None, embeds.shape[1]):
+            raise ValueError(f'assoc_embeds must have {self.embed_dims} '
+                             f'dimensions, got {embeds.shape[1]}')
         looks = dict(
             box=detections.boxes.float(),
             cls=F.normalize(detections.cls_scores.float(), dim=1),
@@ -230,7 +246,7 @@ class StreamingTracker:
     def _table_for(self, looks: Dict[str, Tensor]) -> TrackTable:
         """The tracks of the video, with room for what is remembered."""
         shapes = {name: value.shape[1:] for name, value in looks.items()}
-        if self._table is None:
+        if self._table is None or self._next_id == 0:
             self._table = TrackTable(dict(shapes, velocity=(2, )))
         for name, shape in shapes.items():
             known = self._table.values[name].shape[1:]
@@ -241,14 +257,14 @@ class StreamingTracker:
         self._table.to(looks['box'].device)
         return self._table
 
-    def _assign(self, scores: np.ndarray, looks: Dict[str, Tensor],
-                frame_id: int) -> np.ndarray:
+    def _assign(self, scores: np.ndarray, filled: np.ndarray,
+                looks: Dict[str, Tensor], frame_id: int) -> np.ndarray:
         """Identity of every detection, births included, or ``NO_ID``."""
         ids = np.full(len(scores), NO_ID, dtype=np.int64)
         overlaps = soft_mask_iou(looks['mask'], looks['mask']).cpu().numpy()
         kept = np.zeros(len(scores), dtype=bool)
         kept[greedy_nms(overlaps, self.mask_nms_thr)] = True
-        kept &= overlaps.diagonal() > 0  # masks without a pixel
+        kept &= filled
         high = kept & (scores > self.high_score_thr)
 
         similarity, overlap, reentry = self._compare(looks, frame_id)
@@ -330,6 +346,8 @@ class StreamingTracker:
         return dict(
             last_frame_id=self._last_frame_id,
             next_id=self._next_id,
+            mask_size=None
+            if self._mask_size is None else list(self._mask_size),
             forgotten=[]
             if table is None else [list(item) for item in table.forgotten],
             tracks=None if table is None else table.state_dict())
@@ -344,21 +362,40 @@ class StreamingTracker:
         table = None
         if state['tracks'] is not None:
             table = TrackTable.from_state(state['tracks'], state['forgotten'])
+            self._check_shapes(table)
         self.reset()
+        if state['mask_size'] is not None:
+            self._mask_size = tuple(state['mask_size'])
         self._last_frame_id = state['last_frame_id']
         self._next_id = state['next_id']
         self._table = table
 
+    def _check_shapes(self, table: TrackTable) -> None:
+        """Raise ValueError if the values of a state are of another tracker."""
+        found = {
+            name: tuple(value.shape[1:])
+            for name, value in table.values.items()
+        }
+        fixed = dict(box=(4, ), velocity=(2, ))
+        names = {*fixed, 'cls', 'embed', 'mask'}
+        if set(found) != names or any(found[name] != shape
+                                      for name, shape in fixed.items()):
+            raise ValueError(f'tracks of a state must have {sorted(names)}, '
+                             f'got {found}')
+        if self.embed_dims not in (None, *found['embed']):
+            raise ValueError(f'tracker state must have embed_dims '
+                             f'{self.embed_dims}, got {found["embed"][0]}')
+
 
 def _match(values: np.ndarray, rows: np.ndarray, columns: np.ndarray,
            thr: float) -> np.ndarray:
-    """Pairs (num, 2) whose sum of values is greatest, each at least ``thr``.
+    """Pairs (num, 2) by which values exceed ``thr`` most in sum.
 
     Args:
         values (np.ndarray): In [0, 1], has shape (M, N).
         rows (np.ndarray): Bool, which rows take part, has shape (M, ).
         columns (np.ndarray): Bool, the same for columns, has shape (N, ).
-        thr (float): Pairs below are not made.
+        thr (float): Values of pairs are above it.
     """
     rows, columns = rows.nonzero()[0], columns.nonzero()[0]
     gains = (values[np.ix_(rows, columns)] - thr).clip(min=0)

@@ -2,8 +2,11 @@
 """The contract that makes the tracker replaceable."""
 from typing import Any, Dict, List, Protocol, runtime_checkable
 
+from mmdet.utils import ConfigType
 from mmengine.structures import InstanceData
 from torch import Tensor
+
+from refinevis_mm.registry import MODELS
 
 
 @runtime_checkable
@@ -78,3 +81,26 @@ class Tracker(Protocol):
             ValueError: If it is the state of another tracker. This one is
                 unchanged then.
         """
+
+
+def build_tracker(cfg: ConfigType, **defaults: Any) -> Tracker:
+    """Build a tracker and check that it is one.
+
+    Args:
+        cfg (dict): Config of the tracker.
+        **defaults: Arguments where ``cfg`` has none.
+
+    Returns:
+        :obj:`Tracker`: The tracker.
+
+    Raises:
+        ValueError: If it lacks a member of :class:`Tracker`.
+    """
+    tracker = MODELS.build(cfg, default_args=defaults)
+    if not isinstance(tracker, Tracker):
+        members = ('live_ids', 'discarded_ids', 'reset', 'select', 'track',
+                   'state_dict', 'load_state_dict')
+        missing = [name for name in members if not hasattr(tracker, name)]
+        raise ValueError(f'a tracker must have {members}, got '
+                         f'{type(tracker).__name__} without {missing}')
+    return tracker

@@ -32,9 +32,12 @@ class Mask2Former(FrameModel):
     probabilities, and ``FrameOutput.cls_logits`` the log-odds of these, whose
     sigmoid is the probability, as of every frame model.
 
+    Of a panoptic model only the things are found: stuff competes in the
+    softmax and is left out behind it. Such a model cannot be trained here.
+
     Checkpoints of mmdet's detector of the same name load as they are, and
-    those of its :class:`Mask2FormerVideo` where the head has
-    ``encoding_of_clips``.
+    those of its :class:`Mask2FormerVideo`: the positions of its one frame
+    differ by a constant, to which attention is blind.
 
     Args:
         backbone (dict): Backbone with maps of stride 4, 8, 16 and 32.
@@ -49,6 +52,7 @@ class Mask2Former(FrameModel):
         super().__init__(init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
         self.head = MODELS.build(head)
+        self.num_classes = self.head.num_things_classes
 
     def forward_frames(
             self,
@@ -61,7 +65,8 @@ class Mask2Former(FrameModel):
         boxes = self.mask_boxes(embeds, mask_features)
         output = FrameOutput(
             embeds=embeds,
-            cls_logits=softmax_log_odds(cls_logits.detach()),
+            cls_logits=softmax_log_odds(
+                cls_logits.detach())[..., :self.num_classes],
             boxes=boxes,
             mask_features=mask_features)
         if targets is not None:
@@ -79,7 +84,14 @@ class Mask2Former(FrameModel):
 
     def loss_frames(self, output: FrameOutput,
                     targets: List[FrameTargets]) -> Dict[str, Tensor]:
-        """See :meth:`FrameModel.loss_frames`."""
+        """See :meth:`FrameModel.loss_frames`.
+
+        Raises:
+            ValueError: If the model knows stuff.
+        """
+        if self.head.num_stuff_classes:
+            raise ValueError('num_stuff_classes must be 0 in training, got '
+                             f'{self.head.num_stuff_classes}')
         return self.head.loss_frames(output, targets)  # Eq. (2), no boxes
 
     def match(self, output: FrameOutput,

@@ -4,7 +4,6 @@ from typing import Dict, List, Tuple
 
 import torch
 from mmdet.models.dense_heads import Mask2FormerHead as _MMDetMask2FormerHead
-from mmdet.models.layers import SinePositionalEncoding3D
 from mmdet.structures import SampleList
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -22,23 +21,7 @@ class Mask2FormerHead(Mask2FormerQueryMixin, _MMDetMask2FormerHead):
 
     Pixel decoder, transformer decoder, class and mask branch, matching and
     losses are mmdet's, and so are the arguments and the keys of weights.
-
-    Args:
-        *args: See mmdet's :class:`Mask2FormerHead`.
-        encoding_of_clips (bool): Take a frame for a clip of one frame, as
-            the weights of mmdet's :class:`Mask2FormerTrackHead` expect it.
-            Defaults to False.
-        **kwargs: See mmdet's :class:`Mask2FormerHead`.
     """
-
-    def __init__(self,
-                 *args,
-                 encoding_of_clips: bool = False,
-                 **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        if encoding_of_clips:
-            self.decoder_positional_encoding = FrameAsClipEncoding(
-                **kwargs['positional_encoding'])
 
     def forward(
             self, x: Tuple[Tensor], batch_data_samples: SampleList
@@ -96,14 +79,6 @@ class Mask2FormerHead(Mask2FormerQueryMixin, _MMDetMask2FormerHead):
             gt_inds[queries] = instances
             matches.append(QueryMatch.one_to_one(gt_inds, len(target)))
         return matches
-
-
-class FrameAsClipEncoding(SinePositionalEncoding3D):
-    """Positions in a clip of one frame; the temporal part is not zero."""
-
-    def forward(self, mask: Tensor) -> Tensor:
-        """Encodings (B, C, h, w) of a padding mask (B, h, w)."""
-        return super().forward(mask[:, None])[:, 0]
 
 
 def multiply_masks(layer: LayerOutput, mask_features: Tensor) -> Tensor:

@@ -74,9 +74,11 @@ class Mask2FormerQueryMixin:
             embeds (Tensor): Query states, has shape (..., C).
 
         Returns:
-            Tensor: In [0, 1], has shape (..., K).
+            Tensor: In [0, 1], has shape (..., K): of things, where the head
+            knows stuff, too.
         """
-        return self.classify(embeds).softmax(-1)[..., :-1]
+        scores = self.classify(embeds).softmax(-1)
+        return scores[..., :getattr(self, 'num_things_classes', -1)]
 
     def mask_kernels(self, embeds: Tensor) -> Tensor:
         """What is multiplied with mask features to give mask logits.

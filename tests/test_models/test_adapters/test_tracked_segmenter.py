@@ -211,8 +211,7 @@ def test_normalised_boxes():
     (dict(labels=torch.tensor([0, 3])), r'in \[0, 3\), got 0 to 3'),
     (dict(labels=torch.tensor([-1, 2])), r'in \[0, 3\), got -1 to 2'),
     pytest.param(
-        dict(embeds=torch.ones(2)), 'embeds',
-        marks=pytest.mark.xfail(strict=True, reason='not checked')),
+        dict(embeds=torch.ones(2)), 'embeds'),
 ])  # yapf: disable
 def test_wrong_segments_are_refused(change, message):
     bad = found(LEFT, RIGHT)

@@ -235,8 +235,6 @@ def test_masks_without_a_pixel_are_dropped():
     assert tracker.live_ids == [0, 1]
 
 
-@pytest.mark.xfail(
-    strict=True, reason='a mask between the pixels that are read is dropped')
 @pytest.mark.parametrize('size, top, height', [((480, 640), 101, 1),
                                                ((2160, 3840), 1001, 18)])
 def test_small_masks_of_large_frames_are_followed(size, top, height):
@@ -325,13 +323,11 @@ def test_without_embeddings_the_others_count(thr, found):
     assert track(tracker, frame([0]), frame([4])) == [[0], [found]]
 
 
-@pytest.mark.xfail(strict=True, reason='cosines of 0 enter the mean')
 def test_embed_dims_without_embeddings():
     tracker = build(embed_dims=4, match_thr=0.9)
     assert track(tracker, frame([0]), frame([0])) == [[0], [0]]
 
 
-@pytest.mark.xfail(strict=True, reason='embed_dims is not compared')
 def test_embeddings_of_other_dimensions():
     with pytest.raises(ValueError, match='4.* got 2'):
         track(build(embed_dims=4), frame([0], looks=[[1., 0.]]))
@@ -536,9 +532,7 @@ def test_tracks_are_forgotten(num_missed, ids):
 @pytest.mark.parametrize('gap, ids', [
     (10, [0]),
     pytest.param(
-        11, [1],
-        marks=pytest.mark.xfail(
-            strict=True, reason='frames left out do not age tracks')),
+        11, [1]),
 ])  # yapf: disable
 def test_frame_ids_with_gaps_age_tracks(gap, ids):
     """As if the frames in between had been empty."""
@@ -829,14 +823,10 @@ def damaged(state, **rows):
     lambda state: damaged(state, ids=...),
     lambda state: damaged(state, box=state['tracks']['box'][:1]),
     pytest.param(
-        lambda state: damaged(state, mask=...),
-        marks=pytest.mark.xfail(
-            strict=True, reason='values that are missing are not noticed')),
+        lambda state: damaged(state, mask=...)),
     pytest.param(
         lambda state: damaged(
-            state, box=state['tracks']['box'].repeat(1, 2)),
-        marks=pytest.mark.xfail(
-            strict=True, reason='values of another size are not noticed')),
+            state, box=state['tracks']['box'].repeat(1, 2))),
 ])  # yapf: disable
 def test_other_states_are_refused(damage):
     frames = list(random_video(12))
@@ -854,7 +844,6 @@ def test_other_states_are_refused(damage):
         tracker, frames[10:], start=10)
 
 
-@pytest.mark.xfail(strict=True, reason='embed_dims is not compared')
 def test_state_of_other_dimensions_is_refused():
     """RefineVIS gives the tracker the width of its association head."""
     other = build()
@@ -935,8 +924,6 @@ def test_frame_ids_must_grow(frame_id):
     assert track(tracker, frame([0]), start=5) == [[0]]
 
 
-@pytest.mark.xfail(
-    strict=True, reason='only the number of cells is compared, not the size')
 def test_masks_of_another_form_are_refused():
     tracker = build()
     track(tracker, frame([0]))
@@ -945,7 +932,6 @@ def test_masks_of_another_form_are_refused():
         track(tracker, *turned, start=1)
 
 
-@pytest.mark.xfail(strict=True, reason='empty frames without embeddings')
 def test_frames_without_detections_need_no_embeddings():
     """A detector may have none to give where it finds nothing."""
     look = [[1., 0.]]

@@ -7,8 +7,6 @@ from mmengine.config import Config
 from torch.testing import assert_close
 
 from refinevis_mm.apis.inference import find_config
-from refinevis_mm.models.frame_level.mask2former_head import \
-    FrameAsClipEncoding
 from refinevis_mm.registry import MODELS
 from tests.tiny_mask2former import TINY_BACKBONE, TINY_HEAD
 
@@ -31,10 +29,10 @@ def video_model():
     return model
 
 
-def frame_model(video_model, **options):
+def frame_model(video_model):
     """A frame model of the shipped config with the same weights."""
     cfg = Config.fromfile(CONFIG)
-    tiny = dict(backbone=TINY_BACKBONE, head=dict(TINY_HEAD, **options))
+    tiny = dict(backbone=TINY_BACKBONE, head=TINY_HEAD)
     cfg.merge_from_dict(dict(model=dict(frame_model=tiny)))
     model = MODELS.build(cfg.model.frame_model).eval()
     model.load_state_dict(video_model.state_dict())
@@ -59,13 +57,10 @@ def predict(model, image):
             frame.embeds, frame.mask_features)
 
 
-@pytest.mark.parametrize('encoding_of_clips', [True, False])
-def test_a_frame_is_a_clip_of_one_frame(video_model, one_frame,
-                                        encoding_of_clips):
-    """Either way: what is added to all keys alike leaves attention as it is.
-    """
+def test_a_frame_is_a_clip_of_one_frame(video_model, one_frame):
+    """The place in time, the same for all keys, leaves attention as it is."""
     image, cls_logits, mask_logits = one_frame
-    model = frame_model(video_model, encoding_of_clips=encoding_of_clips)
+    model = frame_model(video_model)
     found = predict(model, image)
     assert cls_logits.shape == (1, 12, 41)
     assert mask_logits.shape == (1, 12, 16, 24)
@@ -84,23 +79,3 @@ def test_the_comparison_can_fail(video_model, one_frame):
     found = predict(model, image)
     assert (found[0] - cls_logits).abs().max() > 1e-3
     assert (found[1] - mask_logits).abs().max() > 1e-3
-
-
-def test_encoding_is_that_of_one_frame():
-    settings = dict(num_feats=8, normalize=True)
-    encoding = FrameAsClipEncoding(**settings)
-    mask = torch.zeros(2, 3, 5, dtype=torch.bool)
-    mask[1, :, 3:] = True  # padding
-    found = encoding(mask)
-    assert found.shape == (2, 16, 3, 5)
-    clip = MMDET_MODELS.build(
-        dict(type='SinePositionalEncoding3D', **settings))(
-            mask[:, None])
-    assert torch.equal(found, clip[:, 0])
-    image = MMDET_MODELS.build(
-        dict(type='SinePositionalEncoding', **settings))(
-            mask)
-    # the place in time, the same everywhere, is added
-    time = (found - image)[..., :3]
-    assert_close(time, time[:, :, :1, :1].expand_as(time), atol=1e-5, rtol=0)
-    assert time.abs().max() > 0.1
