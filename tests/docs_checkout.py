@@ -12,8 +12,11 @@ from mmdet.datasets import CocoDataset
 from mmdet.models.backbones import MobileNetV2
 from mmengine.config import Config
 
+from refinevis_mm.apis.inference import find_config
+from refinevis_mm.apis.video_config import as_video_config
 from refinevis_mm.datasets.class_names import PRESETS
 from refinevis_mm.registry import MODELS
+from refinevis_mm.zoo import find_entry
 from tests.test_tools.test_maskdino_to_refinevis import \
     _official as official_weights
 from tests.tiny_coco import write_coco, write_vis
@@ -97,6 +100,26 @@ def write_maskdino(path: Path) -> None:
     model = MODELS.build(Config.fromfile(str(ROOT / MASKDINO)).model)
     meta = dict(dataset_meta=dict(classes=COCO))
     torch.save(dict(state_dict=model.state_dict(), meta=meta), str(path))
+
+
+def write_tracked(config: str, path: Path) -> None:
+    """Weights of an image model that is followed, random."""
+    torch.manual_seed(0)
+    cfg = as_video_config(Config.fromfile(find_config(config)))
+    cfg.merge_from_dict({})  # as small as where it is loaded
+    meta = dict(dataset_meta=dict(classes=COCO))
+    state_dict = MODELS.build(cfg.model).state_dict()
+    for name, value in state_dict.items():
+        if name.endswith('cls.bias'):  # so that few objects are found
+            value.fill_(-3)
+    torch.save(dict(state_dict=state_dict, meta=meta), str(path))
+
+
+def write_named(cache: Path, name: str) -> None:
+    """What is in the cache after the weights of a name were fetched."""
+    entry = find_entry(name)
+    cache.mkdir(parents=True, exist_ok=True)
+    write_tracked(entry.config, cache / entry.file_name)
 
 
 def write_class_names(path: Path) -> None:

@@ -10,6 +10,11 @@ LINK = re.compile(r'\[[^\]]*\]\(([^)\s]+)\)')
 HEADING = re.compile(r'^#+ (.*)$', re.MULTILINE)
 CONFIG_NAME = re.compile(
     r'\b(?:refinevis|maskdino|idol|tar|ablation)[-_][\w.-]*_\d+xb\d[\w-]*')
+ZOO_NAME = re.compile(
+    r'(?<![\w-])(?:mask2former|rfdetr-seg|rtmdet-ins|mask-rcnn|condinst|'
+    r'queryinst|solov2|refinevis-small)[-_][\w.-]*_'
+    r'(?:coco|youtubevis2021|occluded-shapes)\b')
+MMDET_CONFIG = re.compile(r'\bmmdet::[\w./-]+\.py\b')
 PACKAGE_NAME = re.compile(r'\brefinevis_mm((?:\.\w+)+)')
 FILE_NAME = re.compile(
     r'(?<![\w/.])(?:checkpoints|configs|demo|docs|requirements|tests|tools)'

@@ -9,6 +9,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Set
 
@@ -18,11 +19,15 @@ from mmengine.registry import DefaultScope, Registry
 
 import refinevis_mm
 from refinevis_mm import registry
+from refinevis_mm.apis.inference import find_config
 from refinevis_mm.registry import MODELS
+from refinevis_mm.zoo import find_entry
+from refinevis_mm.zoo.part_file import CACHE_ENV
 from tests import docs_markdown, docs_small
 from tests.docs_checkout import (ROOT, make_checkout, make_data,
                                  write_backbone, write_class_names,
-                                 write_maskdino, write_official)
+                                 write_maskdino, write_named, write_official,
+                                 write_tracked)
 from tests.docs_runner import (SESSION, Call, Done, Terminal, as_process,
                                forget_modules, run_python)
 
@@ -65,14 +70,26 @@ BEFORE = {
 }
 # files that a reader has besides the data, by page
 FILES = {
+    'configs/mask2former/README.md': {
+        'mask2former.pth':
+        partial(write_tracked,
+                'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py')
+    },
     'configs/maskdino/README.md': {
         'maskdino.pth': write_maskdino,
         'names.txt': write_class_names
+    },
+    'docs/any_segmenter.md': {
+        'solov2.pth':
+        partial(write_tracked,
+                'mmdet::solov2/solov2-light_r18_fpn_ms-3x_coco.py')
     },
     'docs/training.md': {
         'OFFICIAL.pth': write_official
     }
 }
+# weights that every reader has fetched
+NAMED = ('mask2former-r50_coco', )
 
 
 class Allowed(NamedTuple):
@@ -132,6 +149,13 @@ def check_arguments(call: Call, root: Path) -> None:
         module['parse_args']()
 
 
+def check_named(call: Call, root: Path) -> None:
+    """The weights have a name and a config; options are understood."""
+    check_arguments(call, root)
+    entry = find_entry(call.words[3])
+    assert osp.exists(find_config(entry.config)), entry.config
+
+
 MMTRACK = 'mmtrack with compiled mmcv is not installed; run by make test-ops'
 ALLOWED = [
     Allowed(r'pip install .*', 'installs', check_pip),
@@ -147,6 +171,11 @@ ALLOWED = [
     Allowed(r'python tests/parity/report.py',
             'ten seconds; the tests in tests/parity measure the same',
             check_exists),
+    Allowed(r'python tools/video_demo.py \S+ (rtmdet-ins|mask-rcnn)\S* .*',
+            'downloads; needs NMS of torchvision or compiled mmcv',
+            check_named),
+    Allowed(r'python tools/video_demo.py \S+ rfdetr\S* .*',
+            'downloads; needs the rfdetr package', check_named),
     Allowed(r'bash tools/dist_train.sh .*load_from=maskdino.pth',
             'the tiny model is not that of the converted checkpoint',
             check_arguments),
@@ -163,7 +192,7 @@ def check(allowed: Allowed, call: Call, root: Path) -> Done:
         try:
             with contextlib.redirect_stderr(said):
                 allowed.check(call, root)
-        except (AssertionError, OSError, SystemExit) as error:
+        except (AssertionError, OSError, SystemExit, ValueError) as error:
             return Done(1, '', f'{call}: {error}\n{said.getvalue()}')
     return Done(0, '')
 
@@ -322,6 +351,15 @@ def user_data(tmp_path_factory, small_configs) -> Path:
 
 
 @pytest.fixture(scope='module')
+def named_weights(tmp_path_factory, small_configs) -> Path:
+    """The cache of a user who has fetched weights, made once."""
+    folder = tmp_path_factory.mktemp('cache')
+    for name in NAMED:
+        write_named(folder, name)
+    return folder
+
+
+@pytest.fixture(scope='module')
 def small_configs():
     """Every config that is loaded is made small."""
     fromfile, merge = Config.fromfile, Config.merge_from_dict
@@ -350,7 +388,9 @@ def used() -> Dict[str, Set[str]]:
 
 
 @pytest.mark.parametrize('page', PAGES, ids=NAMES.values())
-def test_page(page, tmp_path, user_data, small_configs, used, monkeypatch):
+def test_page(page, tmp_path, user_data, named_weights, small_configs, used,
+              monkeypatch):
+    monkeypatch.setenv(CACHE_ENV, str(named_weights))
     root = make_checkout(tmp_path)
     shutil.copytree(user_data, root, dirs_exist_ok=True)
     for name, write in FILES.get(NAMES[page], {}).items():
@@ -382,6 +422,16 @@ def test_page(page, tmp_path, user_data, small_configs, used, monkeypatch):
     ('mim train refinevis_mm absent.py', 'absent.py'),
     ('mim absent refinevis_mm', 'SystemExit(2)'),
     ('git push', 'neither run nor allowed'),
+    ('python tools/video_demo.py docs/before_after.jpg mask2forme --out-dir '
+     'out', 'no weights of the name "mask2forme"'),
+    ('python tools/video_demo.py street.mp4 rfdetr-seg-huge --out-dir out',
+     'no weights of the name "rfdetr-seg-huge"'),
+    ('python tools/video_demo.py street.mp4 rfdetr-seg-nano_coco --out-dir out '
+     '--absent', 'unrecognized'),
+    ('python tools/video_demo.py street.mp4 mask-rcnn_absent --out-dir out',
+     'no weights of the name "mask-rcnn_absent"'),
+    ('python tools/video_demo.py street.mp4 mmdet::absent/absent.py absent.pth '
+     '--out-dir out', 'absent.py'),
     ('make absent', "no target 'absent'"),
     ('pip install -e ".[absent]"', "no extra 'absent'"),
     ('pip install -r absent.txt', 'absent.txt'),
@@ -423,6 +473,10 @@ def test_names(page):
     stems = {path.stem for path in ROOT.glob('configs/*/*.py')}
     for name in docs_markdown.CONFIG_NAME.findall(text):
         assert name.removesuffix('.py') in stems, name
+    for name in docs_markdown.ZOO_NAME.findall(text):
+        find_entry(name)
+    for name in docs_markdown.MMDET_CONFIG.findall(text):
+        assert osp.exists(find_config(name)), name
     for match in docs_markdown.PACKAGE_NAME.finditer(text):
         name = match[1].strip('.')
         assert name == 'X' or exists(name) or made_on(text, name), match[0]

@@ -1,4 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import argparse
+
 import pytest
 from mmengine.config import Config
 
@@ -9,7 +11,9 @@ from refinevis_mm.utils import cli
 @pytest.mark.parametrize('error', [
     FileNotFoundError('no such video'),
     ValueError('worker failed\nTraceback\nValueError: no such video'),
-    CheckpointError('no such video')
+    CheckpointError('no such video'),
+    ImportError('no such video: pip install videos'),
+    NotImplementedError('an operator needs torchvision: no such video')
 ])
 def test_bad_input_ends_with_one_line(error, monkeypatch):
     monkeypatch.delenv(cli.TRACEBACK_ENV, raising=False)
@@ -29,6 +33,17 @@ def test_bad_input_ends_with_one_line(error, monkeypatch):
         main()
 
 
+def test_errors_without_text_show_their_kind(monkeypatch):
+    monkeypatch.delenv(cli.TRACEBACK_ENV, raising=False)
+
+    @cli.one_line_errors
+    def main():
+        raise NotImplementedError
+
+    with pytest.raises(SystemExit, match='error: NotImplementedError '):
+        main()
+
+
 def test_defects_keep_their_traceback():
 
     @cli.one_line_errors
@@ -37,6 +52,34 @@ def test_defects_keep_their_traceback():
 
     with pytest.raises(AttributeError):
         main()
+
+
+@pytest.mark.parametrize('words, config, checkpoint', [
+    (['a-name_coco'], 'a-name_coco', None),
+    (['config.py', 'model.pth'], 'config.py', 'model.pth'),
+])
+def test_model_arguments(words, config, checkpoint):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('video')
+    cli.add_model_arguments(parser)
+    parser.add_argument('--out-dir')
+    args = parser.parse_args(['street.mp4', *words, '--out-dir', 'out'])
+    assert vars(args) == dict(
+        video='street.mp4',
+        config=config,
+        checkpoint=checkpoint,
+        out_dir='out')
+
+
+def test_model_arguments_need_a_config(capsys):
+    parser = argparse.ArgumentParser()
+    cli.add_model_arguments(parser)
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args([])
+    assert stop.value.code == 2
+    assert 'required: config\n' in capsys.readouterr().err
+    assert 'python -m refinevis_mm.zoo' in ' '.join(
+        parser.format_help().split())
 
 
 def test_cpu_distributed(monkeypatch):

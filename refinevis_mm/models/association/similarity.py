@@ -5,6 +5,7 @@ Shapes: M detections of a frame, N tracks in memory, E embedding dims.
 """
 from typing import Optional
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -89,7 +90,7 @@ def pool_masks(masks: Tensor, max_cells: int) -> Tensor:
         Tensor: float32 shares in [0, 1], has shape (num_masks, h', w').
     """
     step = max(max(masks.shape[1:]) // (4 * max_cells), 1)
-    masks = masks[:, ::step, ::step].byte()
+    masks = masks[:, ::step, ::step].view(torch.uint8)
     kernel = -(-max(masks.shape[1:]) // max_cells)
     if kernel == 1:
         return masks.float()

@@ -197,7 +197,7 @@ class StreamingTracker:
         table.forget(frame_id, self.num_frames_retain + 1,
                      self.min_track_frames)
         scores = detections.scores.float().cpu().numpy()
-        filled = detections.masks.flatten(1).any(1).cpu().numpy()
+        filled = _have_pixels(detections.masks, looks['mask'])
         ids = self._assign(scores, filled, looks, frame_id)
         self._remember(ids, looks, frame_id)
         table.forget(frame_id, self.num_frames_retain, self.min_track_frames)
@@ -385,6 +385,19 @@ class StreamingTracker:
         if self.embed_dims not in (None, *found['embed']):
             raise ValueError(f'tracker state must have embed_dims '
                              f'{self.embed_dims}, got {found["embed"][0]}')
+
+
+def _have_pixels(masks: Tensor, shares: Tensor) -> np.ndarray:
+    """Which masks have a pixel, one that pooling has missed included.
+
+    Args:
+        masks (Tensor): Bool masks, has shape (M, h, w).
+        shares (Tensor): The same pooled, has shape (M, P).
+    """
+    filled = shares.sum(1) > 0
+    missed = ~filled  # few, and it takes long to look at every pixel
+    filled[missed] = masks[missed].flatten(1).any(1)
+    return filled.cpu().numpy()
 
 
 def _match(values: np.ndarray, rows: np.ndarray, columns: np.ndarray,
