@@ -59,13 +59,16 @@ def parse_args() -> argparse.Namespace:
 
 def load_results(args: argparse.Namespace, source: FrameSource) -> CocoResults:
     """Read the results of the frames; ValueError if some have no frame."""
-    digest = hashlib.sha256(Path(args.results).read_bytes()).hexdigest()
+    # what the rows and their frames depend on
+    digest = hashlib.sha256(f'{args.first_id} '.encode())
+    for file in filter(None, (args.results, args.images)):
+        digest.update(Path(file).read_bytes())
     results = CocoResults(
         load_json(args.results),
         file_names=getattr(source, 'paths', None),
         images=None if args.images is None else load_json(args.images),
         first_id=args.first_id,
-        name=digest)
+        name=digest.hexdigest())
     if 0 < source.num_frames <= results.last_frame:
         raise ValueError(f'"{args.results}" must speak of the '
                          f'{source.num_frames} frames of {source.name}, got '

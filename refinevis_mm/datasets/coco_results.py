@@ -3,7 +3,7 @@
 import os.path as osp
 import re
 from collections import defaultdict
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from mmdet.datasets import CocoDataset
 from mmengine.structures import InstanceData
 from pycocotools import mask as mask_utils
 from torch import Tensor
+
+from .mask_tube import MaskError, compress_mask
 
 # Ids below 91 that COCO's 80 classes leave out.
 UNUSED_COCO_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
@@ -26,10 +28,14 @@ class CocoResults:
     results, ``score``. Its frame is its ``file_name``, or its ``image_id``:
 
     - text: the name of the frame's file, with or without folder and suffix;
-    - a number of ``images``: the ``file_name`` there, or without names the
-      place in ``images``;
-    - another number: the last number in the names of the frame files, where
-      all of them have one; for videos the position of the frame.
+    - an id of ``images``: the ``file_name`` there; without names, and for
+      videos, the place in ``images``;
+    - without ``images``, a number: the last one in the names of the frame
+      files, where each has one of its own; else, and for videos, the position
+      of the frame.
+
+    A frame is called the same in all rows: a file that speaks of several
+    videos is refused where their frames have the same names.
 
     Args:
         content (list | dict): Rows, or ``images``, ``annotations`` and
@@ -61,21 +67,21 @@ class CocoResults:
         self.name = name
         header = content if isinstance(content, dict) else {}
         rows = header.get('annotations') if header else content
-        if not isinstance(rows, list) or not all(
-                isinstance(row, dict) for row in rows):
+        if not isinstance(rows, list):
             raise ValueError('results must be a list of rows, or a dict with '
                              f'"annotations", got {_kind(content)}')
         header = header if images is None else images
+        if not isinstance(header, dict):
+            raise ValueError('images and categories must be in a dict, got '
+                             f'{_kind(header)}')
+        _check_rows(rows, 'results', ROW_KEYS)
+        _check_scores(rows)
         self._frames = _FrameNames(file_names, header.get('images'), first_id)
         self.classes, self._labels = _read_classes(rows,
                                                    header.get('categories'))
         self.num_classes = len(self.classes)
         self._rows: Dict[int, List[dict]] = defaultdict(list)
         for number, row in enumerate(rows):
-            missing = [key for key in ROW_KEYS if key not in row]
-            if missing:
-                raise ValueError(f'row {number} of the results must have '
-                                 f'{ROW_KEYS}, got no {missing[0]}')
             self._rows[self._frames.find(row, number)].append(row)
 
     @property
@@ -138,22 +144,22 @@ class _FrameNames:
                 # a spelling of two files names neither
                 self.by_name[name] = None if name in self.by_name else frame
         self.by_number = _numbers_of(file_names or [])
-        self.images = {
-            image['id']: (image.get('file_name'), place)
-            for place, image in enumerate(images or [])
-        }
+        self.images = _read_images(images)
+        self.keys: Dict[int, Any] = {}
 
     def find(self, row: dict, number: int) -> int:
         """Position of a row's frame."""
         key = row.get('file_name', row.get('image_id'))
         frame: Optional[int] = None
-        if key in self.images:
+        if not (_is_int(key) or isinstance(key, str)):
+            pass
+        elif key in self.images:
             name, place = self.images[key]
             frame = place if name is None or not self.by_name else \
                 self._by_name(name)
         elif isinstance(key, str):
             frame = self._by_name(key)
-        elif isinstance(key, int) and not self.images:
+        elif not self.images:
             frame = self.by_number.get(key) if self.by_number else \
                 key - self.first_id
         inside = frame is not None and 0 <= frame and (
@@ -161,13 +167,17 @@ class _FrameNames:
         if not inside:
             raise ValueError(f'row {number} of the results must belong to a '
                              f'frame, got {key!r}')
+        known = self.keys.setdefault(frame, key)
+        if known != key:
+            raise ValueError(f'row {number} of the results must belong to a '
+                             f'frame of its own, got {key!r} and {known!r} '
+                             'for the same one')
         return frame
 
     def _by_name(self, name: str) -> Optional[int]:
         """Frame of a file name, None if there is none or several."""
-        found = {self.by_name.get(text) for text in _spellings(name)}
-        found.discard(None)
-        return found.pop() if len(found) == 1 else None
+        found = (self.by_name.get(text) for text in _spellings(name))
+        return next((frame for frame in found if frame is not None), None)
 
 
 def _spellings(path: str) -> List[str]:
@@ -192,12 +202,15 @@ def _read_classes(
         rows: List[dict],
         categories: Optional[List[dict]]) -> Tuple[List[str], Dict[int, int]]:
     """Class names, and labels by category id."""
-    used = {row.get('category_id') for row in rows}
-    if not all(isinstance(number, int) for number in used):
-        raise ValueError('category_id must be a number in all rows, got '
-                         f'{sorted(map(repr, used))[0]}')
+    for number, row in enumerate(rows):
+        if not _is_int(row['category_id']):
+            raise ValueError(f'row {number} of the results: category_id must '
+                             f'be a number, got {row["category_id"]!r}')
+    used = {row['category_id'] for row in rows}
     coco = coco_categories()
     if categories is not None:
+        _check_rows(categories, 'categories', ('id', 'name'))
+        _check_ids(categories, 'categories', int)
         names = {row['id']: str(row['name']) for row in categories}
     elif used <= set(coco):
         names = coco
@@ -211,26 +224,75 @@ def _read_classes(
     return [names[i] for i in ids], {i: label for label, i in enumerate(ids)}
 
 
+def _read_images(
+    images: Optional[List[dict]]
+) -> Dict[Union[int, str], Tuple[Optional[str], int]]:
+    """Name of the file, if there is one, and place by id."""
+    if images is None:
+        return {}
+    _check_rows(images, 'images', ('id', ))
+    _check_ids(images, 'images', (int, str))
+    found = {}
+    for place, image in enumerate(images):
+        name = image.get('file_name')
+        if not isinstance(name, (str, type(None))):
+            raise ValueError(f'row {place} of the images: file_name must be '
+                             f'text, got {name!r}')
+        found[image['id']] = name, place
+    return found
+
+
+def _check_rows(rows: Any, kind: str, keys: Sequence[str]) -> None:
+    """Raise ValueError unless there is a list of dicts with some keys."""
+    if not isinstance(rows, list):
+        raise ValueError(f'{kind} must be a list, got {_kind(rows)}')
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise ValueError(f'row {number} of the {kind} must be a dict, got '
+                             f'{_kind(row)}')
+        missing = [key for key in keys if key not in row]
+        if missing:
+            raise ValueError(f'row {number} of the {kind} must have {keys}, '
+                             f'got no {missing[0]}')
+
+
+def _check_ids(rows: List[dict], kind: str,
+               types: Union[type, Tuple[type, ...]]) -> None:
+    """Raise ValueError unless all rows have an id of their own."""
+    seen = set()
+    for number, row in enumerate(rows):
+        if not isinstance(row['id'], types) or isinstance(row['id'], bool):
+            raise ValueError(f'row {number} of the {kind}: id must be a '
+                             f'number{" or text" * (types != int)}, got '
+                             f'{row["id"]!r}')
+        if row['id'] in seen:
+            raise ValueError(f'ids of the {kind} must differ, got '
+                             f'{row["id"]!r} twice')
+        seen.add(row['id'])
+
+
+def _check_scores(rows: List[dict]) -> None:
+    """Raise ValueError unless scores are numbers."""
+    for number, row in enumerate(rows):
+        score = row.get('score', 1.)
+        if not (_is_int(score) or isinstance(score, float)):
+            raise ValueError(f'row {number} of the results: score must be a '
+                             f'number, got {score!r}')
+
+
+def _is_int(value: Any) -> bool:
+    """Whether a value is a whole number; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _decode(segmentation: Any, height: int, width: int,
             frame_id: int) -> np.ndarray:
     """RLE or polygons of a row as an uint8 mask (height, width)."""
     try:
-        if isinstance(segmentation, list):
-            codes = mask_utils.frPyObjects(segmentation, height, width)
-            code = mask_utils.merge(codes)
-        elif isinstance(segmentation['counts'], list):
-            code = mask_utils.frPyObjects(segmentation, *segmentation['size'])
-        else:
-            code = segmentation
-        size = tuple(code['size'])
-        if size != (height, width):
-            raise ValueError(f'a mask of frame {frame_id} must have the size '
-                             f'{height} x {width} of the frame, got '
-                             f'{size[0]} x {size[1]}')
-        return mask_utils.decode(code)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ValueError(f'a mask of frame {frame_id} must be RLE or polygons,'
-                         f' got {_kind(segmentation)}') from error
+        counts, _ = compress_mask(segmentation, height, width)
+    except MaskError as error:
+        raise ValueError(f'a mask of frame {frame_id}: {error}') from error
+    return mask_utils.decode(dict(size=[height, width], counts=counts))
 
 
 def _kind(value: Any) -> str:

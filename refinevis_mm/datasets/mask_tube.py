@@ -8,7 +8,10 @@ import pycocotools.mask as mask_utils
 
 from .rle import CountSums, compress_counts, sum_codes, sum_counts
 
-LARGEST = 1e9  # of a coordinate
+LARGEST = 1e9  # of a number
+# of a coordinate: pycocotools takes memory for every pixel of an outline, and
+# crashes where they are too many
+FARTHEST = 1e5
 
 Size = Tuple[int, ...]  # starts with height and width
 
@@ -264,9 +267,11 @@ def _compress_polygons(polygons: list, height: int,
             raise MaskError(
                 'mask-form', 'a polygon needs at least 3 points '
                 f'(x, y), but got {polygon!r:.40}')
-        if not all(is_number(value) for value in polygon):
+        if not all(
+                is_number(value) and abs(value) <= FARTHEST
+                for value in polygon):
             raise MaskError(
-                'mask-form', 'a polygon must be a list of finite '
-                f'numbers, but got {polygon!r:.40}')
+                'mask-form', 'a polygon must be a list of numbers up to '
+                f'{FARTHEST:g}, but got {polygon!r:.40}')
     rle = mask_utils.merge(mask_utils.frPyObjects(polygons, height, width))
     return rle['counts'], int(mask_utils.area(rle))

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from refinevis_mm.apis import Session, init_model
 from refinevis_mm.evaluation import evaluate_identity, evaluate_vis
-from refinevis_mm.evaluation.vis_files import load_json
+from refinevis_mm.evaluation.vis_files import check_ground_truth, load_json
 from refinevis_mm.models import RefineVIS, StreamingTracker, Tracker
 from refinevis_mm.models.association import mask_iou
 from refinevis_mm.models.association.detections import greedy_nms
@@ -89,9 +89,9 @@ class BoxTracker:
             bboxes=boxes, scores=detections.scores, labels=detections.labels)
         tracks = self.tracker.track(data_sample=sample)
         # the rows come back in another order
-        rows = (tracks.bboxes[:, None] == boxes[None]).all(-1)
-        rows = rows.float().argmax(1)
-        found = detections[rows]
+        same = (tracks.bboxes[:, None] == boxes).all(-1)
+        same &= tracks.scores[:, None] == detections.scores
+        found = detections[same.nonzero()[:, 1]]
         found.instances_id = tracks.instances_id
         return found
 
@@ -186,6 +186,7 @@ def main() -> None:
     if getattr(model, 'association_head', None) is None:
         raise ValueError('the model must have an association head')
     gt = load_json(args.ann_file)
+    check_ground_truth(gt)
     category_ids = sorted(row['id'] for row in gt['categories'])
     trackers = build_trackers(model)
     seconds, num_frames = dict.fromkeys(trackers, 0.), 0

@@ -1,5 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """What trackers check and sort out before they match."""
+from numbers import Integral, Real
+
 import numpy as np
 from torch import Tensor
 
@@ -7,15 +9,15 @@ from torch import Tensor
 def check_shares(**values: float) -> None:
     """Raise ValueError, naming the argument, if one is not in [0, 1]."""
     for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f'{name} must lie in [0, 1], got {value}')
+        if not isinstance(value, Real) or not 0 <= value <= 1:
+            raise ValueError(f'{name} must lie in [0, 1], got {value!r}')
 
 
 def check_counts(**values: int) -> None:
     """Raise ValueError, naming the argument, if one is below 1."""
     for name, value in values.items():
-        if value < 1:
-            raise ValueError(f'{name} must be >= 1, got {value}')
+        if not isinstance(value, Integral) or value < 1:
+            raise ValueError(f'{name} must be >= 1, got {value!r}')
 
 
 def check_finite(**tensors: Tensor) -> None:

@@ -4,6 +4,7 @@
 Shapes: M detections of a frame, N tracks, E embedding dims, K classes, P grid
 cells of a pooled mask.
 """
+from numbers import Real
 from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
@@ -136,7 +137,9 @@ class StreamingTracker:
             mask=mask_weight,
             box=box_weight,
             cls=class_weight)
-        if min(weights.values()) < 0 or mask_weight + box_weight == 0:
+        if not all(
+                isinstance(weight, Real) and 0 <= weight < np.inf for weight in
+                weights.values()) or mask_weight + box_weight == 0:
             raise ValueError('weights must not be negative, and mask_weight '
                              'or box_weight be positive, got '
                              f'{tuple(weights.values())}')
