@@ -17,12 +17,11 @@ from torch import nn
 import refinevis_mm
 from refinevis_mm.models import (BaseVISModel, RFDETRSeg, Segmenter,
                                  StreamingTracker, TrackedSegmenter)
-from refinevis_mm.models.frame_level.rfdetr_package import \
-    fetch_weights as fetch_rfdetr_weights
 from refinevis_mm.models.frame_level.rfdetr_weights import (
     load_rfdetr_weights, read_rfdetr_checkpoint)
 from refinevis_mm.registry import MODELS
-from refinevis_mm.zoo import ZooEntry, fetch_weights, find_entry, licence_line
+from refinevis_mm.zoo import (ZooEntry, fetch_address, fetch_weights,
+                              find_entry, licence_line)
 from refinevis_mm.zoo.loading import OWN, load_checkpoint_renamed
 from .video_config import as_video_config
 
@@ -93,7 +92,7 @@ def _files_of(name: Union[str, Config]) -> Tuple[str, str]:
     if osp.isfile(name) or name.endswith('.py'):
         raise ValueError('checkpoint must be given with the config file '
                          f'"{name}"; only names of weights go without')
-    return find_entry(name).config, name
+    return _shipped_config(find_entry(name).config), name
 
 
 def find_checkpoint(checkpoint: str) -> Tuple[str, Optional[ZooEntry]]:
@@ -105,8 +104,7 @@ def find_checkpoint(checkpoint: str) -> Tuple[str, Optional[ZooEntry]]:
         checkpoint (str): File, address, or name of weights.
 
     Returns:
-        tuple: File or address, and the entry of the zoo where a name was
-        given.
+        tuple: File, and the entry of the zoo where a name was given.
 
     Raises:
         OSError: If the file is missing or cannot be fetched.
@@ -114,14 +112,12 @@ def find_checkpoint(checkpoint: str) -> Tuple[str, Optional[ZooEntry]]:
         ImportError: If fetching needs a package that is not installed.
     """
     checkpoint = str(checkpoint)
-    if osp.isfile(checkpoint) or '://' in checkpoint or checkpoint.endswith(
-            SUFFIXES):
+    if '://' in checkpoint:
+        return fetch_address(checkpoint), None
+    if osp.isfile(checkpoint) or checkpoint.endswith(SUFFIXES):
         return checkpoint, None
     entry = find_entry(checkpoint)
     print_log(licence_line(entry), logger='current')
-    if entry.loader == 'rfdetr':
-        cfg = Config.fromfile(find_config(entry.config))
-        return fetch_rfdetr_weights(cfg.model.frame_model.size), entry
     return fetch_weights(entry), entry
 
 
@@ -212,12 +208,18 @@ def find_config(name: str) -> str:
         str: The path, or that of the config of this name in the installed
         package; ``name`` itself if there is none.
     """
+    return name if osp.exists(name) else _shipped_config(name)
+
+
+def _shipped_config(name: str) -> str:
+    """Path of a config of mmdet or of ours; ``name`` if there is none."""
     if name.startswith(MMDET):
         folder = Path(get_installed_path('mmdet'), '.mim', 'configs')
         return str(folder / name[len(MMDET):])
-    if not osp.exists(name):
-        shipped = Path(refinevis_mm.__file__).parent / '.mim' / 'configs'
-        for path in shipped.glob(f'*/{osp.basename(name)}'):
+    package = Path(refinevis_mm.__file__).parent
+    # of a wheel or development install, and of a source checkout
+    for folder in (package / '.mim' / 'configs', package.parent / 'configs'):
+        for path in folder.glob(f'*/{osp.basename(name)}'):
             return str(path)
     return name
 

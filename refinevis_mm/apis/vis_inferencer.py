@@ -51,9 +51,10 @@ class VISInferencer:
         model (:obj:`BaseVISModel`): The model.
 
     Raises:
-        OSError: If a file is missing.
-        ValueError: If the config describes no model that can stream, or an
-            argument is not allowed.
+        OSError: If a file is missing or cannot be fetched.
+        ImportError: If a package that the weights need is not installed.
+        ValueError: If there is no such name, the config describes no model
+            that can stream, or an argument is not allowed.
         CheckpointError: If the checkpoint cannot be read or belongs to
             another architecture.
     """

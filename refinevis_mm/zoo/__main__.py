@@ -12,7 +12,6 @@ from ..utils import one_line_errors
 from .cache import cache_folder, fetch_weights
 from .entry import licence_line
 from .listing import describe, text_table
-from .metafiles import write_metafiles
 from .names import find_entry, list_entries
 
 
@@ -49,6 +48,7 @@ def main() -> None:
     """Run the command."""
     args = parse_args()
     if args.write_metafiles:
+        from .metafiles import write_metafiles
         for path in write_metafiles():
             print(path)
     elif args.name is None:

@@ -1,10 +1,13 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Where weights lie on this machine."""
+import hashlib
 import os
 import os.path as osp
+import re
 import sys
 from contextlib import suppress
 from typing import Optional
+from urllib.parse import urlsplit
 
 from .entry import SHIPPED, ZooEntry
 from .part_file import CACHE_ENV
@@ -62,12 +65,14 @@ def fetch_weights(entry: ZooEntry, cache_dir: Optional[str] = None) -> str:
     Raises:
         FileNotFoundError: If it belongs to the source repository and is not
             there.
-        ValueError: If another package fetches these weights.
         DownloadError: If it cannot be fetched.
+        CheckpointError: If the package rfdetr cannot fetch it.
+        ImportError: If that package is needed and not installed.
     """
-    if entry.loader != 'checkpoint':
-        raise ValueError(f'weights of "{entry.name}" are fetched by the '
-                         f'package {entry.loader} when the model is built')
+    if entry.loader == 'rfdetr':  # into a cache of its own
+        from refinevis_mm.models.frame_level import rfdetr_package
+        size = entry.name.split('_')[0].split('-')[-1]
+        return rfdetr_package.fetch_weights(size)
     path = weights_path(entry, cache_dir)
     if entry.address == SHIPPED:
         return _check_shipped(entry, path)
@@ -75,6 +80,33 @@ def fetch_weights(entry: ZooEntry, cache_dir: Optional[str] = None) -> str:
         _fetch(entry, path)
     elif entry.sha256 and not _known_sha256(path).startswith(entry.sha256):
         _say_own(entry, path)
+    return path
+
+
+def fetch_address(address: str, cache_dir: Optional[str] = None) -> str:
+    """Give the file of an address, fetched if it is not there.
+
+    Args:
+        address (str): https://, http://, file:// or hf://owner/repo/file. A
+            name as OpenMMLab's, which ends in 8 digits of the SHA-256, is
+            checked.
+        cache_dir (str, optional): Folder of fetched weights. Defaults to
+            None, :func:`cache_folder`.
+
+    Returns:
+        str: Path of the file, whose name begins with digits of the address.
+
+    Raises:
+        ValueError: If it is no such address.
+        DownloadError: If it cannot be fetched.
+    """
+    name = osp.basename(urlsplit(address).path) or 'weights'
+    digits = hashlib.sha256(address.encode()).hexdigest()[:8]
+    path = osp.join(cache_dir or cache_folder(), f'{digits}-{name}')
+    if not osp.isfile(path):
+        from .download import download
+        known = re.search(r'-([0-9a-f]{8})\.pth$', name)
+        download(address, path, known.group(1) if known else '')
     return path
 
 

@@ -59,13 +59,14 @@ def content_range(
 
 
 class _KeepToken(HTTPRedirectHandler):
-    """Follows redirects; a token goes on to the same host only."""
+    """Follows redirects; a token goes on to the same host and scheme only."""
 
     def redirect_request(self, req: Request, *args: Any) -> Optional[Request]:
         """Make the request for the new address."""
         request = super().redirect_request(req, *args)
         token = req.unredirected_hdrs.get('Authorization')
-        if token and request and request.host == req.host:
+        if token and request and (request.type, request.host) == (req.type,
+                                                                  req.host):
             request.add_unredirected_header('Authorization', token)
         return request
 

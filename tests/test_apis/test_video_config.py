@@ -238,7 +238,7 @@ def test_features_of_padded_frames(tmp_path, monkeypatch):
 
 def test_boxes_only_are_refused_at_the_first_frame(tmp_path):
     with pytest.raises(
-            ValueError, match='must give masks, got GreyDetector with boxes'):
+            ValueError, match='must give masks of instances, got GreyDet'):
         stream(grey_cfg(with_masks=False), tmp_path, squares(1))
 
 

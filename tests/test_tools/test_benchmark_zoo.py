@@ -43,11 +43,11 @@ def test_a_model_is_timed(tool, monkeypatch):
 
     monkeypatch.setattr(tool.Session, 'step', spy)
     try:
-        seconds, peak, count = tool.measure('tiny', arguments())
+        seconds, peak, count, found = tool.measure('tiny', arguments())
     finally:
         torch.set_num_threads(threads)
     assert seen == [(48, 96, 3)] * 3  # one frame to warm up
-    assert 0 < seconds < 60 and peak > 100
+    assert 0 < seconds < 60 and peak > 100 and found >= 0
     model = tool.build('tiny', (48, 96), 'cpu').model
     expected = sum(value.numel() for value in model.parameters()) / 1e6
     assert count == expected > 0.1

@@ -5,12 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from refinevis_mm.zoo import (DownloadError, cache, cache_folder, download,
-                              fetch_weights, find_entry, list_entries)
+                              fetch_address, fetch_weights, find_entry,
+                              list_entries)
 from refinevis_mm.zoo.entry import SHIPPED
 
 ROOT = Path(__file__).parents[2]
@@ -132,9 +134,44 @@ def test_shipped_file_of_an_installed_package(tmp_path, monkeypatch, capsys):
     assert 'is not the published file' in capsys.readouterr().err
 
 
-def test_weights_of_another_package():
-    with pytest.raises(ValueError, match='by the package rfdetr'):
+def test_weights_of_another_package(monkeypatch):
+    from refinevis_mm.models.frame_level import rfdetr_package
+    monkeypatch.setattr(rfdetr_package, 'fetch_weights',
+                        lambda size: f'/cache/{size}.pt')
+    for size in rfdetr_package.SIZES:
+        entry = find_entry(f'rfdetr-seg-{size}_coco')
+        assert fetch_weights(entry) == f'/cache/{size}.pt'
+
+
+@pytest.mark.skipif(
+    find_spec('rfdetr') is not None, reason='rfdetr is installed')
+def test_a_missing_package_is_named():
+    with pytest.raises(ImportError, match=r'pip install "refinevis_mm\[rfde'):
         fetch_weights(find_entry('rfdetr-seg-nano_coco'))
+
+
+def test_addresses_have_a_place_of_their_own(tmp_path):
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'b').mkdir()
+    contents = {}
+    for folder in 'ab':
+        file = tmp_path / folder / 'weights.pth'
+        file.write_bytes(folder.encode() * 9)
+        contents[file.as_uri()] = folder.encode() * 9
+    cache = tmp_path / 'cache'
+    paths = [fetch_address(address, str(cache)) for address in contents]
+    assert len(set(paths)) == 2
+    for path, content in zip(paths, contents.values()):
+        assert path.endswith('-weights.pth')
+        assert Path(path).read_bytes() == content
+    (tmp_path / 'a' / 'weights.pth').unlink()  # it is fetched once
+    assert fetch_address(next(iter(contents)), str(cache)) == paths[0]
+    named = tmp_path / 'x-01234567.pth'
+    named.write_bytes(b'another hash')
+    with pytest.raises(DownloadError, match='must begin with 01234567'):
+        fetch_address(named.as_uri(), str(cache))
+    with pytest.raises(ValueError):
+        fetch_address('gopher://host/a.pth', str(cache))
 
 
 def test_nothing_heavy_is_imported():

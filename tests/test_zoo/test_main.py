@@ -104,9 +104,6 @@ def test_fetch(cache, monkeypatch, capsys):
 def test_errors(monkeypatch, capsys):
     assert 'the nearest are mask2former-r50_coco,' in error_of(
         monkeypatch, 'mask2former-r50_coc')
-    assert 'by the package rfdetr' in error_of(monkeypatch,
-                                               'rfdetr-seg-nano_coco',
-                                               '--fetch')
     for args in (['--fetch'], ['a', '--write-metafiles'],
                  ['a', '--fetch', '--write-metafiles']):
         with pytest.raises(SystemExit) as stop:

@@ -1,9 +1,9 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Time and memory of the models of the zoo, frame by frame, tracker included.
 
-The weights are random, so nothing is downloaded; time and memory do not depend
-on them but for what is done with each object. Every model runs in a process of
-its own.
+The weights are random, so nothing is downloaded. What is done with each object
+depends on how many a model finds by chance, which the table says: most find
+none. Every model runs in a process of its own.
 
 Example:
     python tools/analysis_tools/benchmark_zoo.py mask2former-r50_coco \
@@ -67,7 +67,7 @@ def build(name: str, shape: Sequence[int], device: str) -> Session:
         device (str): Where it runs.
 
     Returns:
-        :obj:`Session`: On which no object is found.
+        :obj:`Session`: With random weights.
     """
     cfg = Config.fromfile(find_config(find_entry(name).config))
     init_default_scope(cfg.get('default_scope', 'mmdet'))
@@ -85,7 +85,8 @@ def build(name: str, shape: Sequence[int], device: str) -> Session:
     return Session(model)
 
 
-def measure(name: str, args: argparse.Namespace) -> Tuple[float, float, float]:
+def measure(name: str,
+            args: argparse.Namespace) -> Tuple[float, float, float, int]:
     """Run a model.
 
     Args:
@@ -93,8 +94,9 @@ def measure(name: str, args: argparse.Namespace) -> Tuple[float, float, float]:
         args (argparse.Namespace): The command line.
 
     Returns:
-        tuple[float]: Median seconds of a frame, peak memory of the process
-        (of the GPU where there is one) in MiB, and millions of parameters.
+        tuple: Median seconds of a frame, peak memory of the process (of the
+        GPU where there is one) in MiB, millions of parameters, and objects
+        of the last frame.
     """
     warnings.filterwarnings('ignore')
     torch.set_num_threads(args.threads)
@@ -103,29 +105,32 @@ def measure(name: str, args: argparse.Namespace) -> Tuple[float, float, float]:
     seconds: List[float] = []
     for _ in range(args.frames + 1):
         start = time.perf_counter()
-        session.step(frame.astype(np.uint8))
+        result, = session.step(frame.astype(np.uint8))
         seconds.append(time.perf_counter() - start)
     unit = 1 if sys.platform == 'darwin' else 1024  # bytes, KiB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     if torch.device(args.device).type == 'cuda':
         peak = torch.cuda.max_memory_allocated(args.device)
     count = sum(value.numel() for value in session.model.parameters())
-    return statistics.median(seconds[1:]), peak / MIB, count / 1e6
+    return (statistics.median(seconds[1:]), peak / MIB, count / 1e6,
+            len(result.ids))
 
 
 @one_line_errors
 def main() -> None:
     """Measure and report."""
     args = parse_args()
-    rows = [['name', 'parameters', 's/frame', 'peak memory']]
+    rows = [['name', 'parameters', 's/frame', 'peak memory', 'objects']]
     for name in args.names:
         with ProcessPoolExecutor(1, get_context('spawn')) as pool:
-            seconds, peak, count = pool.submit(measure, name, args).result()
-        rows.append(
-            [name, f'{count:.1f} M', f'{seconds:.2f}', f'{peak:.0f} MiB'])
+            seconds, peak, count, found = pool.submit(measure, name,
+                                                      args).result()
+        rows.append([
+            name, f'{count:.1f} M', f'{seconds:.2f}', f'{peak:.0f} MiB', found
+        ])
         print(f'{name}: {seconds:.2f} s, {peak:.0f} MiB', file=sys.stderr)
     table = AsciiTable(rows)
-    table.justify_columns = dict.fromkeys(range(1, 4), 'right')
+    table.justify_columns = dict.fromkeys(range(1, 5), 'right')
     print(table.table)
 
 

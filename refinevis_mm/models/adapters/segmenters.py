@@ -1,6 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Where the masks of :class:`TrackedSegmenter` come from."""
-from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence
+from threading import get_ident
+from typing import Any, Callable, Dict, List, Protocol, Sequence
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ class MMDetSegmenter(BaseModule):
         if not isinstance(self.detector, BaseDetector):
             raise ValueError('detector must be a detector of mmdet, got '
                              f'{type(self.detector).__name__}')
-        self._features: Optional[Tensor] = None
+        self._features: Dict[int, Tensor] = {}  # of the frame of a thread
         source = getattr(self.detector, 'neck', None) or getattr(
             self.detector, 'backbone', None)
         if not isinstance(source, nn.Module):
@@ -91,12 +92,15 @@ class MMDetSegmenter(BaseModule):
         shape = tuple(image.shape[-2:])
         sample = DetDataSample(
             metainfo=dict(meta, batch_input_shape=shape, pad_shape=shape))
-        found = self.detector.predict(image[None], [sample])[0].pred_instances
+        try:
+            found = self.detector.predict(image[None], [sample])[0]
+        finally:
+            features = self._features.pop(get_ident(), None)
+        found = found.get('pred_instances', {})
         if 'masks' not in found:
-            raise ValueError('the detector must give masks, got '
-                             f'{type(self.detector).__name__} with boxes only')
+            raise ValueError('the detector must give masks of instances, got '
+                             f'{type(self.detector).__name__} without')
         masks = found.masks.bool()
-        features, self._features = self._features, None
         return InstanceData(
             masks=masks,
             scores=found.scores,
@@ -106,7 +110,7 @@ class MMDetSegmenter(BaseModule):
     def _keep_features(self, module: nn.Module, inputs: Any,
                        outputs: Sequence[Tensor]) -> None:
         """Hook: the finest feature map (C, h, w) of the running frame."""
-        self._features = outputs[0][0]
+        self._features[get_ident()] = outputs[0][0]
 
 
 def find_num_classes(detector: ConfigType) -> int:
@@ -156,7 +160,7 @@ def pool_features(features: Tensor, masks: Tensor, meta: dict,
     height, width = (max(round(side * cells / padded),
                          1) for side, cells, padded in zip(
                              meta['img_shape'], features.shape[1:], shape))
-    features = features[:, :height, :width]
+    features = features[:, :height, :width].float()
     features = features - features.mean((1, 2), keepdim=True)
     if len(masks) == 0:  # interpolate refuses zero channels
         return features.new_zeros(0, len(features))
@@ -165,8 +169,8 @@ def pool_features(features: Tensor, masks: Tensor, meta: dict,
             part[None].to(features), size=(height, width), mode='area')[0]
         for part in masks.split(MASK_CHUNK)
     ])
-    area = shares.sum((1, 2)).clamp(min=1e-6)
-    return torch.einsum('nhw,chw->nc', shares, features) / area[:, None]
+    area = shares.sum((1, 2), keepdim=True).clamp(min=1e-6)
+    return torch.einsum('nhw,chw->nc', shares / area, features)
 
 
 class CallableSegmenter:
@@ -194,8 +198,8 @@ class CallableSegmenter:
                              f'{function!r}')
         self.function = function
         self.num_classes = num_classes
-        kind = type(function)  # of objects that can be called
-        self.name = getattr(function, '__qualname__', kind.__qualname__)
+        inner = getattr(function, 'func', function)  # of a partial
+        self.name = getattr(inner, '__qualname__', type(inner).__qualname__)
 
     def segment(self, image: Tensor, meta: dict) -> InstanceData:
         """See :meth:`Segmenter.segment`.
@@ -261,6 +265,7 @@ def _as_bool(masks: Tensor) -> Tensor:
     if masks.dtype.is_floating_point or masks.dtype.is_complex:
         raise ValueError(f'masks must be bool, got {masks.dtype}: compare '
                          'them with a threshold, such as masks > 0.5')
+    masks = masks.long()  # some types of numbers cannot be compared
     if masks.numel() and (masks.max() > 1 or masks.min() < 0):
         raise ValueError('masks must be bool or 0 and 1, got values from '
                          f'{int(masks.min())} to {int(masks.max())}: compare '

@@ -22,7 +22,7 @@ from .similarity import pool_masks, soft_mask_iou
 from .track_table import TrackTable
 
 # Most cells of the grid masks are compared on, along a side.
-MAX_CELLS = 48
+MAX_CELLS = 32
 # Normalised boxes can be smaller than the guard of `bbox_overlaps`, 1e-6.
 BOX_AREA_EPS = 1e-12
 # Weight of the newest frame in what a track remembers.
@@ -85,7 +85,7 @@ class StreamingTracker:
         num_frames_retain (int): Missed frames after which a track is
             forgotten. Defaults to 60.
         new_score_thr (float): Score a detection must exceed to start a
-            track. Defaults to 0.3.
+            track, besides ``high_score_thr``. Defaults to 0.3.
         min_track_frames (int): A track seen in fewer frames is noise once it
             is missed; 1 keeps all tracks. Defaults to 2.
         max_tracks (int): Most tracks in memory; those unseen for longest go
@@ -264,13 +264,20 @@ class StreamingTracker:
                 looks: Dict[str, Tensor], frame_id: int) -> np.ndarray:
         """Identity of every detection, births included, or ``NO_ID``."""
         ids = np.full(len(scores), NO_ID, dtype=np.int64)
-        overlaps = soft_mask_iou(looks['mask'], looks['mask']).cpu().numpy()
+        # with each other and with the tracks, in one product
+        ious = soft_mask_iou(
+            looks['mask'],
+            torch.cat([looks['mask'], self._table.values['mask']]))
+        overlaps = ious[:, :len(scores)].cpu().numpy()
         kept = np.zeros(len(scores), dtype=bool)
         kept[greedy_nms(overlaps, self.mask_nms_thr)] = True
         kept &= filled
         high = kept & (scores > self.high_score_thr)
 
-        similarity, overlap, reentry = self._compare(looks, frame_id)
+        similarity, overlap, reentry = self._compare(looks, ious[:,
+                                                                 len(scores):],
+                                                     frame_id)
+        track_ids = self._table.ids.numpy()
         gap = frame_id - self._table.last_seen.numpy()
         free = gap <= self.num_active_frames
         lost = ~free
@@ -281,15 +288,14 @@ class StreamingTracker:
                                            (high, lost, reentry,
                                             self.reentry_thr)):
             matched = _match(values, rows & (ids < 0), columns, thr)
-            for row, column in matched:
-                ids[row] = self._table.ids[column]
-                columns[column] = False
+            ids[matched[:, 0]] = track_ids[matched[:, 1]]
+            columns[matched[:, 1]] = False
         born = kept & (ids < 0) & (scores > self.new_score_thr) & high
         ids[born] = self._next_id + np.arange(born.sum())
         self._next_id += int(born.sum())
         return ids
 
-    def _compare(self, looks: Dict[str, Tensor],
+    def _compare(self, looks: Dict[str, Tensor], mask_ious: Tensor,
                  frame_id: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Similarity, overlap and look of detections and tracks, (M, N)."""
         table, tracks = self._table, self._table.values
@@ -297,16 +303,16 @@ class StreamingTracker:
         places = tracks['box'].clone()
         places[:, :2] += tracks['velocity'] * gap.clamp(max=MAX_COAST)[:, None]
         measures = dict(
-            mask=soft_mask_iou(looks['mask'], tracks['mask']),
+            mask=mask_ious,
             box=bbox_overlaps(
                 bbox_cxcywh_to_xyxy(looks['box']),
                 bbox_cxcywh_to_xyxy(places),
                 eps=BOX_AREA_EPS),
-            cls=looks['cls'] @ F.normalize(tracks['cls'], dim=1).t())
+            cls=looks['cls'] @ tracks['cls'].t())
         overlap = torch.maximum(measures['mask'], measures['box'])
         reentry = torch.zeros_like(overlap)
         if looks['embed'].shape[1] > 0:
-            cosine = looks['embed'] @ F.normalize(tracks['embed'], dim=1).t()
+            cosine = looks['embed'] @ tracks['embed'].t()
             measures['appearance'] = cosine.clamp(min=0)
             reentry = measures['appearance'] * measures['cls']
         total = sum(self.weights[name] for name in measures)
@@ -339,7 +345,8 @@ class StreamingTracker:
             moved, VELOCITY_RATE)
         for name, rate in (('embed', EMBED_RATE), ('cls', CLASS_RATE)):
             mixed = tracks[name][rows].lerp(looks[name], rate)
-            tracks[name][rows] = torch.where(new, looks[name], mixed)
+            mixed = torch.where(new, looks[name], mixed)
+            tracks[name][rows] = F.normalize(mixed, dim=1)
         tracks['box'][rows] = looks['box']
         tracks['mask'][rows] = looks['mask']
 

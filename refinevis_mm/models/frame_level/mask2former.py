@@ -12,9 +12,6 @@ from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameTargets,
 from .frame_model import FrameModel
 from .maskdino import masks_to_boxes
 
-# Names of the head in mmdet's Mask2Former and Mask2FormerVideo.
-MMDET_HEADS = ('panoptic_head', 'track_head')
-
 
 @MODELS.register_module()
 class Mask2Former(FrameModel):
@@ -35,9 +32,9 @@ class Mask2Former(FrameModel):
     Of a panoptic model only the things are found: stuff competes in the
     softmax and is left out behind it. Such a model cannot be trained here.
 
-    Checkpoints of mmdet's detector of the same name load as they are, and
-    those of its :class:`Mask2FormerVideo`: the positions of its one frame
-    differ by a constant, to which attention is blind.
+    Checkpoints of mmdet's detector of the same name load as they are. Weights
+    of its :class:`Mask2FormerVideo` give what they give for a clip of one
+    frame: its positions differ by a constant, to which attention is blind.
 
     Args:
         backbone (dict): Backbone with maps of stride 4, 8, 16 and 32.
@@ -136,13 +133,11 @@ class Mask2Former(FrameModel):
 
     def _load_from_state_dict(self, state_dict: Dict[str, Tensor], prefix: str,
                               *args, **kwargs) -> None:
-        """Take checkpoints of mmdet's models too."""
+        """Take checkpoints of mmdet's detector too."""
+        old, new = f'{prefix}panoptic_head.', f'{prefix}head.'
         for key in list(state_dict):
-            for name in MMDET_HEADS:
-                old = f'{prefix}{name}.'
-                if key.startswith(old):
-                    new = f'{prefix}head.{key[len(old):]}'
-                    state_dict[new] = state_dict.pop(key)
+            if key.startswith(old):
+                state_dict[new + key[len(old):]] = state_dict.pop(key)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

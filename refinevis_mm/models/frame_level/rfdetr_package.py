@@ -189,7 +189,9 @@ def fetch_weights(size: str) -> str:
     Raises:
         CheckpointError: If it cannot be fetched; one line with address and
             path.
+        ImportError: If the package is missing or of another version.
     """
+    check_rfdetr()
     from rfdetr.assets.model_weights import download_pretrain_weights
     address, path = published_weights(size)
     try:

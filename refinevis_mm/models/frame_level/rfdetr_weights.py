@@ -120,7 +120,8 @@ def _official_weights(checkpoint: Any, path: str) -> Dict[str, Tensor]:
     weights: Any = None
     if isinstance(checkpoint, dict):
         weights = checkpoint.get('model')
-        if weights is None and 'state_dict' in checkpoint:  # of Lightning
+        if weights is None and isinstance(checkpoint.get('state_dict'),
+                                          dict):  # of Lightning
             weights = {
                 re.sub(r'^model\.(_orig_mod\.)?', '', key): value
                 for key, value in checkpoint['state_dict'].items()

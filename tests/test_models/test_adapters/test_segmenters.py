@@ -1,5 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def test_detector_of_mmdet():
     expected = torch.full((3, ), GREYS[0] - image.mean())
     assert found.embeds.shape == (2, 3)
     assert_close(found.embeds[0], expected.float())
-    assert segmenter._features is None  # nothing is held between frames
+    assert segmenter._features == {}  # nothing is held between frames
 
 
 def test_frames_without_objects():
@@ -104,7 +105,7 @@ def test_solov2_without_operators():
 def test_boxes_only_are_refused():
     segmenter = MMDetSegmenter(grey_cfg(with_masks=False).model)
     with pytest.raises(
-            ValueError, match='must give masks, got GreyDetector with boxes'):
+            ValueError, match='must give masks of instances, got GreyDet'):
         segmenter.segment(as_input(squares(1)[0]), META)
 
 
@@ -260,5 +261,29 @@ def test_names_of_functions():
 
     assert name(find_squares) == 'find_squares'
     assert name(Finder()).endswith('.Finder')
-    assert name(functools.partial(find_squares)) == 'partial'
+    assert name(functools.partial(find_squares)) == 'find_squares'
     assert CallableSegmenter(find_squares, 2).num_classes == 2
+
+
+def test_sessions_in_threads_do_not_mix_their_features():
+    """One model, several threads: each gets what its own image looks like."""
+    segmenter = MMDetSegmenter(grey_cfg().model).eval()
+    images = [as_input(image) for image in squares(4)]
+    expected = [segmenter.segment(image, META).embeds for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(
+            pool.map(lambda i: segmenter.segment(images[i % 4], META).embeds,
+                     range(64)))
+    for i, embeds in enumerate(found):
+        assert_close(embeds, expected[i % 4])
+    assert segmenter._features == {}
+
+
+def test_half_precision_does_not_overflow():
+    features = torch.full((2, 200, 336), 8., dtype=torch.float16)
+    features[:, :100] = -8
+    masks = torch.ones(1, 200, 336, dtype=torch.bool)
+    masks[0, :100] = False
+    found = pool_features(features, masks, dict(img_shape=(200, 336)),
+                          (200, 336))
+    assert_close(found, torch.full((1, 2), 8.), atol=1e-3, rtol=0)

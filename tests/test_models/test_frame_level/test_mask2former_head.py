@@ -35,7 +35,10 @@ def frame_model(video_model):
     tiny = dict(backbone=TINY_BACKBONE, head=TINY_HEAD)
     cfg.merge_from_dict(dict(model=dict(frame_model=tiny)))
     model = MODELS.build(cfg.model.frame_model).eval()
-    model.load_state_dict(video_model.state_dict())
+    model.load_state_dict({
+        key.replace('track_head.', 'head.'): value
+        for key, value in video_model.state_dict().items()
+    })
     return model
 
 
