@@ -201,14 +201,21 @@ def find_config(name: str) -> str:
     """Find a config file, as mim does.
 
     Args:
-        name (str): A path, the base name of a shipped config, or a config of
-            mmdet as ``mmdet::folder/name.py``.
+        name (str): A path, the base name of a shipped config, a config of
+            mmdet as ``mmdet::folder/name.py``, or a name of weights, whose
+            config it is.
 
     Returns:
         str: The path, or that of the config of this name in the installed
         package; ``name`` itself if there is none.
+
+    Raises:
+        ValueError: If it is no file name and there are no such weights.
     """
-    return name if osp.exists(name) else _shipped_config(name)
+    if osp.isfile(name):
+        return name
+    return _shipped_config(
+        name if name.endswith('.py') else find_entry(name).config)
 
 
 def _shipped_config(name: str) -> str:

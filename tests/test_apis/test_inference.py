@@ -224,3 +224,11 @@ def test_a_folder_of_the_name_is_no_config(zoo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'some-name').mkdir()
     VISInferencer('some-name')
+
+
+def test_config_of_named_weights():
+    path = find_config('mask2former-r50_coco')
+    assert path.endswith('configs/mask2former/mask2former-r50_coco.py')
+    assert Config.fromfile(path).model.type == 'refinevis_mm.RefineVIS'
+    with pytest.raises(ValueError, match='no weights of the name "absent"'):
+        find_config('absent')
