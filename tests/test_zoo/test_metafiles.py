@@ -48,7 +48,7 @@ def test_table_of_the_documentation():
         assert text.count(f'| `{entry.name}` | {len(entry.classes)} ') == 1
     row, = (
         line for line in text.splitlines()
-        if '`mask2former-r50_coco` |' in line)
+        if '`mask2former-r50_coco` | 80 ' in line)
     assert row == ('| `mask2former-r50_coco` | 80 of COCO | Apache-2.0 [3] | '
                    '42.9 mask AP, COCO | about 176 MB |')
     assert '\n[3] of OpenMMLab' in text
