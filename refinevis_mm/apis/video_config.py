@@ -16,14 +16,14 @@ PREPROCESSING = ('mean', 'std', 'pad_size_divisor', 'pad_value', 'pad_mask',
 def as_video_config(cfg: Config) -> Config:
     """Let the objects of an image model be followed.
 
-    =========================  ============================================
-    model of the config        becomes
-    =========================  ============================================
-    model of video, of ours    itself
+    ===========================  ============================================
+    model of the config          becomes
+    ===========================  ============================================
+    model of video, of ours      itself
     :class:`FrameModelDetector`  :class:`RefineVIS` without association head
-    mmdet's Mask2Former        the same, with :class:`Mask2Former`
-    other detectors of mmdet   :class:`TrackedSegmenter`
-    =========================  ============================================
+    mmdet's Mask2Former          the same, with our :class:`Mask2Former`
+    other detectors of mmdet     :class:`TrackedSegmenter`
+    ===========================  ============================================
 
     Args:
         cfg (:obj:`Config`): A config with a ``model``.
