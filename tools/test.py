@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import os.path as osp
+from types import SimpleNamespace
 
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
@@ -12,6 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from refinevis_mm.apis.inference import find_checkpoint, load_model_weights
+from refinevis_mm.compat.checkpoints import read_file
 from refinevis_mm.engine.samplers import UnfinishedVideoSampler
 from refinevis_mm.evaluation.finished_videos import FinishedVideos
 from refinevis_mm.utils import (add_runner_arguments, init_cpu_distributed,
@@ -134,6 +136,7 @@ def main() -> None:
     args = parse_args()
     cfg = merge_args(Config.fromfile(args.config), args)
     path, cfg.load_from = cfg.load_from, None  # loaded strictly below
+    read_file(path, allowed=(argparse.Namespace, SimpleNamespace))  # early
     init_cpu_distributed(cfg)
     if 'runner_type' in cfg:
         runner = RUNNERS.build(cfg)

@@ -121,4 +121,5 @@ def soft_mask_iou(shares: Tensor, other_shares: Tensor) -> Tensor:
     squares = (shares * shares).sum(1)
     other_squares = (other_shares * other_shares).sum(1)
     union = squares[:, None] + other_squares[None] - inter
-    return inter / union.clamp(min=MASK_IOU_EPS)
+    # rounding must not lift equal masks above 1
+    return (inter / union.clamp(min=MASK_IOU_EPS)).clamp_(max=1)
