@@ -40,9 +40,8 @@ def test_configs_follow_without_training(size):
         weights=None)
     assert cfg.model.association_head is None and cfg.model.window == 0
     assert cfg.model.tracker == dict(type='refinevis_mm.StreamingTracker')
-    for loader in (cfg.test_dataloader, cfg.test_dataloader):
-        width, height = resize_of(loader.dataset.pipeline).scale
-        assert width == height
+    width, height = resize_of(cfg.test_dataloader.dataset.pipeline).scale
+    assert width == height
 
 
 @pytest.mark.zoo
@@ -105,14 +104,14 @@ def test_training_on_own_videos(tiny_nano, tmp_path):
     write_vis(ann_file, folder, classes, length=4)
     torch.save(dict(model=package_network('nano').state_dict()), weights)
     cfg = Config.fromfile(TRAINING)
-    for loader in (cfg.train_dataloader, cfg.test_dataloader):
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
         resize_of(loader.dataset.pipeline).scale = (SIDE, SIDE)
         loader.update(num_workers=0, persistent_workers=False)
         loader.dataset.update(
             data_root='',
             ann_file=str(ann_file),
             data_prefix=dict(img_path=str(folder)))
-    cfg.test_dataloader = cfg.test_dataloader
+    cfg.test_dataloader = cfg.val_dataloader
     cfg.val_evaluator.ann_file = cfg.test_evaluator.ann_file = str(ann_file)
     cfg.model.frame_model.update(num_classes=3, weights=str(weights))
     cfg.train_cfg.update(max_iters=1, val_interval=1)
