@@ -12,6 +12,7 @@ from torch import Tensor
 
 # IDOL adds this to intersection and union: two empty masks count as identical
 MASK_IOU_EPS = 1e-6
+MIN_BOX_SIZE = 1e-4  # of empty masks, whose box is 0
 
 
 def bisoftmax_similarity(det_embeds: Tensor, track_embeds: Tensor) -> Tensor:
@@ -123,3 +124,33 @@ def soft_mask_iou(shares: Tensor, other_shares: Tensor) -> Tensor:
     union = squares[:, None] + other_squares[None] - inter
     # rounding must not lift equal masks above 1
     return (inter / union.clamp(min=MASK_IOU_EPS)).clamp_(max=1)
+
+
+def box_closeness(boxes: Tensor, other_boxes: Tensor) -> Tensor:
+    r"""IoU of boxes, or how near they are where they hardly meet.
+
+    Things that move fast leave their box from frame to frame.
+
+    .. math:: \max\big(\mathrm{IoU}, r \exp(-d^2)\big)
+
+    with the distance d of the centres in units of the mean width and height,
+    and the ratio r of the smaller to the larger width times that of the
+    heights.
+
+    Args:
+        boxes (Tensor): Normalised (cx, cy, w, h), has shape (num_boxes, 4).
+        other_boxes (Tensor): The same of others, has shape (num_others, 4).
+
+    Returns:
+        Tensor: In [0, 1], has shape (num_boxes, num_others).
+    """
+    sizes, others = (
+        value[..., 2:].clamp(min=MIN_BOX_SIZE)
+        for value in (boxes[:, None], other_boxes[None]))
+    gaps = (boxes[:, None, :2] - other_boxes[None, :, :2]).abs()
+    means, smaller = (sizes + others) / 2, torch.minimum(sizes, others)
+    inter = torch.minimum(means - gaps, smaller).clamp_(min=0).prod(-1)
+    ious = inter / (sizes.prod(-1) + others.prod(-1) - inter)
+    ratios = (smaller / (2 * means - smaller)).prod(-1)
+    distances = (gaps / means).square_().sum(-1)
+    return torch.maximum(ious, ratios * torch.exp(-distances))

@@ -10,7 +10,6 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
 from mmengine.structures import InstanceData
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -18,13 +17,11 @@ from torch import Tensor
 from ...registry import MODELS
 from .detections import (check_counts, check_finite, check_order, check_shares,
                          greedy_nms)
-from .similarity import pool_masks, soft_mask_iou
+from .similarity import box_closeness, pool_masks, soft_mask_iou
 from .track_table import TrackTable
 
 # Most cells of the grid masks are compared on, along a side.
 MAX_CELLS = 32
-# Normalised boxes can be smaller than the guard of `bbox_overlaps`, 1e-6.
-BOX_AREA_EPS = 1e-12
 # Weight of the newest frame in what a track remembers.
 EMBED_RATE, CLASS_RATE, VELOCITY_RATE = 0.5, 0.3, 0.5
 # Frames over which a missed track is thought to move on.
@@ -51,11 +48,12 @@ class StreamingTracker:
        last ``num_active_frames``, the sum of similarities at its best. The
        similarity is the mean, with the weights ``appearance_weight``,
        ``mask_weight``, ``box_weight`` and ``class_weight``, of the cosine of
-       embeddings, the IoU of masks, that of the box with the place where the
-       track should be by now, and the cosine of class scores; without
+       embeddings, the IoU of masks, the closeness of the box to the place where
+       the track should be by now, and the cosine of class scores; without
        embeddings, of the others. Pairs above ``match_thr`` are made.
-    4. The other detections continue tracks that are left, where the masks or
-       boxes overlap by ``low_overlap_thr``. They start none.
+    4. The other detections continue tracks that are left, where the IoU of
+       masks or the closeness of boxes is above ``low_overlap_thr``. They
+       start none.
     5. Tracks missed for longer come back, within ``num_frames_retain``
        frames, where the cosine of embeddings times that of classes is above
        ``reentry_thr``. Without embeddings they do not.
@@ -73,7 +71,7 @@ class StreamingTracker:
             everything that is known of it. Defaults to 0.2.
         appearance_weight (float): Weight of the embeddings. Defaults to 1.
         mask_weight (float): Weight of the mask IoU. Defaults to 0.5.
-        box_weight (float): Weight of the box IoU. Defaults to 1.
+        box_weight (float): Weight of :func:`box_closeness`. Defaults to 1.
         class_weight (float): Weight of the classes. Defaults to 0.5.
         match_thr (float): Least similarity of a match. Defaults to 0.35.
         low_overlap_thr (float): Least overlap by which a low-scored
@@ -304,10 +302,7 @@ class StreamingTracker:
         places[:, :2] += tracks['velocity'] * gap.clamp(max=MAX_COAST)[:, None]
         measures = dict(
             mask=mask_ious,
-            box=bbox_overlaps(
-                bbox_cxcywh_to_xyxy(looks['box']),
-                bbox_cxcywh_to_xyxy(places),
-                eps=BOX_AREA_EPS),
+            box=box_closeness(looks['box'], places),
             cls=looks['cls'] @ tracks['cls'].t())
         overlap = torch.maximum(measures['mask'], measures['box'])
         reentry = torch.zeros_like(overlap)

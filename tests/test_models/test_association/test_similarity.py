@@ -4,10 +4,12 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
 from torch.testing import assert_close
 
 from refinevis_mm.models.association import bisoftmax_similarity, mask_iou
-from refinevis_mm.models.association.similarity import (pool_masks,
+from refinevis_mm.models.association.similarity import (box_closeness,
+                                                        pool_masks,
                                                         soft_mask_iou)
 
 
@@ -108,3 +110,30 @@ def test_soft_iou_of_whole_cells_is_the_iou():
         soft_mask_iou(
             pool_masks(masks, 8).flatten(1),
             pool_masks(others, 8).flatten(1)), mask_iou(masks, others))
+
+
+def test_closeness_of_boxes_by_hand():
+    boxes = torch.tensor([[0.5, 0.5, 0.2, 0.2], [0., 0., 0., 0.]])
+    others = torch.tensor([
+        [0.5, 0.5, 0.2, 0.2],  # equal
+        [0.6, 0.5, 0.2, 0.2],  # half a width away: IoU is 1/3
+        [0.5, 0.5, 0.4, 0.2],  # twice as wide: IoU and ratio 1/2
+        [0.9, 0.5, 0.2, 0.1],  # two widths away, half as high
+        [0.52, 0.5, 0.4, 0.4],  # inside: IoU 1/4
+    ])
+    found = box_closeness(boxes, others)
+    expected = [1, math.exp(-0.25), 0.5, 0.5 * math.exp(-4), 0.25]
+    assert_close(found[0], torch.tensor(expected))
+    assert found[1].max() < 1e-6  # the box of an empty mask
+    assert box_closeness(boxes[:0], others).shape == (0, 5)
+    assert box_closeness(boxes, others[:0]).shape == (2, 0)
+
+
+def test_closeness_is_never_below_the_iou():
+    torch.manual_seed(0)
+    boxes, others = torch.rand(50, 4), torch.rand(40, 4)
+    ious = bbox_overlaps(
+        bbox_cxcywh_to_xyxy(boxes), bbox_cxcywh_to_xyxy(others), eps=1e-12)
+    found = box_closeness(boxes, others)
+    assert (found >= ious - 1e-6).all() and found.max() <= 1
+    assert_close(found, box_closeness(others, boxes).t())
