@@ -13,10 +13,10 @@ from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.config import Config
 from torch import Tensor
 
-from refinevis_mm.models.base_vis_model import BaseVISModel
+from refinevis_mm.models.base_vis_model import BaseVISModel, TrackedFrame
 from refinevis_mm.models.refinement import BaseRefiner, build_refiner
 from refinevis_mm.structures import (FRAME_LEVEL, VIEWS, FrameInstances,
-                                     FrameResult, FrameTracks, RunningScores)
+                                     FrameResult, RunningScores)
 from refinevis_mm.video_io import DEFAULT_FPS, TimedFrame
 
 STATE_FORMAT = 1
@@ -258,7 +258,7 @@ class Session:
                 for view, instances in frame.views.items()
             }
 
-    def _decode(self, view: str, frames: List[FrameTracks]) -> None:
+    def _decode(self, view: str, frames: List[TrackedFrame]) -> None:
         """Hand frames that left a refiner to those that wait."""
         waiting = {frame.frame_id: frame for frame in self._waiting}
         for tracks in frames:

@@ -1,6 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Checkpoints of other projects into models of this one, key by key."""
-import re
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
@@ -20,9 +19,8 @@ class KeyTable:
         family (str): Name of the family.
         needs (str): A key that begins so makes a checkpoint one of it.
         target (str): So begin the keys of a model that takes it.
-        rules (tuple[tuple[str, str]]): Beginnings of keys (regular
-            expressions) and what stands there here; the first that fits is
-            used.
+        rules (tuple[tuple[str, str]]): Beginnings of keys, and what stands
+            there here.
     """
 
     family: str
@@ -33,13 +31,13 @@ class KeyTable:
 
 TABLES = (
     KeyTable('Mask2Former of mmdet', 'panoptic_head.', 'frame_model.head.',
-             ((r'backbone\.', 'frame_model.backbone.'),
-              (r'panoptic_head\.', 'frame_model.head.'))),
+             (('backbone.', 'frame_model.backbone.'),
+              ('panoptic_head.', 'frame_model.head.'))),
     KeyTable('Mask2FormerVideo of mmdet', 'track_head.', 'frame_model.head.',
-             ((r'backbone\.', 'frame_model.backbone.'),
-              (r'track_head\.', 'frame_model.head.'))),
+             (('backbone.', 'frame_model.backbone.'),
+              ('track_head.', 'frame_model.head.'))),
     KeyTable('detector of mmdet', '', 'segmenter.detector.',
-             ((r'', 'segmenter.detector.'), )),
+             (('', 'segmenter.detector.'), )),
 )  # yapf: disable
 
 
@@ -149,8 +147,7 @@ def _find_table(state_dict: Dict[str, Tensor],
 
 def _rename(key: str, table: KeyTable) -> str:
     """What a key is called here; as it is where no rule fits."""
-    for pattern, replacement in table.rules:
-        found = re.match(pattern, key)
-        if found:
-            return replacement + key[found.end():]
+    for old, new in table.rules:
+        if key.startswith(old):
+            return new + key[len(old):]
     return key

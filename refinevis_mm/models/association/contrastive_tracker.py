@@ -13,8 +13,8 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...registry import MODELS
-from .detections import (check_counts, check_finite, check_order, check_shares,
-                         greedy_nms)
+from .detections import (check_counts, check_finite, check_keys, check_order,
+                         check_shares, greedy_nms)
 from .embedding_memory import EmbeddingMemory
 from .similarity import bisoftmax_similarity, mask_iou
 from .track_table import TrackTable
@@ -425,10 +425,7 @@ class ContrastiveTracker:
                 unchanged then.
         """
         own = self.state_dict()
-        if set(state) != set(own):
-            raise ValueError('tracker state must have the keys of '
-                             'state_dict(), got a difference in '
-                             f'{sorted(set(state) ^ set(own))}')
+        check_keys(state, own)
         for name in ('memory_type', 'memory_len', 'embed_dims'):
             if own[name] != state[name] and not (name == 'embed_dims' and None
                                                  in (own[name], state[name])):

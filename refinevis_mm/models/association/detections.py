@@ -1,6 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """What trackers check and sort out before they match."""
 from numbers import Integral, Real
+from typing import Any, Dict
 
 import numpy as np
 from torch import Tensor
@@ -28,6 +29,14 @@ def check_finite(**tensors: Tensor) -> None:
             raise ValueError(
                 f'{name} must be finite, got {bad} NaN or infinite of '
                 f'{values.numel()} values')
+
+
+def check_keys(state: Dict[str, Any], own: Dict[str, Any]) -> None:
+    """Raise ValueError if a state has other keys than a tracker's own."""
+    if set(state) != set(own):
+        raise ValueError('tracker state must have the keys of state_dict(), '
+                         'got a difference in '
+                         f'{sorted(set(state) ^ set(own))}')
 
 
 def check_order(frame_id: int, last_frame_id: int) -> None:

@@ -15,14 +15,15 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ...registry import MODELS
-from .detections import (check_counts, check_finite, check_order, check_shares,
-                         greedy_nms)
+from .detections import (check_counts, check_finite, check_keys, check_order,
+                         check_shares, greedy_nms)
 from .similarity import box_closeness, pool_masks, soft_mask_iou
 from .track_table import TrackTable
 
 # Most cells of the grid masks are compared on, along a side.
 MAX_CELLS = 32
-# Weight of the newest frame in what a track remembers.
+# Weight of the newest frame in what a track remembers; these and MAX_COAST
+# were set by hand, not searched.
 EMBED_RATE, CLASS_RATE, VELOCITY_RATE = 0.5, 0.3, 0.5
 # Frames over which a missed track is thought to move on.
 MAX_COAST = 5
@@ -359,11 +360,7 @@ class StreamingTracker:
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
         """See :meth:`Tracker.load_state_dict`."""
-        own = self.state_dict()
-        if set(state) != set(own):
-            raise ValueError('tracker state must have the keys of '
-                             'state_dict(), got a difference in '
-                             f'{sorted(set(state) ^ set(own))}')
+        check_keys(state, self.state_dict())
         table = None
         if state['tracks'] is not None:
             table = TrackTable.from_state(state['tracks'], state['forgotten'])
