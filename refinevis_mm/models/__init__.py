@@ -5,6 +5,7 @@ from .adapters import (CallableSegmenter, ClassAgnosticRPNHead, MMDetSegmenter,
 from .association import (CenterPriorCost, ContrastiveHead, ContrastiveTracker,
                           IoUPairSelector, OTAAssigner, OTAPairSelector,
                           StreamingTracker, Tracker)
+from .backbones import EfficientNetLite
 from .base_vis_model import BaseVISModel
 from .denoising import (AssociationCDN, ClipCdnQueryGenerator,
                         MaskDINODnQueryGenerator, TemporalCDN)
@@ -22,13 +23,13 @@ __all__ = [
     'AssociationCDN', 'BaseVISModel', 'CallableSegmenter', 'CenterPriorCost',
     'ClassAgnosticRPNHead', 'ClipCdnQueryGenerator', 'CondInstHead',
     'ContrastiveHead', 'ContrastiveTracker', 'DeformableDETRCondInst',
-    'DeformableDETRDecoder', 'DeformableDETREncoder', 'EmbeddingHeads',
-    'FrameModel', 'FrameModelDetector', 'GIoUCost', 'GIoULoss',
-    'IoUPairSelector', 'Mask2Former', 'Mask2FormerHead', 'MaskDINO',
-    'MaskDINODecoder', 'MaskDINODnQueryGenerator', 'MMDetSegmenter',
-    'MatchedTrackletBuilder', 'MaskDINOHead', 'MaskDINOPixelDecoder',
-    'OTAAssigner', 'OTAPairSelector', 'RFDETRSeg', 'RefineVIS', 'Segmenter',
-    'StreamingTracker', 'TARHead', 'TARMask2FormerTrackHead',
-    'TARMask2FormerVideo', 'TARMaskTrackRCNN', 'TemporalCDN',
-    'TrackedSegmenter', 'TrackedTrackletBuilder', 'Tracker'
+    'DeformableDETRDecoder', 'DeformableDETREncoder', 'EfficientNetLite',
+    'EmbeddingHeads', 'FrameModel', 'FrameModelDetector', 'GIoUCost',
+    'GIoULoss', 'IoUPairSelector', 'Mask2Former', 'Mask2FormerHead',
+    'MaskDINO', 'MaskDINODecoder', 'MaskDINODnQueryGenerator',
+    'MMDetSegmenter', 'MatchedTrackletBuilder', 'MaskDINOHead',
+    'MaskDINOPixelDecoder', 'OTAAssigner', 'OTAPairSelector', 'RFDETRSeg',
+    'RefineVIS', 'Segmenter', 'StreamingTracker', 'TARHead',
+    'TARMask2FormerTrackHead', 'TARMask2FormerVideo', 'TARMaskTrackRCNN',
+    'TemporalCDN', 'TrackedSegmenter', 'TrackedTrackletBuilder', 'Tracker'
 ]

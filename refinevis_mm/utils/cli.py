@@ -4,6 +4,7 @@ import argparse
 import functools
 import os
 import os.path as osp
+import re
 import sys
 from typing import Callable
 
@@ -19,6 +20,8 @@ __all__ = [
 ]
 
 TRACEBACK_ENV = 'REFINEVIS_TRACEBACK'
+# what mmengine says of a missing file that the Makefile can make
+MISSING_BACKBONE = re.compile(r'(data/\S+_imagenet\.pth) can not be found\.')
 
 
 def one_line_errors(main: Callable[[], None]) -> Callable[[], None]:
@@ -47,6 +50,7 @@ def one_line_errors(main: Callable[[], None]) -> Callable[[], None]:
             lines = str(error).strip().splitlines()
             # errors of data loader workers carry a traceback in their text
             reason = lines[-1].strip() if lines else type(error).__name__
+            reason = MISSING_BACKBONE.sub(r'\g<0> Run: make \1', reason)
             sys.exit(f'error: {reason} (set {TRACEBACK_ENV}=1 for details)')
 
     return wrapped

@@ -7,7 +7,9 @@ import pytest
 import torch
 from mmdet.models.backbones import MobileNetV2
 
-from refinevis_mm.compat.checkpoints import read_checkpoint
+from refinevis_mm.compat.checkpoints import (CheckpointMismatchError,
+                                             read_checkpoint)
+from refinevis_mm.models.backbones import EfficientNetLite
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'model_converters'
 
@@ -63,6 +65,90 @@ def test_mobilenet_v2_unknown_key():
         _load('mobilenet_v2_to_mmdet')['convert']({
             'head.weight': torch.zeros(1)
         })
+
+
+def _efficientnet_lite_layout(blocks_per_stage):
+    """Module of the package -> ours, written out from the structure."""
+    names, index = dict(_conv_stem='stem.conv', _bn0='stem.bn'), 0
+    for stage, blocks in enumerate(blocks_per_stage, 1):
+        for block in range(blocks):
+            ours = f'stage{stage}.{block}'
+            parts = dict(_depthwise_conv='depthwise_conv.conv',
+                         _bn1='depthwise_conv.bn',
+                         _project_conv='linear_conv.conv',
+                         _bn2='linear_conv.bn')  # yapf: disable
+            if index > 0:
+                parts.update(
+                    _expand_conv='expand_conv.conv', _bn0='expand_conv.bn')
+            for part, layer in parts.items():
+                names[f'_blocks.{index}.{part}'] = f'{ours}.{layer}'
+            index += 1
+    return names
+
+
+def _efficientnet_lite_weights(arch, blocks_per_stage):
+    """Weights of a random network and the same under the package's names."""
+    torch.manual_seed(0)
+    expected, original = EfficientNetLite(arch).state_dict(), {}
+    for old, new in _efficientnet_lite_layout(blocks_per_stage).items():
+        for key, value in expected.items():
+            if key.rsplit('.', 1)[0] == new:
+                original[f'{old}.{key.rsplit(".", 1)[1]}'] = value
+    assert len(original) == len(expected)
+    for key in ('_conv_head.weight', '_bn1.weight', '_fc.bias'):
+        original[key] = torch.zeros(1)
+    return expected, original
+
+
+@pytest.mark.parametrize('arch, blocks', [('lite0', (1, 2, 2, 3, 3, 4, 1)),
+                                          ('lite2', (1, 3, 3, 4, 4, 5, 1))])
+def test_efficientnet_lite_layout(arch, blocks):
+    expected, original = _efficientnet_lite_weights(arch, blocks)
+    converted = _load('efficientnet_lite_to_refinevis')['convert'](original,
+                                                                   arch)
+    assert set(converted) == set(expected)
+    for key, value in expected.items():
+        assert torch.equal(converted[key], value), key
+
+
+@pytest.mark.parametrize('key', [
+    'head.weight', '_blocks.16._bn1.bias', '_blocks.1.weight', '_bn3.bias',
+    '_blocks.0._se_reduce.weight'
+])
+def test_efficientnet_lite_unknown_key(key):
+    with pytest.raises(ValueError, match=f'16 blocks, got .{key}'):
+        _load('efficientnet_lite_to_refinevis')['convert']({
+            key: torch.zeros(1)
+        }, 'lite0')
+
+
+def test_efficientnet_lite_of_another_size():
+    _, original = _efficientnet_lite_weights('lite2', (1, 3, 3, 4, 4, 5, 1))
+    with pytest.raises(CheckpointMismatchError, match='another shape'):
+        _load('efficientnet_lite_to_refinevis')['convert'](original, 'lite1')
+    del original['_bn0.bias']
+    with pytest.raises(CheckpointMismatchError, match='stem.bn.bias'):
+        _load('efficientnet_lite_to_refinevis')['convert'](original, 'lite2')
+
+
+def test_efficientnet_lite_file(tmp_path, monkeypatch):
+    expected, original = _efficientnet_lite_weights('lite0',
+                                                    (1, 2, 2, 3, 3, 4, 1))
+    source, target = tmp_path / 'lite0.pth', tmp_path / 'out' / 'lite0.pth'
+    argv = ['convert', 'lite0', str(source), str(target)]
+    monkeypatch.setattr(sys, 'argv', argv)
+    path = str(TOOLS / 'efficientnet_lite_to_refinevis.py')
+    with pytest.raises(SystemExit, match='error: .*lite0.pth" does not exist'):
+        runpy.run_path(path, run_name='__main__')
+    assert not target.parent.exists()
+    torch.save(original, source)
+    runpy.run_path(path, run_name='__main__')
+    backbone = EfficientNetLite(
+        init_cfg=dict(type='Pretrained', checkpoint=str(target)))
+    backbone.init_weights()
+    for key, value in backbone.state_dict().items():
+        assert torch.equal(value, expected[key]), key
+    assert not list(target.parent.glob('*.part'))
 
 
 def test_published_checkpoint_has_weights_and_classes_only(

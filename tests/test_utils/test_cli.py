@@ -2,7 +2,9 @@
 import argparse
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.runner import load_checkpoint
 
 from refinevis_mm.compat.checkpoints import CheckpointError
 from refinevis_mm.utils import cli
@@ -31,6 +33,28 @@ def test_bad_input_ends_with_one_line(error, monkeypatch):
     monkeypatch.setenv(cli.TRACEBACK_ENV, '1')
     with pytest.raises(type(error)):
         main()
+
+
+@pytest.mark.parametrize('missing, ending', [
+    ('data/efficientnet-lite0_imagenet.pth',
+     'found. Run: make data/efficientnet-lite0_imagenet.pth (set'),
+    ('data/mobilenet-v2_imagenet.pth',
+     'found. Run: make data/mobilenet-v2_imagenet.pth (set'),
+    ('checkpoints/another.pth', 'found. (set'),
+])
+def test_missing_backbone_names_what_makes_it(missing, ending, tmp_path,
+                                              monkeypatch):
+    monkeypatch.delenv(cli.TRACEBACK_ENV, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    @cli.one_line_errors
+    def main():
+        load_checkpoint(torch.nn.Linear(1, 1), missing)
+
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert f'{missing} can not be {ending}' in stop.value.code
+    assert '\n' not in stop.value.code
 
 
 def test_errors_without_text_show_their_kind(monkeypatch):
