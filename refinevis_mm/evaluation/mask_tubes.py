@@ -110,6 +110,22 @@ def tube_ious(dets: Sequence[Tube],
     return np.where(live, inters / np.maximum(sums - inters, 1), 0.)
 
 
+def tube_covers(dets: Sequence[Tube], crowds: Sequence[Tube],
+                det_areas: np.ndarray) -> np.ndarray:
+    """Share of the pixels of result tubes that lie in crowd tubes.
+
+    Args:
+        dets (Sequence[Sequence[dict | None]]): D tubes of F RLEs.
+        crowds (Sequence[Sequence[dict | None]]): G tubes of F RLEs.
+        det_areas (ndarray): Areas in pixels, int64, has shape (D, F).
+
+    Returns:
+        ndarray: In [0, 1], 0 for tubes without pixels, has shape (D, G).
+    """
+    inters = _intersections(dets, crowds, det_areas, range(det_areas.shape[1]))
+    return inters / np.maximum(det_areas.sum(1), 1)[:, None]
+
+
 def _intersections(dets: Sequence[Tube], objs: Sequence[Tube],
                    det_areas: np.ndarray, frames: Sequence[int]) -> np.ndarray:
     """Pixels common to tubes, summed over ``frames``, int64, (D, G)."""

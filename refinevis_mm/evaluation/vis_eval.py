@@ -19,7 +19,8 @@ from typing import (Any, Callable, Dict, Iterable, Iterator, List, NamedTuple,
 
 import numpy as np
 
-from .mask_tubes import Tube, mask_areas, to_rles, tube_ious, tube_key
+from .mask_tubes import (Tube, mask_areas, to_rles, tube_covers, tube_ious,
+                         tube_key)
 from .occlusion import OCCLUSION_LEVELS, has_occlusion, outside_levels
 from .vis_files import (PathOrObject, check_codes, check_ground_truth,
                         check_results, load_json, num_frames_of)
@@ -45,12 +46,14 @@ class _Job(NamedTuple):
         with_levels (bool): Whether to match for occlusion levels, too.
         merge_classes (bool): Whether rows of several categories may be one
             tracklet, see :func:`_best_rows`.
+        crowd_regions (bool): Whether a row is in a crowd by its own area.
     """
     video: dict
     dets: List[dict]
     objs: List[dict]
     with_levels: bool
     merge_classes: bool
+    crowd_regions: bool
 
 
 Key = Tuple[Any, Any]  # category id, or None for all, and video id
@@ -66,6 +69,7 @@ def evaluate_vis(
         unknown_category: str = 'drop',
         return_arrays: bool = False,
         class_agnostic: bool = False,
+        crowd_regions: bool = False,
         short_videos: Union[None, int, PathOrObject] = None,
         check_masks: bool = False,
         num_workers: Optional[int] = None,
@@ -90,6 +94,13 @@ def evaluate_vis(
             categories taken as one. Of rows with the same masks but of
             different categories, which are one tracklet, the best counts.
             Defaults to False.
+        crowd_regions (bool): Whether results that match no object and lie in
+            a crowd are left out, as COCO's evaluator does with images: their
+            share in the crowd, by pixels of all frames, must reach the IoU
+            threshold. A crowd is there for results of its own category; mark
+            a region in which nothing is labelled with one crowd for each.
+            Defaults to False: as in the official evaluator, it is their IoU
+            with the crowd that must reach it.
         short_videos (int | str | PathLike | dict, optional): Adds the numbers
             of the short and of the long videos, ``AP_short``, ``AP_long`` and
             so on, as YouTube-VIS 2022 separates them. Either the number of
@@ -131,31 +142,26 @@ def evaluate_vis(
     if short_videos is not None:
         subsets = _split_by_length(gt['videos'], short_videos)
     with_levels = has_occlusion(gt['annotations'])
-    jobs = _make_jobs(gt, results, with_levels, False)
+    jobs = _make_jobs(gt, results, with_levels, False, crowd_regions)
     if class_agnostic:
-        jobs.update(_make_jobs(gt, results, with_levels, True))
+        jobs.update(_make_jobs(gt, results, with_levels, True, crowd_regions))
     matches = dict(
         zip(jobs, _match_all(list(jobs.values()), num_workers, progress)))
 
     arrays = _accumulate_all(matches, categories, video_ids, with_levels)
-    stats = _summarise(**arrays)
+    stats = summarise(**arrays)
     if with_levels:
         for level, name in enumerate(OCCLUSION_LEVELS, len(AREA_RANGES)):
             stats[f'AP_{name}'] = _mean(arrays['precision'][..., level, -1])
     for name, ids in subsets.items():
         part = _accumulate_all(matches, categories, ids, with_levels)
-        stats.update(_add_suffix(_summarise(**part), name))
+        stats.update(add_suffix(summarise(**part), name))
     if class_agnostic:
         part = _accumulate_all(matches, [None], video_ids, with_levels)
-        stats.update(_add_suffix(_summarise(**part), 'agnostic'))
+        stats.update(add_suffix(summarise(**part), 'agnostic'))
     stats['per_class'] = {
         category_id:
-        dict(
-            name=names[category_id],
-            **_summarise(**{
-                name: array[..., k:k + 1, :, :]
-                for name, array in arrays.items()
-            }))
+        dict(name=names[category_id], **summarise(**of_category(arrays, k)))
         for k, category_id in enumerate(categories)
     }
     if return_arrays:
@@ -200,7 +206,7 @@ def _folder_of(video: dict) -> str:
 
 
 def _make_jobs(gt: dict, results: List[dict], with_levels: bool,
-               merge_classes: bool) -> Dict[Key, _Job]:
+               merge_classes: bool, crowd_regions: bool) -> Dict[Key, _Job]:
     """What has to be matched, by category (None if merged) and video."""
     videos = {video['id']: video for video in gt['videos']}
     known = {category['id'] for category in gt['categories']}
@@ -212,7 +218,8 @@ def _make_jobs(gt: dict, results: List[dict], with_levels: bool,
                 key = None if merge_classes else category_id, row['video_id']
                 groups[key][part].append(row)
     return {
-        key: _Job(videos[key[1]], *group, with_levels, merge_classes)
+        key:
+        _Job(videos[key[1]], *group, with_levels, merge_classes, crowd_regions)
         for key, group in groups.items()
     }
 
@@ -302,6 +309,9 @@ def _match_video(job: _Job) -> Matches:
         obj_tubes = [to_rles(video, obj) for obj in objs]
         ious = tube_ious(det_tubes, obj_tubes, areas,
                          mask_areas(obj_tubes, areas.shape[1]), IOU_THRS[0])
+        if job.crowd_regions:
+            crowds = [obj_tubes[index] for index in np.flatnonzero(crowd)]
+            ious[:, crowd] = tube_covers(det_tubes, crowds, areas)
     # The official code marks a match by the object's id: 0 is no match.
     countable = np.array([obj['id'] != 0 for obj in objs], dtype=bool)
     matched, ignored = _match(ious, obj_ignored, crowd, countable)
@@ -459,14 +469,48 @@ def _mean(values: np.ndarray) -> float:
     return float(np.mean(values)) if values.size else -1.
 
 
-def _add_suffix(stats: Dict[str, float], suffix: str) -> Dict[str, float]:
-    """The same numbers under longer names."""
+def add_suffix(stats: Dict[str, float], suffix: str) -> Dict[str, float]:
+    """The same numbers under longer names.
+
+    Args:
+        stats (dict[str, float]): Numbers by name.
+        suffix (str): Goes behind each name, after an underscore.
+
+    Returns:
+        dict[str, float]: A copy.
+    """
     return {f'{name}_{suffix}': value for name, value in stats.items()}
 
 
-def _summarise(precision: np.ndarray, recall: np.ndarray,
-               **_: np.ndarray) -> Dict[str, float]:
-    """The twelve official numbers from precision and recall arrays."""
+def of_category(arrays: Dict[str, np.ndarray],
+                index: int) -> Dict[str, np.ndarray]:
+    """The arrays of one category.
+
+    Args:
+        arrays (dict[str, ndarray]): Of shapes (..., K, A, M).
+        index (int): From 0 to K - 1.
+
+    Returns:
+        dict[str, ndarray]: Views of shapes (..., 1, A, M).
+    """
+    return {
+        name: array[..., index:index + 1, :, :]
+        for name, array in arrays.items()
+    }
+
+
+def summarise(precision: np.ndarray, recall: np.ndarray,
+              **_: np.ndarray) -> Dict[str, float]:
+    """The twelve official numbers from precision and recall arrays.
+
+    Args:
+        precision (ndarray): In [0, 1], or -1 where no object counts, has
+            shape (T, R, K, A, M).
+        recall (ndarray): The same, has shape (T, K, A, M).
+
+    Returns:
+        dict[str, float]: ``AP`` and so on, see :func:`evaluate_vis`.
+    """
     stats = dict(
         AP=_mean(precision[..., 0, -1]),
         AP50=_mean(precision[0, ..., 0, -1]),

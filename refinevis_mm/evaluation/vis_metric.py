@@ -16,6 +16,7 @@ from refinevis_mm.datasets.defects import ERROR
 from refinevis_mm.datasets.validation import find_result_defects
 from refinevis_mm.registry import METRICS
 from refinevis_mm.structures.video_result import to_results_json
+from .best_tracklet import evaluate_best_tracklet
 from .finished_videos import FinishedVideos, write_text, write_whole
 from .identity_eval import evaluate_identity
 from .vis_eval import evaluate_vis
@@ -60,6 +61,8 @@ class VISMetric(BaseMetric):
         identity (bool): Whether to add the numbers of
             :func:`evaluate_identity`, at its default thresholds: ``idf1``,
             ``id_switches`` and so on. Defaults to False.
+        best_tracklet (bool): Whether to add ``J``, see
+            :func:`evaluate_best_tracklet`. Defaults to False.
         options (dict, optional): Passed to :func:`evaluate_vis`, for example
             ``dict(class_agnostic=True)``. Defaults to None.
         resume_dir (str, optional): Folder, shared by the ranks, that receives
@@ -83,6 +86,7 @@ class VISMetric(BaseMetric):
                  prefix: Optional[str] = None,
                  collect_dir: Optional[str] = None,
                  identity: bool = False,
+                 best_tracklet: bool = False,
                  options: Optional[Dict[str, Any]] = None,
                  resume_dir: Optional[str] = None) -> None:
         super().__init__(
@@ -98,6 +102,7 @@ class VISMetric(BaseMetric):
         self.outfile_prefix = outfile_prefix
         self.allow_missing = allow_missing
         self.identity = identity
+        self.best_tracklet = best_tracklet
         self.options = dict(options or {})
         self.finished = FinishedVideos(resume_dir) if resume_dir else None
         self._ground_truth: Optional[dict] = None
@@ -141,9 +146,9 @@ class VISMetric(BaseMetric):
             results (list[tuple]): (video id, tracklets) of all ranks.
 
         Returns:
-            dict[str, float]: The numbers of :func:`evaluate_vis` and, with
-            ``identity``, of :func:`evaluate_identity`; nothing with
-            ``format_only``.
+            dict[str, float]: The numbers of :func:`evaluate_vis`, with
+            ``identity`` those of :func:`evaluate_identity`, with
+            ``best_tracklet`` also ``J``; nothing with ``format_only``.
 
         Raises:
             ValueError: If the results do not fit the annotation file.
@@ -158,13 +163,17 @@ class VISMetric(BaseMetric):
         if not self.format_only:
             stats = evaluate_vis(ground_truth, rows, **self.options)
             per_class = stats.pop('per_class')
-            aps = (f'{numbers["name"]} {numbers["AP"]:.4f}'
+            aps = (f'{numbers["name"]} {numbers["AP"]:.4f} '
+                   f'({numbers["AP50"]:.4f})'
                    for numbers in per_class.values())
-            print_log(f'AP by class: {", ".join(aps)}', logger='current')
+            print_log(
+                f'AP (AP50) by class: {", ".join(aps)}', logger='current')
             if self.identity:
                 numbers = evaluate_identity(ground_truth, rows)
                 numbers.pop('per_video')
                 stats.update(numbers)
+            if self.best_tracklet:
+                stats['J'] = evaluate_best_tracklet(ground_truth, rows)['J']
         if self.outfile_prefix is not None:
             write_submission(rows, self.outfile_prefix, ground_truth)
         return stats

@@ -105,3 +105,20 @@ def test_score_thr_needs_identity(tool):
     with pytest.raises(SystemExit) as error:
         tool.main(['gt.json', 'pred.json', '--score-thr', '0.5'])
     assert error.value.code == 2
+
+
+def test_best_tracklet_and_crowd_regions(tool, capsys):
+    case = CASES / 'medium'
+    files = [str(case / 'gt.json'), str(case / 'pred.json')]
+    args = [*files, '--no-progress', '--best-tracklet']
+    assert tool.main(args) == 0
+    plain = capsys.readouterr().out.splitlines()
+    assert tool.main([*args, '--crowd-regions', '--json']) == 0
+    stats = json.loads(capsys.readouterr().out)
+    numbers = stats['best_tracklet']
+    assert plain[-1] == (f'J of the best tracklet: {100 * numbers["J"]:.2f} '
+                         f'({len(numbers["per_object"])} objects)')
+    assert len(numbers['per_object']) == 29 - 4  # of which 4 are crowds
+    assert tool.main([*args, '--json']) == 0
+    # fewer results are wrong
+    assert json.loads(capsys.readouterr().out)['AP'] < stats['AP']

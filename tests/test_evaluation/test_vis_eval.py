@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from refinevis_mm.evaluation.mask_tubes import (distinct_tubes, mask_areas,
                                                 to_rles, tube_ious)
@@ -146,6 +148,115 @@ def test_crowd_and_object_id_0():
     assert evaluate_vis(gt, rows)['AP'] == pytest.approx(1)
     gt['annotations'][0]['id'] = 0  # a match with id 0 does not count
     assert evaluate_vis(gt, rows)['AP'] == 0
+
+
+def test_crowd_regions_by_hand():
+    """Only the first three pixels are labelled, a crowd has the rest."""
+    gt = ground_truth([bar(0, 3)] * 2, [bar(3, 10)] * 2)
+    gt['annotations'][1]['iscrowd'] = 1
+    rows = [
+        result([bar(4, 6)] * 2, 0.9),  # all of it in the crowd, IoU 2 / 7
+        result([bar(2, 4), None], 0.8),  # half of it in the crowd
+        result([bar(0, 3)] * 2, 0.5)
+    ]
+    stats = evaluate_vis(gt, rows)
+    assert stats['AP'] == pytest.approx(1 / 3)
+    stats = evaluate_vis(gt, rows, crowd_regions=True)
+    assert stats['AP50'] == pytest.approx(1)  # the second one has its half
+    assert stats['AP75'] == pytest.approx(1 / 2)
+    assert stats['AP'] == pytest.approx((1 + 9 / 2) / 10)
+    assert stats['AR1'] == 0 and stats['AR10'] == 1
+
+
+def test_crowd_regions_are_of_a_category():
+    gt = ground_truth([bar(0, 3)] * 2, [bar(3, 8)] * 2, [bar(8, 10)] * 2)
+    gt['annotations'][1]['iscrowd'] = 1
+    gt['annotations'][2]['category_id'] = 1
+    rows = [
+        result([bar(4, 6)] * 2, 0.9, category_id=1),
+        result([bar(8, 10)] * 2, 0.6, category_id=1),
+        result([bar(0, 3)] * 2, 0.5)
+    ]
+    stats = evaluate_vis(gt, rows, class_agnostic=True, crowd_regions=True)
+    assert stats['per_class'][1]['AP50'] == pytest.approx(1 / 2)
+    assert stats['per_class'][2]['AP50'] == pytest.approx(1)
+    assert stats['AP50_agnostic'] == pytest.approx(1)
+    gt['annotations'].append(dict(gt['annotations'][1], id=9,
+                                  category_id=1))  # and of the other
+    stats = evaluate_vis(gt, rows, crowd_regions=True)
+    assert stats['AP50'] == pytest.approx(1)
+
+
+def _random_images():
+    """Images as videos of one frame, with crowds, and results."""
+    rng = np.random.default_rng(0)
+    gt = dict(
+        videos=[dict(id=i, width=24, height=16, length=1) for i in range(8)],
+        categories=[dict(id=1, name='cat'),
+                    dict(id=2, name='dog')],
+        annotations=[])
+    rows = []
+    for video in gt['videos']:
+        for _ in range(6):
+            mask = np.zeros((16, 24), dtype=np.uint8)
+            y, x = rng.integers(12), rng.integers(18)
+            height, width = rng.integers(3, 9, 2)
+            mask[y:y + height, x:x + width] = 1
+            gt['annotations'].append(
+                dict(
+                    id=len(gt['annotations']) + 1,
+                    video_id=video['id'],
+                    category_id=int(rng.integers(1, 3)),
+                    iscrowd=int(rng.random() < 0.4),
+                    segmentations=[rle(mask)],
+                    areas=[int(mask.sum())]))
+            for _ in range(3):
+                shift = rng.integers(-2, 3, 2)
+                part = np.roll(mask, shift, (0, 1))
+                part *= rng.random(part.shape) < 0.9  # no two are the same
+                rows.append(
+                    result([rle(part)], rng.random(), int(rng.integers(1, 3)),
+                           video['id']))
+    return gt, rows
+
+
+@pytest.mark.parametrize('use_categories', [True, False])
+def test_crowd_regions_equal_pycocotools_on_images(use_categories):
+    gt, rows = _random_images()
+    coco = COCO()
+    coco.dataset = dict(
+        images=gt['videos'],
+        categories=gt['categories'],
+        annotations=[
+            dict(
+                id=ann['id'],
+                image_id=ann['video_id'],
+                category_id=ann['category_id'],
+                iscrowd=ann['iscrowd'],
+                segmentation=ann['segmentations'][0],
+                area=ann['areas'][0]) for ann in gt['annotations']
+        ])
+    coco.createIndex()
+    found = coco.loadRes([
+        dict(
+            image_id=row['video_id'],
+            category_id=row['category_id'],
+            score=row['score'],
+            segmentation=row['segmentations'][0]) for row in rows
+    ])
+    official = COCOeval(coco, found, 'segm')
+    official.params.useCats = int(use_categories)
+    official.evaluate()
+    official.accumulate()
+    official.summarize()
+    stats = evaluate_vis(gt, rows, class_agnostic=True, crowd_regions=True)
+    suffix = '' if use_categories else '_agnostic'
+    for name, index in dict(
+            AP=0, AP50=1, AP75=2, AR1=6, AR10=7, AR100=8).items():
+        expected = official.stats[index]
+        assert stats[name + suffix] == pytest.approx(expected, abs=1e-12)
+    # the official video evaluator has another rule
+    assert evaluate_vis(gt, rows)['AP'] < stats['AP']
 
 
 def test_no_results_and_only_crowds():

@@ -184,6 +184,23 @@ def test_identity_numbers(tiny_gt):
     assert len(metric.evaluate()) == len(NAMES)
 
 
+def test_best_tracklet_and_numbers_of_classes(tiny_gt, monkeypatch):
+    lines = []
+    monkeypatch.setattr(f'{VISMetric.__module__}.print_log',
+                        lambda line, **kwargs: lines.append(line))
+    metric = VISMetric(tiny_gt, best_tracklet=True)
+    metric.process(None, [
+        frame_sample(5, 1, 2, [tracklet(tiny_gt, 0, 0)]),
+        frame_sample(2, 1, 2, [])
+    ])
+    stats = metric.evaluate()
+    assert stats['vis/J'] == pytest.approx(1 / 3)  # one of three objects
+    assert len(stats) == len(NAMES) + 1
+    assert lines == [
+        'AP (AP50) by class: dog 0.0000 (0.0000), cat 1.0000 (1.0000)'
+    ]
+
+
 def test_missing_video(tiny_gt):
     samples = [frame_sample(5, 1, 2, [tracklet(tiny_gt, 0, 0)])]
     metric = VISMetric(tiny_gt)

@@ -4,6 +4,8 @@
 Example:
     python tools/analysis_tools/eval_vis.py valid.json results.json
     python tools/analysis_tools/eval_vis.py valid.json results.json --identity
+    python tools/analysis_tools/eval_vis.py davis.json results.json \\
+        --class-agnostic --crowd-regions --best-tracklet
     python tools/analysis_tools/eval_vis.py valid.json results.json \\
         --class-agnostic --short-videos youtube_vis_2021/valid/instances.json
 """
@@ -15,7 +17,8 @@ from typing import List, Optional
 from mmengine.utils import ProgressBar
 from terminaltables import AsciiTable
 
-from refinevis_mm.evaluation import evaluate_identity, evaluate_vis
+from refinevis_mm.evaluation import (evaluate_best_tracklet, evaluate_identity,
+                                     evaluate_vis)
 
 COLUMNS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR1', 'AR10', 'AR100',
            'ARs', 'ARm', 'ARl')
@@ -53,6 +56,16 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         '--class-agnostic',
         action='store_true',
         help='also give the numbers for all classes taken as one')
+    parser.add_argument(
+        '--crowd-regions',
+        action='store_true',
+        help='leave out results that lie in crowds, as COCO does with images, '
+        'for videos in which only some objects are labelled')
+    parser.add_argument(
+        '--best-tracklet',
+        action='store_true',
+        help='also give J: how well the best tracklet of each object covers '
+        'it, whatever the classes and scores')
     parser.add_argument(
         '--short-videos',
         metavar='FRAMES|JSON',
@@ -174,6 +187,7 @@ def main(argv: Optional[List[str]] = None) -> int:
             args.results,
             unknown_category='raise' if args.strict else 'drop',
             class_agnostic=args.class_agnostic,
+            crowd_regions=args.crowd_regions,
             short_videos=args.short_videos,
             check_masks=True,
             num_workers=args.num_workers,
@@ -181,6 +195,9 @@ def main(argv: Optional[List[str]] = None) -> int:
         if args.identity:
             stats['identity'] = evaluate_identity(args.gt, args.results,
                                                   args.score_thr)
+        if args.best_tracklet:
+            stats['best_tracklet'] = evaluate_best_tracklet(
+                args.gt, args.results)
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -191,6 +208,10 @@ def main(argv: Optional[List[str]] = None) -> int:
     if args.identity:
         print(f'identity, results of score >= {args.score_thr:g}, all classes '
               f'together:\n{format_identity(stats["identity"])}')
+    if args.best_tracklet:
+        numbers = stats['best_tracklet']
+        print(f'J of the best tracklet: {100 * numbers["J"]:.2f} '
+              f'({len(numbers["per_object"])} objects)')
     return 0
 
 
