@@ -60,18 +60,37 @@ def demo_clip(boxes: Sequence[Sequence[Optional[Sequence[int]]]],
     return clip
 
 
-def two_object_clip(**kwargs) -> TrackDataSample:
+def two_object_clip(labels: Sequence[int] = (2, 5),
+                    **kwargs) -> TrackDataSample:
     """Two frames; object 7 is seen in both, object 4 in the second only."""
     return demo_clip(
         [[(8, 8, 40, 40), None], [(12, 8, 44, 40), (60, 20, 90, 50)]],
         ids=[7, 4],
-        labels=[2, 5],
+        labels=labels,
         **kwargs)
 
 
 def empty_clip(**kwargs) -> TrackDataSample:
     """Two frames without any object."""
     return demo_clip([[], []], ids=[], labels=[], **kwargs)
+
+
+def add_ignored(sample: DetDataSample, *boxes: Sequence[int]) -> DetDataSample:
+    """Mark rectangles of an image as ignored regions.
+
+    Args:
+        sample: The image; changed in place and returned.
+        boxes: (x1, y1, x2, y2) in pixels of each region.
+    """
+    height, width = sample.img_shape
+    masks = np.zeros((len(boxes), height, width), np.uint8)
+    for mask, (x1, y1, x2, y2) in zip(masks, boxes):
+        mask[y1:y2, x1:x2] = 1
+    sample.ignored_instances = InstanceData(
+        bboxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        labels=torch.zeros(len(boxes), dtype=torch.long),
+        masks=BitmapMasks(masks, height, width))
+    return sample
 
 
 def tiny_model_cfg(**options) -> Config:

@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Ground truth of a clip, aligned over frames by instance id."""
-from dataclasses import dataclass
-from typing import List, Tuple
+from dataclasses import dataclass, field
+from typing import List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +21,16 @@ class FrameTargets:
             shape (n, 4).
         masks (Tensor): Bool masks of the padded input, has shape (n, H, W).
         slots (Tensor): Slot of each instance in the clip, has shape (n, ).
+        ignored (Tensor, optional): Bool, pixels of which nobody says what
+            they show (crowds, unlabelled objects), has shape (H, W). None
+            where everything is labelled.
     """
 
     labels: Tensor
     boxes: Tensor
     masks: Tensor
     slots: Tensor
+    ignored: Optional[Tensor] = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,6 +54,8 @@ class ClipTargets:
             valid, has shape (T, S, H, W).
         frame_inds (Tensor): Position of each frame in its video, has shape
             (T, ).
+        ignored (list[Tensor | None]): Ignored pixels of each frame, see
+            :class:`FrameTargets`.
     """
 
     ids: Tensor
@@ -58,6 +64,7 @@ class ClipTargets:
     boxes: Tensor
     masks: Tensor
     frame_inds: Tensor
+    ignored: List[Optional[Tensor]] = field(default_factory=list)
 
     @property
     def num_slots(self) -> int:
@@ -68,7 +75,8 @@ class ClipTargets:
         """Ground truth of frame ``t`` of the clip."""
         slots = self.valid[t].nonzero().flatten()
         return FrameTargets(self.labels[slots], self.boxes[t, slots],
-                            self.masks[t, slots], slots)
+                            self.masks[t, slots], slots,
+                            self.ignored[t] if self.ignored else None)
 
     @classmethod
     def from_data_sample(cls, data_sample: TrackDataSample,
@@ -78,7 +86,8 @@ class ClipTargets:
         Args:
             data_sample (:obj:`TrackDataSample`): ``gt_instances`` of each
                 frame hold ``bboxes`` (n, 4) as (x1, y1, x2, y2) in pixels,
-                ``labels``, ``masks`` (BitmapMasks) and ``instances_ids``.
+                ``labels``, ``masks`` (BitmapMasks) and ``instances_ids``;
+                ``ignored_instances``, if there are any, ``masks``.
             inputs (Tensor): Padded frames of this clip, has shape
                 (T, 3, H, W); gives size and device.
 
@@ -120,8 +129,9 @@ class ClipTargets:
                               dtype=torch.long,
                               device=device)
         return cls(
-            torch.tensor(ids, dtype=torch.long, device=device), labels, valid,
-            boxes, masks, frame_inds)
+            torch.tensor(ids, dtype=torch.long,
+                         device=device), labels, valid, boxes, masks,
+            frame_inds, [_ignored_pixels(img, inputs) for img in data_sample])
 
     @classmethod
     def from_image(cls, data_sample: DetDataSample,
@@ -131,7 +141,8 @@ class ClipTargets:
         Args:
             data_sample (:obj:`DetDataSample`): ``gt_instances`` hold
                 ``bboxes`` (n, 4) as (x1, y1, x2, y2) in pixels, ``labels``
-                and ``masks`` (BitmapMasks or PolygonMasks).
+                and ``masks`` (BitmapMasks or PolygonMasks);
+                ``ignored_instances``, if there are any, ``masks``.
             image (Tensor): The padded image, has shape (3, H, W); gives size
                 and device.
 
@@ -144,7 +155,8 @@ class ClipTargets:
         ids = torch.arange(len(labels), device=image.device)
         return cls(ids, labels,
                    torch.ones_like(ids, dtype=torch.bool)[None], boxes[None],
-                   masks[None], ids.new_zeros(1))
+                   masks[None], ids.new_zeros(1),
+                   [_ignored_pixels(data_sample, image)])
 
 
 def collate_slots(targets: List[ClipTargets]) -> Tuple[Tensor, Tensor, Tensor]:
@@ -195,6 +207,16 @@ def _visible_instances(gt_instances: InstanceData,
         xyxy / xyxy.new_tensor([width, height, width, height]))
     seen = masks.flatten(1).any(1) & (boxes[:, 2:] > 0).all(1)
     return seen, boxes[seen], masks[seen]
+
+
+def _ignored_pixels(data_sample: DetDataSample,
+                    image: Tensor) -> Optional[Tensor]:
+    """Union of the masks of ignored instances, padded, or None, (H, W)."""
+    ignored = data_sample.get('ignored_instances')
+    if not ignored or 'masks' not in ignored:
+        return None
+    masks = ignored.masks.pad(image.shape[-2:])
+    return masks.to_tensor(torch.bool, image.device).any(0)
 
 
 def _index_instances(data_sample: TrackDataSample, num_frames: int):

@@ -720,29 +720,29 @@ def official_loss(name: str) -> str:
 def watch_matching(head, matches: dict, costs: dict) -> Iterator[None]:
     """Keep matches and costs of every prediction set and image."""
     from mmdet.models.task_modules.assigners import hungarian_assigner
-    current = {}
-    match, match_single = head.match, head._match_single
+    order = []
+    match = head.match
     assign = hungarian_assigner.linear_sum_assignment
 
-    def watched_match(layer, *args):
-        current.update(layer=official_layer(layer.prefix), image=-1)
-        out = match(layer, *args)
-        for i, frame in enumerate(out):
-            matches[current['layer'], i] = frame
+    def watched_match(layers, features, targets):
+        names = [official_layer(layer.prefix) for layer in layers]
+        # all sets of a frame; a frame without objects asks for no assignment
+        order[:] = [(name, i) for i, target in enumerate(targets)
+                    for name in names if len(target)]
+        out = match(layers, features, targets)
+        for name, frames in zip(names, out):
+            matches.update({
+                (name, i): frame
+                for i, frame in enumerate(frames)
+            })
         return out
 
-    def watched_single(*args):
-        current['image'] += 1
-        return match_single(*args)
-
     def watched_assign(cost):
-        costs[current['layer'], current['image']] = torch.as_tensor(cost)
+        costs[order.pop(0)] = torch.as_tensor(cost)
         return assign(cost)
 
-    with mock.patch.multiple(
-            head, match=watched_match,
-            _match_single=watched_single), mock.patch.object(
-                hungarian_assigner, 'linear_sum_assignment', watched_assign):
+    with mock.patch.object(head, 'match', watched_match), mock.patch.object(
+            hungarian_assigner, 'linear_sum_assignment', watched_assign):
         yield
 
 

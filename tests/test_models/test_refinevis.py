@@ -11,8 +11,8 @@ from refinevis_mm.models.refinement import MatchedTrackletBuilder
 from refinevis_mm.models.refinement.decoding import cut_recovered_masks
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import FrameTracks, VideoResult
-from tests.demo_clips import (demo_clip, empty_clip, tiny_model_cfg,
-                              two_object_clip)
+from tests.demo_clips import (add_ignored, demo_clip, empty_clip,
+                              tiny_model_cfg, two_object_clip)
 from tests.tiny_mask2former import TINY_BACKBONE, TINY_HEAD
 
 BOXES = [(8, 8, 40, 40), (60, 20, 90, 50)]
@@ -82,6 +82,30 @@ def test_batch_without_objects_trains(model):
     for name, param in model.named_parameters():
         assert param.grad is not None, name
         assert torch.isfinite(param.grad).all(), name
+
+
+def test_ignored_regions_have_no_background():
+    """Neither at the frame level nor in the tracklets of TAR."""
+    model = _build(**{'model.frame_loss_on': 'all'}).train()
+    images, results = torch.randn(2, 2, 3, 64, 96), []
+    for ignored in (False, True):
+        clips = [two_object_clip(), empty_clip()]
+        if ignored:
+            for clip in clips:
+                for frame in clip:
+                    add_ignored(frame, (0, 0, 96, 64))
+        torch.manual_seed(0)
+        results.append(model.loss(images, clips))
+    known, losses = results
+    for name in ('loss_cls', 'd0.loss_cls', 'enc_loss_cls', 'loss_refine_cls'):
+        assert 0 <= losses[name] < known[name], name
+    for name in ('loss_bbox', 'loss_mask', 'dn_loss_cls', 'loss_assoc',
+                 'loss_refine_dice'):
+        assert_close(losses[name], known[name], msg=name)
+    sum(losses.values()).backward()
+    for name, param in model.named_parameters():
+        if param.requires_grad:
+            assert torch.isfinite(param.grad).all(), name
 
 
 def test_more_than_two_frames():

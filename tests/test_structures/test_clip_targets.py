@@ -5,7 +5,8 @@ import torch
 from torch.testing import assert_close
 
 from refinevis_mm.structures import ClipTargets
-from tests.demo_clips import demo_clip, empty_clip, two_object_clip
+from tests.demo_clips import (add_ignored, demo_clip, empty_clip,
+                              two_object_clip)
 
 
 def _targets(clip, height=64, width=96):
@@ -79,3 +80,59 @@ def test_inputs_stay_untouched():
     before = clip[1].gt_instances.masks.masks.copy()
     _targets(clip, height=128, width=128)
     assert np.array_equal(clip[1].gt_instances.masks.masks, before)
+
+
+def _region(*boxes, height=64, width=96):
+    """Bool, True in the boxes (x1, y1, x2, y2)."""
+    region = torch.zeros(height, width, dtype=torch.bool)
+    for x1, y1, x2, y2 in boxes:
+        region[y1:y2, x1:x2] = True
+    return region
+
+
+def test_ignored_pixels_of_a_clip():
+    """The union in the first frame; none in the second."""
+    clip = two_object_clip()
+    boxes = [(50, 0, 96, 20), (60, 10, 70, 64)]
+    add_ignored(clip[0], *boxes)
+    targets = _targets(clip, height=128, width=100)  # padded
+    assert torch.equal(
+        targets.frame(0).ignored, _region(*boxes, height=128, width=100))
+    assert targets.frame(1).ignored is None
+    # they are no objects
+    assert targets.ids.tolist() == [4, 7]
+    assert len(targets.frame(0)) == 1
+
+
+def test_ignored_pixels_of_an_image():
+    clip = two_object_clip()
+    image = torch.zeros(3, 64, 128)
+    frame = ClipTargets.from_image(clip[1], image).frame(0)
+    assert frame.ignored is None
+    box = (0, 40, 30, 64)
+    add_ignored(clip[1], box)
+    frame = ClipTargets.from_image(clip[1], image).frame(0)
+    assert torch.equal(frame.ignored, _region(box, width=128))
+    assert frame.labels.tolist() == [2, 5]
+
+
+def test_image_with_ignored_pixels_only():
+    sample = add_ignored(empty_clip()[0], (0, 0, 96, 64))
+    frame = ClipTargets.from_image(sample, torch.zeros(3, 64, 96)).frame(0)
+    assert len(frame) == 0 and frame.masks.shape == (0, 64, 96)
+    assert frame.ignored.all()
+
+
+@pytest.mark.parametrize('left', ['boxes', 'nothing'])
+def test_nothing_is_ignored(left):
+    clip = two_object_clip()
+    for frame in clip:
+        add_ignored(frame, (0, 0, 96, 64))
+        if left == 'boxes':  # of which nobody knows the pixels
+            del frame.ignored_instances.masks
+        else:
+            add_ignored(frame)
+    targets = _targets(clip)
+    assert [targets.frame(t).ignored for t in range(2)] == [None, None]
+    image = ClipTargets.from_image(clip[0], torch.zeros(3, 64, 96))
+    assert image.frame(0).ignored is None

@@ -184,10 +184,7 @@ class RoIRefinementMixin:
             matches.append(match)
         assoc_embeds = self._roi_embeds(feats, boxes)
         boxes = pad_sequence(boxes, batch_first=True)
-        num_filled = [boxes.shape[1] - len(match.gt_inds) for match in matches]
-        for match, num in zip(matches, num_filled):
-            # neither an object nor background
-            match.gt_inds = nn.functional.pad(match.gt_inds, (0, num), value=0)
+        matches = [match.pad(boxes.shape[1]) for match in matches]
         assoc_embeds = pad_sequence(assoc_embeds, batch_first=True)
         boxes = _normalise(boxes, _input_size(feats))
         objectness = pad_sequence(scores, batch_first=True).logit(eps=1e-6)

@@ -170,8 +170,8 @@ class MaskDINO(FrameModel):
     def match(self, output: FrameOutput,
               targets: List[FrameTargets]) -> List[QueryMatch]:
         """See :meth:`FrameModel.match`."""
-        return self.head.match(output.layers[-1], output.mask_features,
-                               targets)
+        return self.head.match(output.layers[-1:], output.mask_features,
+                               targets)[0]
 
     def classify(self, embeds: Tensor) -> Tensor:
         """See :meth:`FrameModel.classify`."""

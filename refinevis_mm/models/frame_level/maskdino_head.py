@@ -3,6 +3,7 @@
 from typing import Dict, List, Optional, Tuple
 
 import torch
+import torch.nn.functional as F
 from mmcv.ops import point_sample
 from mmdet.models.layers import MLP
 from mmdet.models.task_modules.assigners import BaseAssigner
@@ -16,7 +17,8 @@ from refinevis_mm.registry import MODELS, TASK_UTILS
 from refinevis_mm.structures import (DnQueries, FrameOutput, FrameTargets,
                                      LayerOutput, QueryMatch)
 from ..layers.mask_point_loss import MaskPointLoss
-from .matching import check_finite, count_matched, match_queries, one_hot
+from .matching import (check_finite, count_matched, lies_in_region,
+                       match_queries, one_hot)
 
 # Prefix of the encoder's prediction set.
 ENC_PREFIX = 'enc_'
@@ -27,7 +29,9 @@ class MaskDINOHead(BaseModule):
     """One set of branches for every prediction set, and Eq. (2).
 
     The branches are shared by the encoder proposals, the initial queries,
-    all decoder layers and, through the frame model, by TAR.
+    all decoder layers and, through the frame model, by TAR. Unmatched queries
+    whose mask lies in an ignored region are no background: they have no class
+    loss.
 
     Args:
         num_classes (int): Number of classes K; sigmoid, no background column.
@@ -40,7 +44,8 @@ class MaskDINOHead(BaseModule):
         loss_iou (dict): Box IoU loss.
         loss_mask (dict): Arguments of :class:`MaskPointLoss`.
         num_match_points (int): Random points on which mask costs are
-            computed, shared by all queries of an image. Defaults to 12544.
+            computed, shared by all queries of an image in all prediction
+            sets. Defaults to 12544.
         enc_assigner (dict, optional): Matcher of the encoder's prediction
             set; ``assigner`` if None.
         cls_prior (float, optional): Class probability at initialisation, in
@@ -110,23 +115,34 @@ class MaskDINOHead(BaseModule):
             dict[str, Tensor]: ``{prefix}loss_{cls,bbox,iou,mask,dice}`` of
             each prediction set.
         """
-        matches = [
-            self.match(layer, output.mask_features, targets)
-            for layer in output.layers
+        matches = self.match(output.layers, output.mask_features, targets)
+        num_gts, *avg_factors = self._count(targets, matches)
+        assigned = [
+            torch.stack([frame.gt_inds for frame in match])
+            for match in matches
         ]
-        num_gts, *num_matched = self._count(targets, matches)
-        losses = {}
-        for layer, match, count in zip(output.layers, matches, num_matched):
-            losses.update(
-                self._loss_layer(layer, output.mask_features, targets,
-                                 [frame.gt_inds for frame in match], count))
+        # queries on what nobody labelled are not background
+        weights = [
+            torch.stack([~frame.ignored for frame in match]).float()
+            for match in matches
+        ]
         if output.dn_layers:
-            assigned, weight = self._dn_targets(output.dn_queries, targets)
-            avg_factor = num_gts * max(output.dn_queries.num_groups, 1)
-            for layer in output.dn_layers:
-                losses.update(
-                    self._loss_layer(layer, output.mask_features, targets,
-                                     assigned, avg_factor, weight))
+            gt_inds, weight = self._dn_targets(output.dn_queries, targets)
+            num_dn = len(output.dn_layers)
+            assigned += [gt_inds] * num_dn
+            weights += [weight] * num_dn
+            avg_factors += [num_gts * max(output.dn_queries.num_groups, 1)
+                            ] * num_dn
+        layers = output.layers + output.dn_layers
+        gts, first = _join_frames(targets)
+        assigned = [
+            torch.where(gt_inds < 0, -1, gt_inds + first)
+            for gt_inds in assigned
+        ]
+        mask_logits = _matched_masks(layers, assigned, output.mask_features)
+        losses = {}
+        for args in zip(layers, mask_logits, assigned, avg_factors, weights):
+            losses.update(self._loss_layer(gts, *args))
         return losses
 
     @staticmethod
@@ -147,109 +163,113 @@ class MaskDINOHead(BaseModule):
         return reduce_mean(counts.float()).clamp(min=1)
 
     @torch.no_grad()
-    def match(self, layer: LayerOutput, mask_features: Tensor,
-              targets: List[FrameTargets]) -> List[QueryMatch]:
-        """Match one prediction set to ground truth.
+    def match(self, layers: List[LayerOutput], mask_features: Tensor,
+              targets: List[FrameTargets]) -> List[List[QueryMatch]]:
+        """Match prediction sets to ground truth.
 
         Args:
-            layer (:obj:`LayerOutput`): Predictions of n frames.
+            layers (list[:obj:`LayerOutput`]): Prediction sets of n frames.
             mask_features (Tensor): Has shape (n, mask_dims, h, w).
             targets (list[:obj:`FrameTargets`]): Ground truth of the n frames.
 
         Returns:
-            list[:obj:`QueryMatch`]: Matched queries of each frame.
+            list[list[:obj:`QueryMatch`]]: For each set the matched queries of
+            each frame.
 
         Raises:
             FloatingPointError: If predictions are not finite.
         """
-        check_finite(layer)
-        assigner = self.enc_assigner if layer.prefix == ENC_PREFIX else \
-            self.assigner
-        return [
-            self._match_single(assigner, layer.cls_logits[i], layer.boxes[i],
-                               layer.mask_embeds[i], mask_features[i], target)
+        for layer in layers:
+            check_finite(layer)
+        by_frame = [
+            self._match_frame(i, layers, mask_features[i], target)
             for i, target in enumerate(targets)
         ]
+        return [list(frames) for frames in zip(*by_frame)]
 
-    def _match_single(self, assigner: BaseAssigner, cls_logits: Tensor,
-                      boxes: Tensor, mask_embeds: Tensor,
-                      mask_features: Tensor,
-                      target: FrameTargets) -> QueryMatch:
-        """Match one frame; mask costs on random points, in fp32."""
-        points = torch.rand((1, self.num_match_points, 2), device=boxes.device)
+    def _match_frame(self, i: int, layers: List[LayerOutput],
+                     mask_features: Tensor,
+                     target: FrameTargets) -> List[QueryMatch]:
+        """Match all sets of frame ``i``; masks on random points, in fp32."""
+        points = torch.rand((1, self.num_match_points, 2),
+                            device=mask_features.device)
         # Sampling is linear: sampled features give sampled logits.
         feats = point_sample(mask_features[None].float(), points)[0]
-        gt_points = point_sample(target.masks[None].float(), points)[0]
-        predictions = InstanceData(
-            scores=cls_logits.float(),
-            bboxes=bbox_cxcywh_to_xyxy(boxes.float()),
-            masks=mask_embeds.float() @ feats)
         ground_truth = InstanceData(
             labels=target.labels,
             bboxes=bbox_cxcywh_to_xyxy(target.boxes),
-            masks=gt_points)
-        return match_queries(assigner, predictions, ground_truth)
+            masks=point_sample(target.masks[None].float(), points)[0])
+        ignored = target.ignored
+        if ignored is not None:
+            ignored = ignored[None, None].float()
+            ignored = point_sample(ignored, points)[0, 0] > 0.5
+        matches = []
+        for layer in layers:
+            predictions = InstanceData(
+                scores=layer.cls_logits[i].float(),
+                bboxes=bbox_cxcywh_to_xyxy(layer.boxes[i].float()),
+                masks=layer.mask_embeds[i].float() @ feats)
+            match = match_queries(
+                self._assigner_of(layer), predictions, ground_truth)
+            if ignored is not None:
+                match.ignore(lies_in_region(predictions.masks > 0, ignored))
+            matches.append(match)
+        return matches
 
-    def _dn_targets(
-            self, dn_queries: DnQueries,
-            targets: List[FrameTargets]) -> Tuple[List[Tensor], Tensor]:
+    def _assigner_of(self, layer: LayerOutput) -> BaseAssigner:
+        """Matcher of a prediction set."""
+        return self.enc_assigner if layer.prefix == ENC_PREFIX else \
+            self.assigner
+
+    def _dn_targets(self, dn_queries: DnQueries,
+                    targets: List[FrameTargets]) -> Tuple[Tensor, Tensor]:
         """Ground truth of denoising queries.
 
         Returns:
-            tuple: Ground-truth index of each query or -1, each (D, ),
-            and the class weight of each query (n, D): 0 for empty slots
-            among negatives; without negatives 1, as officially they are
-            background.
+            tuple[Tensor]: Ground-truth index of each query or -1 and its
+            class weight, each (n, D): 0 for empty slots among negatives;
+            without negatives 1, as officially they are background.
         """
-        assigned = []
         weight = dn_queries.content.new_full(
             (len(targets), dn_queries.num_queries),
             float(dn_queries.num_signs == 1))
+        gt_inds = torch.full(
+            weight.shape, -1, dtype=torch.long, device=weight.device)
         for i, target in enumerate(targets):
-            gt_inds = torch.full((dn_queries.num_queries, ),
-                                 -1,
-                                 dtype=torch.long,
-                                 device=weight.device)
             positive = dn_queries.query_inds(target.slots, negative=False)
             negative = dn_queries.query_inds(target.slots, negative=True)
-            gt_inds[positive] = torch.arange(
+            gt_inds[i, positive] = torch.arange(
                 len(target),
                 device=weight.device).repeat(dn_queries.num_groups)
             weight[i, positive] = 1
             weight[i, negative] = 1
-            assigned.append(gt_inds)
-        return assigned, weight
+        return gt_inds, weight
 
-    def _loss_layer(self,
-                    layer: LayerOutput,
-                    mask_features: Tensor,
-                    targets: List[FrameTargets],
-                    assigned: List[Tensor],
-                    avg_factor: Tensor,
-                    cls_weight: Tensor = None) -> Dict[str, Tensor]:
-        """Class loss on all queries, box and mask loss on matched ones."""
-        labels = torch.full(
-            layer.cls_logits.shape[:2],
-            self.num_classes,
-            dtype=torch.long,
-            device=layer.cls_logits.device)
-        gt_boxes, gt_masks, mask_logits, boxes = [], [], [], []
-        for i, (target, gt_inds) in enumerate(zip(targets, assigned)):
-            matched = (gt_inds >= 0).nonzero().flatten()
-            gt = gt_inds[matched]
-            labels[i, matched] = target.labels[gt]
-            gt_boxes.append(target.boxes[gt])
-            gt_masks.append(target.masks[gt])
-            boxes.append(layer.boxes[i, matched])
-            mask_logits.append(
-                torch.einsum('pc,chw->phw', layer.mask_embeds[i, matched],
-                             mask_features[i]))
-        boxes, gt_boxes = torch.cat(boxes), torch.cat(gt_boxes)
+    def _loss_layer(self, gts: FrameTargets, layer: LayerOutput,
+                    mask_logits: Tensor, assigned: Tensor, avg_factor: Tensor,
+                    cls_weight: Tensor) -> Dict[str, Tensor]:
+        """Class loss on all queries, box and mask loss on matched ones.
+
+        Args:
+            gts (:obj:`FrameTargets`): Ground truth of all n frames.
+            layer (:obj:`LayerOutput`): Predictions.
+            mask_logits (Tensor): Of the P matched queries, has shape
+                (P, h, w).
+            assigned (Tensor): Row in ``gts`` of each query or -1, has shape
+                (n, Q).
+            avg_factor (Tensor): Normaliser.
+            cls_weight (Tensor): Weights of the class loss, has shape (n, Q).
+        """
+        matched = assigned >= 0
+        gt_inds = assigned[matched]
+        boxes, gt_boxes = layer.boxes[matched], gts.boxes[gt_inds]
+        # background is the last label, where index -1 looks
+        labels = F.pad(gts.labels, (0, 1), value=self.num_classes)[assigned]
         losses = dict(
             loss_cls=self.loss_cls(
                 layer.cls_logits.flatten(0, 1),
                 one_hot(labels, self.num_classes).flatten(0, 1),
-                None if cls_weight is None else cls_weight.flatten(),
+                cls_weight.flatten(),
                 avg_factor=avg_factor),
             loss_bbox=self.loss_bbox(boxes, gt_boxes, avg_factor=avg_factor),
             loss_iou=self.loss_iou(
@@ -257,6 +277,47 @@ class MaskDINOHead(BaseModule):
                 bbox_cxcywh_to_xyxy(gt_boxes),
                 avg_factor=avg_factor))
         losses.update(
-            self.mask_point_loss(
-                torch.cat(mask_logits), torch.cat(gt_masks), avg_factor))
+            self.mask_point_loss(mask_logits, gts.masks, avg_factor, gt_inds))
         return {f'{layer.prefix}{key}': loss for key, loss in losses.items()}
+
+
+def _join_frames(targets: List[FrameTargets]) -> Tuple[FrameTargets, Tensor]:
+    """Ground truth of n frames in one table and the first row of each frame,
+    (n, 1)."""
+    table = FrameTargets(*[
+        torch.cat([getattr(target, name) for target in targets])
+        for name in ('labels', 'boxes', 'masks', 'slots')
+    ])
+    counts = table.labels.new_tensor([len(target) for target in targets])
+    return table, (counts.cumsum(0) - counts)[:, None]
+
+
+def _matched_masks(layers: List[LayerOutput], assigned: List[Tensor],
+                   mask_features: Tensor) -> Tuple[Tensor, ...]:
+    """Mask logits of the matched queries of every prediction set.
+
+    Those of a frame are one product over all sets, so that the gradient of
+    its mask features is made once.
+
+    Args:
+        layers (list[:obj:`LayerOutput`]): Prediction sets of n frames.
+        assigned (list[Tensor]): Negative where a query of the set is not
+            matched, each (n, Q).
+        mask_features (Tensor): Has shape (n, mask_dims, h, w).
+
+    Returns:
+        tuple[Tensor]: For each set (P, h, w), by frame, then by query.
+    """
+    matched = [gt_inds >= 0 for gt_inds in assigned]
+    frames = [rows.nonzero()[:, 0] for rows in matched]
+    kernels = torch.cat(
+        [layer.mask_embeds[rows] for layer, rows in zip(layers, matched)])
+    by_frame = torch.cat(frames)
+    order = by_frame.argsort(stable=True)
+    counts = torch.bincount(by_frame, minlength=len(mask_features)).tolist()
+    masks = torch.cat([
+        part @ feats for part, feats in zip(kernels[order].split(counts),
+                                            mask_features.flatten(2))
+    ])
+    masks = masks[order.argsort()].unflatten(1, mask_features.shape[-2:])
+    return masks.split([len(rows) for rows in frames])

@@ -50,6 +50,22 @@ def match_queries(assigner: BaseAssigner, predictions: InstanceData,
     return QueryMatch(gt_inds, best_query)
 
 
+def lies_in_region(masks: Tensor, region: Tensor) -> Tensor:
+    """Whether at least half of each mask lies in a region.
+
+    The rule by which pycocotools does not count detections on a crowd.
+
+    Args:
+        masks (Tensor): Bool masks on n points, has shape (Q, n).
+        region (Tensor): Bool, has shape (n, ).
+
+    Returns:
+        Tensor: Bool, False for an empty mask, has shape (Q, ).
+    """
+    inside = (masks & region).sum(1)
+    return (2 * inside >= masks.sum(1)) & (inside > 0)
+
+
 def count_matched(matches: List[List[QueryMatch]]) -> Tensor:
     """Matched queries of every prediction set over all frames, (sets, )."""
     return torch.stack([

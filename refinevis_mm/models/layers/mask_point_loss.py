@@ -8,8 +8,8 @@ from mmdet.models.losses import CrossEntropyLoss, DiceLoss
 from mmdet.models.utils import get_uncertain_point_coords_with_randomness
 from torch import Tensor, nn
 
-# Masks of full size that exist in fp32 at once.
-MASK_CHUNK = 16
+# Pixels of masks of full size that exist in fp32 at once.
+MASK_PIXELS = 2**24
 
 
 class MaskPointLoss(nn.Module):
@@ -86,7 +86,8 @@ def _sample_masks(masks: Tensor, inds: Tensor, points: Tensor) -> Tensor:
     as all of them in fp32 may take gigabytes.
     """
     targets = points.new_zeros(points.shape[:2])
-    for rows in (inds >= 0).nonzero().flatten().split(MASK_CHUNK):
+    chunk = max(MASK_PIXELS // masks.shape[1:].numel(), 1)
+    for rows in (inds >= 0).nonzero().flatten().split(chunk):
         targets[rows] = point_sample(masks[inds[rows], None].float(),
                                      points[rows])[:, 0]
     return targets

@@ -248,7 +248,7 @@ def _accepted_queries(frames: FrameOutput, target: ClipTargets,
 def _background_queries(frames: FrameOutput, matches: List[QueryMatch],
                         first_row: int, num_background: int) -> Tensor:
     """Unmatched queries strung together, -1 for none, has shape (n, T)."""
-    unmatched = (matches[0].gt_inds < 0).nonzero().flatten()
+    unmatched = matches[0].background.nonzero().flatten()
     scores = frames.cls_logits[first_row, unmatched].max(-1).values
     count = min(num_background, len(scores))
     key = unmatched[scores.topk(count).indices]
@@ -257,7 +257,7 @@ def _background_queries(frames: FrameOutput, matches: List[QueryMatch],
         similarity = bisoftmax_similarity(frames.assoc_embeds[first_row, key],
                                           frames.assoc_embeds[first_row + t])
         best = similarity.argmax(1)
-        columns.append(torch.where(matches[t].gt_inds[best] < 0, best, -1))
+        columns.append(torch.where(matches[t].background[best], best, -1))
     return torch.stack(columns, 1)
 
 

@@ -21,7 +21,7 @@ from refinevis_mm.models.frame_level import frame_model_detector
 from refinevis_mm.models.frame_level.frame_model_detector import rescale_boxes
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import ClipTargets, FrameOutput
-from tests.demo_clips import tiny_model_cfg
+from tests.demo_clips import add_ignored, tiny_model_cfg
 
 NUM_CLASSES = 7
 NUM_QUERIES = 12
@@ -253,6 +253,25 @@ def test_every_parameter_gets_a_gradient(dn, samples):
     assert all(
         torch.isfinite(param.grad).all() for param in model.parameters()
         if param.grad is not None)
+
+
+@pytest.mark.parametrize('dn', ['maskdino', 'cdn', None])
+def test_image_with_ignored_regions_only(dn):
+    """Nothing is background but queries without a mask."""
+    model = build(dn)
+    samples = [image_sample([], []), image_sample(**TWO)]
+    known = losses_of(model, samples)
+    add_ignored(samples[0], (0, 0, 96, 64))
+    losses = losses_of(model, samples)
+    for name, loss in losses.items():
+        if name.endswith('loss_cls') and 'dn_' not in name:
+            assert 0 < loss < known[name]
+        else:
+            assert_close(loss, known[name], msg=name)
+    sum(losses.values()).backward()
+    for name, param in model.named_parameters():
+        if param.requires_grad:
+            assert torch.isfinite(param.grad).all(), name
 
 
 def test_empty_images_have_class_losses_only():

@@ -132,9 +132,9 @@ def test_matching_finds_the_query_that_is_the_truth(frame_model):
     for query, gt in ((3, 1), (9, 0)):
         layer.boxes[0, query] = targets.boxes[gt]
         layer.cls_logits[0, query, targets.labels[gt]] = 5.0
-    match = frame_model.head.match(layer,
-                                   torch.zeros_like(out.mask_features[1:]),
-                                   [targets])[0]
+    (match, ), = frame_model.head.match([layer],
+                                        torch.zeros_like(
+                                            out.mask_features[1:]), [targets])
     assert match.gt_inds[3] == 1 and match.gt_inds[9] == 0
     assert (match.gt_inds >= 0).sum() == 2
     assert match.best_query.tolist() == [9, 3]
@@ -173,7 +173,7 @@ def test_encoder_set_may_have_its_own_assigner():
     counts = {}
     for layer in (out.layers[0], out.layers[-1]):
         layer.boxes = near
-        match, = model.head.match(layer, out.mask_features, [target])
+        (match, ), = model.head.match([layer], out.mask_features, [target])
         counts[layer.prefix] = (match.gt_inds == 0).sum().item()
     assert counts['enc_'] == 1
     assert counts[''] == 10  # the candidates of OTA, all with an IoU of 1

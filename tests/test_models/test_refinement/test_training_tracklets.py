@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import pytest
 import torch
 from torch.testing import assert_close
 
@@ -29,12 +30,20 @@ def _frames(scale=1.0):
                        torch.zeros(2, 3, 4, 4), assoc)
 
 
-def _build(frames, clip, matches, score_thr=0.05, iou_thr=0.3, num_bg=1):
+def _build(frames,
+           clip,
+           matches,
+           score_thr=0.05,
+           iou_thr=0.3,
+           num_bg=1,
+           ignored=((), ())):
     targets = _targets(clip)
     matches = [
         QueryMatch.one_to_one(torch.tensor(m), len(targets[0].frame(t)))
         for t, m in enumerate(matches)
     ]
+    for match, queries in zip(matches, ignored):
+        match.ignore(torch.tensor([q in queries for q in range(NUM_QUERIES)]))
     build = MatchedTrackletBuilder(score_thr, iou_thr, num_bg)
     return build(frames, targets, matches, None)
 
@@ -76,6 +85,31 @@ def test_background_partner_that_is_matched_becomes_missing():
     # query 1 is the most confident unmatched one, its partner is matched
     out = _build(_frames(), clip, [[0, -1, -1, -1], [-1, 0, -1, -1]])
     assert (out.embeds[1, 0] != 0).all() and (out.embeds[1, 1] == 0).all()
+
+
+@pytest.mark.parametrize('ignored, query, has_partner', [
+    (((), ()), 1, True),
+    (((1, ), ()), 2, True),
+    (((1, ), (2, )), 2, False),
+    (((), (1, 3)), 1, False),
+])
+def test_ignored_queries_are_no_background(ignored, query, has_partner):
+    """Query 1 is the most confident unmatched one, query 2 the next."""
+    clip = demo_clip([[LEFT], [LEFT]], [5], [1], 100, 100)
+    frames = _frames()
+    out = _build(frames, clip, [[0, -1, -1, -1]] * 2, ignored=ignored)
+    assert out.num_masked == 1
+    assert_close(out.embeds[1, 0], frames.embeds[0, query])
+    assert_close(out.embeds[1, 1], frames.embeds[1, query] * has_partner)
+
+
+def test_fewer_background_queries_than_asked_for():
+    clip = demo_clip([[LEFT], [LEFT]], [5], [1], 100, 100)
+    frames, matches = _frames(), [[0, -1, -1, -1]] * 2
+    out = _build(frames, clip, matches, num_bg=4, ignored=((2, 3), ()))
+    assert_close(out.embeds[1:], frames.embeds[:, 1:2].transpose(0, 1))
+    out = _build(frames, clip, matches, num_bg=4, ignored=((1, 2, 3), ()))
+    assert len(out.embeds) == 1
 
 
 def test_gradients_reach_both_frames():
