@@ -1,8 +1,9 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-"""Checks of the image files of a data set."""
+"""The image files of a data set: checks and copies."""
 import os
 import os.path as osp
-from typing import Any, Dict, Iterator, Set, Tuple
+import shutil
+from typing import Any, Dict, Iterable, Iterator, Set, Tuple
 
 from PIL import Image
 
@@ -81,6 +82,34 @@ def image_size(path: str) -> Tuple[int, int]:
     except (OSError, SyntaxError, ValueError) as error:
         raise OSError(f"'{path}' is not a readable image ({error})") from None
     return (width, height) if rotated else (height, width)
+
+
+def copy_images(files: Iterable[Tuple[str, int, int]], source: str,
+                target: str) -> None:
+    """Copy image files, keeping their sub-folders.
+
+    Args:
+        files (Iterable[tuple]): Name relative to the folder, height and width
+            in pixels of each image.
+        source (str): Folder they are in.
+        target (str): Folder they go to.
+
+    Raises:
+        FileExistsError: If the target has a file of this name already.
+        OSError: If an image is missing, unreadable or cannot be written.
+        ValueError: If an image has another size than expected.
+    """
+    for name, height, width in files:
+        path, copy = osp.join(source, name), osp.join(target, name)
+        found = image_size(path)
+        if found != (height, width):
+            raise ValueError(f"'{path}' must have (height, width) "
+                             f'{(height, width)}, got {found}')
+        if osp.exists(copy):
+            raise FileExistsError(f"image names must differ, but '{name}' of "
+                                  f"'{source}' is there already")
+        os.makedirs(osp.dirname(copy), exist_ok=True)
+        shutil.copyfile(path, copy)
 
 
 def _list_files(folder: str) -> Set[str]:

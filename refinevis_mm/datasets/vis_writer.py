@@ -246,7 +246,8 @@ class YouTubeVISWriter:
                   frames: Sequence[np.ndarray],
                   labels: Sequence[int],
                   masks: np.ndarray,
-                  visibility: Optional[np.ndarray] = None) -> int:
+                  visibility: Optional[np.ndarray] = None,
+                  num_crowds: int = 0) -> int:
         """Write the frames and take the annotations of one video.
 
         Args:
@@ -254,8 +255,11 @@ class YouTubeVISWriter:
             labels (Sequence[int]): N class indices, 0-based.
             masks (np.ndarray): (N, T, H, W) bool; an empty mask is written
                 as null.
-            visibility (np.ndarray, optional): (N, T) visible share in [0, 1],
-                NaN (written as null) where the object is out of the frame.
+            visibility (np.ndarray, optional): Visible share of the objects
+                that are no crowds, in [0, 1], NaN (written as null) where the
+                object is out of the frame. Has shape (N - num_crowds, T).
+            num_crowds (int): The last ones of the objects, which are crowds.
+                Defaults to 0.
 
         Returns:
             int: The video's id, 1-based.
@@ -281,17 +285,18 @@ class YouTubeVISWriter:
                 length=len(frames),
                 file_names=[f'{name}/{t:05d}.jpg'
                             for t in range(len(frames))]))
+        num_objects = len(labels) - num_crowds
         for i, label in enumerate(labels):
             annotation = dict(
                 id=len(self.content['annotations']) + 1,
                 video_id=video_id,
                 category_id=int(label) + 1,
-                iscrowd=0,
+                iscrowd=int(i >= num_objects),
                 width=width,
                 height=height,
                 length=len(frames),
                 **_frame_lists(masks[i]))
-            if visibility is not None:
+            if visibility is not None and i < num_objects:
                 annotation['visibility'] = [
                     None if np.isnan(v) else round(float(v), 3)
                     for v in visibility[i]

@@ -2,7 +2,8 @@
 import pytest
 from PIL import Image
 
-from refinevis_mm.datasets.frame_files import find_frame_defects, image_size
+from refinevis_mm.datasets.frame_files import (copy_images, find_frame_defects,
+                                               image_size)
 
 
 @pytest.fixture
@@ -59,3 +60,21 @@ def test_rotated_photo(tmp_path):
     exif[0x0112] = 6  # turned by 90 degrees, as it is loaded
     Image.new('RGB', (4, 3)).save(path, exif=exif)
     assert image_size(path) == (4, 3)
+
+
+def test_copy_images(folder, tmp_path_factory):
+    target = tmp_path_factory.mktemp('target')
+    copy_images([('v/0.jpg', 3, 4)], str(folder), str(target))
+    assert (target / 'v/0.jpg').read_bytes() == \
+        (folder / 'v/0.jpg').read_bytes()
+    for file, error, reason in ((('v/0.jpg', 3, 4), FileExistsError,
+                                 "'v/0.jpg' of .* is there"),
+                                (('v/1.jpg', 3, 4), ValueError,
+                                 r'\(3, 4\), got \(4, 3\)'),
+                                (('v/2.jpg', 3, 4), OSError,
+                                 'not a readable image'), (('v/3.jpg', 3, 4),
+                                                           FileNotFoundError,
+                                                           'does not exist')):
+        with pytest.raises(error, match=reason):
+            copy_images([file], str(folder), str(target))
+    assert [path.name for path in (target / 'v').iterdir()] == ['0.jpg']

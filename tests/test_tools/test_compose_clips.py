@@ -4,47 +4,21 @@ import runpy
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pycocotools.mask as mask_utils
 import pytest
 
-from refinevis_mm.datasets import VISDataset
-from refinevis_mm.datasets.transforms.track_pasting import TrackPaster
 from refinevis_mm.datasets.validation import find_defects
-from refinevis_mm.datasets.vis_writer import VISJsonWriter
+from tests.tiny_clips import write_rectangles
 
 TOOL = str(
     Path(__file__).parents[2] / 'tools/dataset_converters/compose_clips.py')
-COLORS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)]
-GREY = (128, 128, 128)
-CATEGORIES = [dict(id=5, name='box'), dict(id=8, name='bar')]
-
-
-@pytest.fixture(scope='module')
-def tool():
-    return runpy.run_path(TOOL)
 
 
 @pytest.fixture(scope='module')
 def source(tmp_path_factory):
-    """Four videos with a moving rectangle each, of a colour of its own."""
     root = tmp_path_factory.mktemp('source')
-    with VISJsonWriter(str(root / 'train.json'), CATEGORIES, 'test') as writer:
-        for i, color in enumerate(COLORS):
-            height, width = (48, 64) if i < 3 else (60, 50)
-            names, masks = [], []
-            for t in range(5):
-                frame = np.full((height, width, 3), GREY, np.uint8)
-                mask = np.zeros((height, width), bool)
-                if (i, t) != (1, 2):  # absent once
-                    mask[10 + t:30 + t, 8 + 2 * t:30 + 2 * t] = True
-                frame[mask] = color
-                names.append(f'{i}_{t}.png')
-                cv2.imwrite(str(root / names[-1]), frame)
-                masks.append(mask)
-            video_id = writer.add_video(names, height, width)
-            writer.add_annotation(video_id, CATEGORIES[i % 2]['id'], masks)
+    write_rectangles(root)
     return root
 
 
@@ -64,50 +38,6 @@ def _contents(root):
         str(path.relative_to(root)): path.read_bytes()
         for path in sorted(root.rglob('*')) if path.is_file()
     }
-
-
-def test_forth_and_back(tool):
-    forth_and_back = tool['forth_and_back']
-    assert forth_and_back(4, 2, 9) == [2, 3, 2, 1, 0, 1, 2, 3, 2]
-    assert forth_and_back(1, 0, 3) == [0, 0, 0]
-    assert forth_and_back(2, 1, 4) == [1, 0, 1, 0]
-    assert forth_and_back(9, 3, 4) == [3, 4, 5, 6]
-
-
-@pytest.mark.parametrize('seed', range(8))
-def test_masks_are_exact(tool, source, seed):
-    """An object's mask is where its colour is seen."""
-    dataset = VISDataset(
-        ann_file=str(source / 'train.json'),
-        data_prefix=dict(img_path=str(source)),
-        pipeline=[])
-    composer = tool['ClipComposer'](dataset, TrackPaster(max_drift=1.0),
-                                    (4, 4), (6, 6))
-    clip = composer.compose(np.random.default_rng(seed))
-    layers = clip.layers
-    assert len(clip.labels) == len(layers.masks) == 4
-    colors = set()
-    for label, masks in zip(clip.labels, layers.masks):
-        for mask, frame in zip(masks, layers.frames):
-            # at the edge it is blended with what is around
-            inside = cv2.erode(
-                np.pad(mask, 2).astype(np.uint8), np.ones((5, 5)))
-            inside = inside[2:-2, 2:-2] > 0
-            seen = {tuple(color) for color in frame[inside].tolist()}
-            assert len(seen) <= 1
-            if seen:
-                color = seen.pop()
-                assert COLORS.index(color) % 2 == label
-                assert mask[(frame == color).all(-1)].all()
-                colors.add(color)
-    assert len(colors) >= 3
-    assert layers.masks.sum(0).max() == 1
-    # by hand: shares of the silhouettes
-    visibility = layers.visibility()
-    for i, t in np.ndindex(*visibility.shape):
-        full, seen = layers.silhouettes[i, t].sum(), layers.masks[i, t].sum()
-        assert np.isnan(visibility[i, t]) if full == 0 else \
-            visibility[i, t] == seen / full
 
 
 def test_written_data(monkeypatch, source, tmp_path, capsys):

@@ -6,8 +6,9 @@ and place, its own motion and a drift of constant speed, before or behind the
 objects that are there. Ids, masks (null where hidden or outside), boxes and,
 under ``visibility``, the visible share of each object in each frame are exact
 as far as those of the source are; objects that the source does not annotate
-stay so. A video that is too short is played forth and back. The same seed
-gives the same clips.
+stay so, and crowds of the video stay crowds where nothing is pasted over
+them. A video that is too short is played forth and back. The same seed gives
+the same clips.
 
 Layout of the output folder::
 
@@ -22,26 +23,18 @@ Example:
 import argparse
 import json
 import os.path as osp
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import List, Optional
 
-import numpy as np
-from mmcv.transforms import Compose
+from mmengine.fileio import dump
 from mmengine.registry import init_default_scope
 from mmengine.utils import track_iter_progress
 
 from refinevis_mm.datasets import VISDataset
-from refinevis_mm.datasets.occluded_shapes import summarize
-from refinevis_mm.datasets.transforms.track_pasting import (LayeredClip, Track,
-                                                            TrackPaster,
-                                                            clip_tracks)
-from refinevis_mm.datasets.vis_writer import YouTubeVISWriter, atomic_dir
+from refinevis_mm.datasets.clip_composer import (NUM_FRAMES, NUM_OBJECTS,
+                                                 PASTING, ClipComposer)
+from refinevis_mm.datasets.transforms.track_pasting import TrackPaster
+from refinevis_mm.datasets.vis_writer import atomic_dir
 from refinevis_mm.utils import one_line_errors
-
-
-class ComposedClip(NamedTuple):
-    """A clip and the class index of each of its objects."""
-    layers: LayeredClip
-    labels: List[int]
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
@@ -58,9 +51,9 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         '--number', type=int, default=20, help='of clips (default: 20)')
     parser.add_argument(
         '--seed', type=int, default=0, help='random seed (default: 0)')
-    for name, default, what in (('objects', (3, 6),
+    for name, default, what in (('objects', NUM_OBJECTS,
                                  'objects of a clip, as far as there are any'),
-                                ('length', (20, 36), 'frames of a clip')):
+                                ('length', NUM_FRAMES, 'frames of a clip')):
         parser.add_argument(
             f'--{name}',
             type=int,
@@ -72,15 +65,18 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         '--scale',
         type=float,
         nargs=2,
-        default=(0.3, 1.6),
+        default=PASTING['scale_range'],
         metavar=('MIN', 'MAX'),
         help='size of pasted objects; at 1 their frame just fits into the '
-        "clip's (default: 0.3 1.6)")
-    for name, default, what in (
-        ('max-drift', 1.0, 'largest drift over a clip, in frame sizes'),
-        ('aim-prob', 0.9, 'probability that a pasted object meets another'),
-        ('behind-prob', 0.25, 'probability that an object goes behind those '
-         'that are there')):
+        "clip's (default: {} {})".format(*PASTING['scale_range']))
+    for name, what in (('max-drift',
+                        'largest drift over a clip, in frame sizes'),
+                       ('aim-prob',
+                        'probability that a pasted object meets another'),
+                       ('behind-prob',
+                        'probability that an object goes behind those '
+                        'that are there')):
+        default = PASTING[name.replace('-', '_')]
         parser.add_argument(
             f'--{name}',
             type=float,
@@ -102,97 +98,6 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     return args
 
 
-def forth_and_back(length: int, start: int, num_frames: int) -> List[int]:
-    """Positions in a video that is played forth and back without end.
-
-    Args:
-        length (int): Frames of the video.
-        start (int): First position.
-        num_frames (int): Number of positions.
-
-    Returns:
-        list[int]: Neighbours are at most one frame apart.
-    """
-    period = max(1, 2 * (length - 1))
-    positions = (start + np.arange(num_frames)) % period
-    return np.minimum(positions, period - positions).tolist()
-
-
-class ClipComposer:
-    """Composes clips of the videos of a data set.
-
-    Args:
-        dataset (VISDataset): The source.
-        paster (TrackPaster): Pastes objects.
-        num_objects (tuple[int, int]): Fewest and most objects of a clip.
-        num_frames (tuple[int, int]): Fewest and most frames of a clip.
-    """
-
-    def __init__(self, dataset: VISDataset, paster: TrackPaster,
-                 num_objects: Tuple[int, int], num_frames: Tuple[int,
-                                                                 int]) -> None:
-        self.dataset = dataset
-        self.paster = paster
-        self.num_objects = num_objects
-        self.num_frames = num_frames
-        self.load = Compose([
-            dict(
-                type='TransformBroadcaster',
-                transforms=[
-                    dict(type='refinevis_mm.LoadFrame'),
-                    dict(type='LoadTrackAnnotations', with_mask=True)
-                ])
-        ])
-
-    def compose(self, rng: np.random.Generator) -> ComposedClip:
-        """Compose a clip.
-
-        The first of the videos, in random order, is the clip that objects of
-        the others, one of each, are pasted into.
-
-        Args:
-            rng (np.random.Generator): Source of all randomness.
-
-        Returns:
-            ComposedClip: Crowds of the first video are not among its objects.
-        """
-        num_objects = rng.integers(*self.num_objects, endpoint=True)
-        num_frames = int(rng.integers(*self.num_frames, endpoint=True))
-        order = rng.permutation(len(self.dataset)).tolist()
-        clip = self._read(order[0], num_frames, rng)
-        tracks = clip_tracks(clip)
-        layers = LayeredClip(
-            clip['img'],
-            np.array([track.masks for track in tracks]).reshape(
-                len(tracks), num_frames, *clip['img'][0].shape[:2]))
-        labels = [track.label for track in tracks]
-        for track in self._other_tracks(order[1:], num_frames, rng):
-            if len(labels) >= num_objects:
-                break
-            self.paster.paste(layers, track, rng)
-            labels.append(track.label)
-        return ComposedClip(layers, labels)
-
-    def _other_tracks(self, indices: List[int], num_frames: int,
-                      rng: np.random.Generator) -> Iterator[Track]:
-        """An object of each video that has any."""
-        for index in indices:
-            tracks = clip_tracks(self._read(index, num_frames, rng))
-            if tracks:
-                yield tracks[rng.integers(len(tracks))]
-
-    def _read(self, index: int, num_frames: int,
-              rng: np.random.Generator) -> Dict[str, list]:
-        """Load a random part of a video."""
-        images = self.dataset.get_data_info(index)['images']
-        positions = forth_and_back(
-            len(images), int(rng.integers(len(images))), num_frames)
-        frames = [images[i] for i in positions]
-        return self.load(
-            {key: [frame[key] for frame in frames]
-             for key in frames[0]})
-
-
 @one_line_errors
 def main() -> None:
     """Compose clips and write them."""
@@ -208,22 +113,14 @@ def main() -> None:
         behind_prob=args.behind_prob,
         max_drift=args.max_drift)
     composer = ClipComposer(dataset, paster, args.objects, args.length)
-    visibility = []
     with atomic_dir(args.out, args.force) as root:
-        writer = YouTubeVISWriter(
-            root, args.split, dataset.metainfo['classes'],
-            f'{args.split}: composed with seed {args.seed}')
-        for index in track_iter_progress(range(args.number)):
-            clip = composer.compose(np.random.default_rng((args.seed, index)))
-            visibility.append(clip.layers.visibility())
-            writer.add_video(clip.layers.frames, clip.labels,
-                             clip.layers.masks, visibility[-1])
-        writer.save()
-        stats = {args.split: dict(seed=args.seed, **summarize(visibility))}
-        with open(
-                osp.join(root, 'statistics.json'), 'w',
-                encoding='utf-8') as file:
-            json.dump(stats, file, indent=2)
+        stats = {
+            args.split:
+            composer.compose_split(root, args.split,
+                                   track_iter_progress(range(args.number)),
+                                   args.seed)
+        }
+        dump(stats, osp.join(root, 'statistics.json'), indent=2)
     print('\n' + json.dumps(stats, indent=2))
     print(f'written to {args.out}')
 

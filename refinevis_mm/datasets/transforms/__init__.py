@@ -3,10 +3,11 @@
 from .clip_padding import PadClip
 from .filtering import FilterTrackAnnotations
 from .frame_sampling import KeyFirstFrameSample
+from .image_copy_paste import ImageCopyPaste
 from .loading import LoadFrame
 from .video_copy_paste import VideoCopyPaste
 
 __all__ = [
-    'FilterTrackAnnotations', 'KeyFirstFrameSample', 'LoadFrame', 'PadClip',
-    'VideoCopyPaste'
+    'FilterTrackAnnotations', 'ImageCopyPaste', 'KeyFirstFrameSample',
+    'LoadFrame', 'PadClip', 'VideoCopyPaste'
 ]

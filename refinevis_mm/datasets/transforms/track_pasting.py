@@ -4,7 +4,7 @@
 Shape legend: T frames, N objects of the clip, H W its image size, h w the
 image size of the clip that a track comes from.
 """
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import cv2
 import numpy as np
@@ -42,11 +42,16 @@ class LayeredClip:
 
     The objects that the clip starts with lie beside each other; tracks are
     pasted one after the other before or behind all objects that are there.
+    Ignored regions belong to the background: whatever is pasted lies before
+    them.
 
     Args:
         frames (Sequence[np.ndarray]): T images of shape (H, W, 3), which are
             not changed.
         masks (np.ndarray): (N, T, H, W) bool, visible pixels of its objects.
+        ignored (np.ndarray, optional): (M, T, H, W) bool, regions that say
+            nothing about what is in them, such as crowds. Defaults to None,
+            M = 0.
 
     Raises:
         ValueError: If the frames differ in size.
@@ -56,10 +61,13 @@ class LayeredClip:
         masks (np.ndarray): (N, T, H, W) bool, pixels visible by now.
         silhouettes (np.ndarray): (N, T, H, W) bool, all pixels inside of the
             frame, hidden ones included.
+        ignored (np.ndarray): (M, T, H, W) bool, what is left of the regions.
     """
 
-    def __init__(self, frames: Sequence[np.ndarray],
-                 masks: np.ndarray) -> None:
+    def __init__(self,
+                 frames: Sequence[np.ndarray],
+                 masks: np.ndarray,
+                 ignored: Optional[np.ndarray] = None) -> None:
         sizes = {frame.shape[:2] for frame in frames}
         if len(sizes) > 1:
             raise ValueError('the frames of a clip must have one (height, '
@@ -67,6 +75,7 @@ class LayeredClip:
         self.frames: List[np.ndarray] = [frame.copy() for frame in frames]
         self.masks = masks.copy()
         self.silhouettes = masks.copy()
+        self.ignored = masks[:0] if ignored is None else ignored
 
     @property
     def size(self) -> Tuple[int, int]:
@@ -98,6 +107,7 @@ class LayeredClip:
         visible = silhouette & ~before
         self.masks = np.concatenate([self.masks & ~visible, visible[None]])
         self.silhouettes = np.concatenate([self.silhouettes, silhouette[None]])
+        self.ignored = self.ignored & ~visible
 
     def _paste_frame(self, t: int, frame: np.ndarray, mask: np.ndarray,
                      placement: Placement, before: np.ndarray,
@@ -249,35 +259,61 @@ def box_center(mask: np.ndarray) -> np.ndarray:
     return np.array([x + w / 2, y + h / 2])
 
 
-def instance_ids(clip: Dict[str, list]) -> List[int]:
-    """Ids of the objects of a clip.
+def instance_labels(clip: Dict[str, list]) -> Dict[int, int]:
+    """Class indices of the objects of a clip, crowds included.
 
     Args:
-        clip (dict[str, list]): ``gt_instances_ids`` by frame.
+        clip (dict[str, list]): ``gt_instances_ids`` and ``gt_bboxes_labels``
+            by frame.
 
     Returns:
-        list[int]: N ids, ascending.
+        dict[int, int]: Label of each id, ids ascending.
     """
-    return np.unique(np.concatenate(clip['gt_instances_ids'])).tolist()
+    labels: Dict[int, int] = {}
+    for ids, frame_labels in zip(clip['gt_instances_ids'],
+                                 clip['gt_bboxes_labels']):
+        labels.update(zip(ids.tolist(), frame_labels.tolist()))
+    return dict(sorted(labels.items()))
 
 
 def instance_masks(clip: Dict[str, list], ids: Sequence[int]) -> np.ndarray:
-    """Masks of the objects of a clip.
+    """Masks of objects of a clip.
 
     Args:
         clip (dict[str, list]): ``img``, ``gt_instances_ids`` and ``gt_masks``
             by frame.
-        ids (Sequence[int]): N ids, those of the clip in ascending order.
+        ids (Sequence[int]): N of its ids, in any order.
 
     Returns:
         np.ndarray: (N, T, H, W) bool, empty where an object is absent.
     """
     num_frames, size = len(clip['img']), clip['img'][0].shape[:2]
     masks = np.zeros((len(ids), num_frames, *size), bool)
+    rows = {instance_id: row for row, instance_id in enumerate(ids)}
     for t in range(num_frames):
-        rows = np.searchsorted(ids, clip['gt_instances_ids'][t])
-        masks[rows, t] = clip['gt_masks'][t].to_ndarray() > 0
+        for i, mask in zip(clip['gt_instances_ids'][t].tolist(),
+                           clip['gt_masks'][t].to_ndarray()):
+            if i in rows:
+                masks[rows[i], t] = mask > 0
     return masks
+
+
+def crowd_ids(clip: Dict[str, list]) -> Set[int]:
+    """Ids of the crowds and other ignored regions of a clip.
+
+    Args:
+        clip (dict[str, list]): ``gt_instances_ids`` and ``gt_ignore_flags``
+            by frame.
+
+    Returns:
+        set[int]: Ids that are flagged in at least one frame.
+    """
+    return {
+        i
+        for ids, flags in zip(clip['gt_instances_ids'],
+                              clip['gt_ignore_flags'])
+        for i in ids[flags].tolist()
+    }
 
 
 def clip_tracks(clip: Dict[str, list]) -> List[Track]:
@@ -289,13 +325,9 @@ def clip_tracks(clip: Dict[str, list]) -> List[Track]:
     Returns:
         list[Track]: All but crowds and objects without any pixel.
     """
-    crowds, labels = set(), {}
-    for t, ids in enumerate(clip['gt_instances_ids']):
-        labels.update(zip(ids.tolist(), clip['gt_bboxes_labels'][t].tolist()))
-        crowds.update(ids[clip['gt_ignore_flags'][t]].tolist())
-    ids = instance_ids(clip)
+    labels = instance_labels(clip)
+    ids = sorted(set(labels) - crowd_ids(clip))
     return [
         Track(clip['img'], masks, labels[i])
-        for i, masks in zip(ids, instance_masks(clip, ids))
-        if i not in crowds and masks.any()
+        for i, masks in zip(ids, instance_masks(clip, ids)) if masks.any()
     ]

@@ -8,8 +8,8 @@ from mmdet.structures.mask import BitmapMasks
 
 from refinevis_mm.registry import TRANSFORMS
 from .filtering import FilterTrackAnnotations, tight_boxes
-from .track_pasting import (LayeredClip, TrackPaster, clip_tracks,
-                            instance_ids, instance_masks)
+from .track_pasting import (LayeredClip, TrackPaster, clip_tracks, crowd_ids,
+                            instance_labels, instance_masks)
 
 
 @TRANSFORMS.register_module()
@@ -20,7 +20,8 @@ class VideoCopyPaste(BaseTransform):
     and place hold for all its frames. What it is pasted over loses these
     pixels from its mask; an object that is hidden completely is absent in
     that frame. Objects are pasted one after the other, each before or behind
-    all that are there, with new ids. An extension of Simple Copy-Paste
+    all that are there, with new ids. Ignored regions, such as crowds, are
+    never pasted and never hide what is. An extension of Simple Copy-Paste
     (Ghiasi et al., https://arxiv.org/abs/2012.07177) to clips.
 
     To be used in the pipeline of :class:`mmdet.datasets.MultiImageMixDataset`
@@ -100,11 +101,14 @@ class VideoCopyPaste(BaseTransform):
             return results
         rng = np.random.default_rng(np.random.randint(2**31))
         num = rng.integers(1, self.max_tracks + 1)
-        ids = instance_ids(results)
-        clip = LayeredClip(results['img'], instance_masks(results, ids))
+        crowds = sorted(crowd_ids(results))
+        ids = [i for i in instance_labels(results) if i not in crowds]
+        clip = LayeredClip(results['img'], instance_masks(results, ids),
+                           instance_masks(results, crowds))
         chosen = rng.permutation(len(tracks))[:num]
         for i in chosen:
             self.paster.paste(clip, tracks[i], rng)
+        ids = crowds + ids
         pasted_ids = max(ids, default=0) + 1 + np.arange(len(chosen))
         self._write(results, clip, [*ids, *pasted_ids.tolist()],
                     [tracks[i].label for i in chosen])
@@ -112,14 +116,16 @@ class VideoCopyPaste(BaseTransform):
 
     def _write(self, results: Dict[str, list], clip: LayeredClip,
                ids: List[int], pasted_labels: List[int]) -> None:
-        """Put images and annotations into ``results``."""
+        """Put images and annotations into ``results``; ``ids`` are those of
+        the ignored regions, then of all objects."""
         results['img'] = clip.frames
         num_pasted = len(pasted_labels)
         rows = {instance_id: row for row, instance_id in enumerate(ids)}
+        all_masks = np.concatenate([clip.ignored, clip.masks])
         for t in range(len(clip.frames)):
             own = results['gt_instances_ids'][t]
             frame_ids = np.concatenate([own, ids[len(ids) - num_pasted:]])
-            masks = clip.masks[[rows[i] for i in frame_ids.tolist()], t]
+            masks = all_masks[[rows[i] for i in frame_ids.tolist()], t]
             masks = BitmapMasks(masks.astype(np.uint8), *clip.size)
             frame = dict(
                 gt_bboxes=tight_boxes(masks, results['gt_bboxes'][t]),

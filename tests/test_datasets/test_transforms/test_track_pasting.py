@@ -211,3 +211,22 @@ def test_objects_that_can_be_pasted():
     assert [track.label for track in tracks] == [0, 1]
     assert tracks[0].masks.astype(int).tolist() == [[[0, 0, 1]], [[0, 0, 0]]]
     assert tracks[1].masks.astype(int).tolist() == [[[1, 1, 0]], [[0, 1, 0]]]
+
+
+@pytest.mark.parametrize('behind', [False, True])
+def test_ignored_regions_are_ground(behind):
+    frames = [np.zeros((3, 5, 3), np.uint8)] * 2
+    masks = np.stack([_mask('..... .##.. .##..'), _mask('..... ..... .....')])
+    ignored = np.stack(
+        [_mask('##### #..## #..##'),
+         _mask('#.... ..... .....')])
+    clip = LayeredClip(frames, masks[None], ignored[None])
+    clip.paste(_track('## ##', '## ##'), _place((2, 0), (0, 0)), behind)
+    # seen whole but where the object is, and cut out of the region
+    assert np.array_equal(
+        clip.masks[1, 0],
+        _mask('..##. ...#. .....' if behind else '..##. ..##. .....'))
+    assert np.array_equal(clip.masks[1, 1], _mask('##... ##... .....'))
+    assert np.array_equal(clip.ignored[0, 0], _mask('##..# #...# #..##'))
+    assert not clip.ignored[0, 1].any()
+    assert ignored[0, 0, 3]  # the input is not changed

@@ -215,3 +215,37 @@ def test_shipped_config(dataset, seed):
     np.random.seed(seed)
     again = dataset[seed % 2]
     assert (again['inputs'] == packed['inputs']).all()
+
+
+@pytest.mark.parametrize('behind_prob', [0, 1])
+def test_ignored_track_is_ground(behind_prob):
+    """A track that is ignored loses what is pasted over it in each frame,
+    is absent where nothing of it is left, and never hides an object."""
+    clip = _clip((8, 10), [[(3, 1, 0, 0, 10, 8)], [(3, 1, 4, 2, 6, 4)]])
+    clip['gt_ignore_flags'] = [np.ones(1, bool)] * 2
+    other = _clip((8, 10), [[(1, 5, 2, 2, 6, 6)]] * 2, value=255)
+    transform = VideoCopyPaste(
+        prob=1, scale_range=(1, 1), behind_prob=behind_prob, flip_prob=0)
+    absent = 0
+    for seed in range(40):
+        np.random.seed(seed)
+        out = transform(
+            dict({
+                key: list(value)
+                for key, value in clip.items()
+            },
+                 mix_results=[other]))
+        pasted = out['img'][0].all(-1)  # does not move
+        assert pasted.any()
+        objects = _objects(out, 0)
+        assert objects[4][1] == pasted.sum()
+        assert objects[3][1] == 80 - pasted.sum()
+        assert out['gt_ignore_flags'][0].tolist() == [True, False]
+        left = 4 - pasted[2:4, 4:6].sum()
+        assert (3 in _objects(out, 1)) == (left > 0)
+        assert out['gt_ignore_flags'][1].tolist() == [True][:left] + [False]
+        absent += left == 0
+        # as the source of objects there is nothing to paste
+        same = transform(dict(other, mix_results=[clip]))
+        assert (same['img'][0] == 255).all()
+    assert absent
