@@ -2,6 +2,7 @@
 """What the reader of the documentation has: a checkout with tiny data."""
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Dict
 
@@ -15,11 +16,13 @@ from mmengine.config import Config
 from refinevis_mm.apis.inference import find_config
 from refinevis_mm.apis.video_config import as_video_config
 from refinevis_mm.datasets.class_names import PRESETS
+from refinevis_mm.models.backbones import EfficientNetLite
 from refinevis_mm.registry import MODELS
 from refinevis_mm.zoo import find_entry
 from tests.test_tools.test_maskdino_to_refinevis import \
     _official as official_weights
 from tests.tiny_coco import write_coco, write_vis
+from tests.tiny_everyday import write_source
 from tests.tiny_files import random_frames
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +31,10 @@ LINKED = ('Makefile', 'README.md', 'checkpoints', 'demo', 'docs',
           'tests', 'tools')
 COCO = CocoDataset.METAINFO['classes']
 LENGTH = 6  # frames of a tiny video
+BACKBONES = {
+    'mobilenet-v2': partial(MobileNetV2, out_indices=(1, 2, 4, 7)),
+    'efficientnet-lite0': EfficientNetLite
+}
 MASKDINO = 'configs/maskdino/maskdino_mobilenet-v2_2xb2-5k_custom-coco.py'
 
 
@@ -68,6 +75,7 @@ def make_data(root: Path) -> None:
          PRESETS['youtube_vis_2022'], False)
     _vis(data / 'ovis', 'validGT.json', 'valid', PRESETS['ovis'])
     _write_masks(data)
+    write_source(root / 'my_sources')
     for name in ('street', 'left', 'right'):
         write_video(root / f'{name}.mp4')
     frames = root / 'frames'
@@ -86,11 +94,10 @@ def write_video(path: Path, length: int = LENGTH) -> None:
     writer.release()
 
 
-def write_backbone(root: Path) -> None:
-    """What ``make data/mobilenet-v2_imagenet.pth`` makes, random."""
+def write_backbone(path: Path) -> None:
+    """What ``make data/<backbone>_imagenet.pth`` makes, random."""
     torch.manual_seed(0)
-    model = MobileNetV2(out_indices=(1, 2, 4, 7))
-    path = root / 'data' / 'mobilenet-v2_imagenet.pth'
+    model = BACKBONES[path.name.removesuffix('_imagenet.pth')]()
     torch.save(dict(state_dict=model.state_dict()), str(path))
 
 

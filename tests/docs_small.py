@@ -14,7 +14,7 @@ MAX_SIDE = 96  # pixels
 SIZE_KEYS = ('scale', 'crop_size', 'size', 'scales')
 # backbones of models that are small as they are, with weights in the
 # repository; all others are made tiny
-SMALL_BACKBONES = ('MobileNetV2', )
+SMALL_BACKBONES = ('MobileNetV2', 'refinevis_mm.EfficientNetLite')
 # tool: what is added to its command line
 ARGUMENTS = {
     'make_occluded_shapes.py':
@@ -28,6 +28,8 @@ ARGUMENTS = {
     '--number 1',
     'compose_clips.py':
     '--number 1',
+    'make_everyday.py':
+    '--valid-images 1',
     'three_phases.py':
     '--iters 2',
 }

@@ -6,7 +6,7 @@ import os
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from refinevis_mm.compat.checkpoints import check_state_dict, read_checkpoint
 from refinevis_mm.utils import (add_runner_arguments, init_cpu_distributed,
@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
         type=str,
         const='auto',
         help='resume from the given checkpoint, or without a value from the '
-        'latest one in the work dir')
+        'latest one in the work dir, if there is one')
     add_runner_arguments(parser)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -63,9 +63,17 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
                              '"auto_scale_lr.base_batch_size" in the config')
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        _resume(cfg, args.resume)
     return cfg
+
+
+def _resume(cfg: Config, checkpoint: str) -> None:
+    """Continue from a checkpoint; 'auto' is the latest of the work dir and,
+    where there is none yet, the start that the config describes."""
+    if checkpoint == 'auto' and find_latest_checkpoint(cfg.work_dir) is None:
+        return
+    cfg.resume = True
+    cfg.load_from = None if checkpoint == 'auto' else checkpoint
 
 
 @one_line_errors

@@ -44,7 +44,8 @@ def _build(path):
 @pytest.mark.parametrize('path', FULL_SIZE)
 def test_loss_and_predict(path):
     model = _build(path).train()
-    losses = model.loss(torch.randn(1, 2, 3, 64, 96), [two_object_clip()])
+    losses = model.loss(
+        torch.randn(1, 2, 3, 64, 96), [two_object_clip(labels=[2, 0])])
     total = sum(losses.values())
     assert torch.isfinite(total)
     total.backward()

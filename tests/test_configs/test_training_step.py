@@ -34,7 +34,8 @@ BACKBONES = dict(
         depths=[1, 1, 1, 1],
         num_heads=[1, 2, 4, 8],
         window_size=4),
-    MobileNetV2=dict())
+    MobileNetV2=dict(),
+    EfficientNetLite=dict())
 SIZES = dict(
     embed_dims=32,
     mask_dims=32,
@@ -55,7 +56,8 @@ def reduce_sizes(cfg):
     for key, value in cfg.items():
         if key == 'backbone':
             if value is not None:
-                value.update(BACKBONES[value.type], init_cfg=None)
+                value.update(
+                    BACKBONES[value.type.split('.')[-1]], init_cfg=None)
         elif key == 'init_cfg':
             cfg[key] = None
         elif key == 'in_channels' and isinstance(value, int):
@@ -71,7 +73,7 @@ def reduced_model(cfg):
     model = cfg.model
     backbone = model.get('backbone') or model.frame_model.backbone
     reduce_sizes(model)
-    if backbone.type != 'MobileNetV2':
+    if 'base_channels' in backbone or 'embed_dims' in backbone:
         for part in ('pixel_decoder', 'head', 'neck'):
             part = model.frame_model.get(part, {})
             if isinstance(part.get('in_channels'), list):
@@ -87,7 +89,7 @@ def _image():
         metainfo=dict(img_shape=(64, 96), ori_shape=(64, 96)))
     sample.gt_instances = InstanceData(
         bboxes=torch.tensor([[8.0, 8.0, 40.0, 40.0]]),
-        labels=torch.tensor([3]),
+        labels=torch.tensor([2]),
         masks=BitmapMasks(masks, 64, 96))
     return torch.randn(1, 3, 64, 96), [sample]
 
@@ -102,7 +104,7 @@ def training_step(text):
     model.train()
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     if isinstance(model, RefineVIS):
-        data = torch.randn(1, 2, 3, 64, 96), [two_object_clip()]
+        data = torch.randn(1, 2, 3, 64, 96), [two_object_clip(labels=[2, 0])]
     else:
         data = _image()
     before = {

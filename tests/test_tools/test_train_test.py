@@ -140,6 +140,26 @@ def test_resumed_run_equals_an_uninterrupted_one(toy):
     assert rest['meta']['iter'] == 16
 
 
+def test_resume_without_a_checkpoint_starts_as_the_config_says(toy):
+    """Also if the start is the end of another training."""
+    args = ('train.py', 'toy_config.py', '--work-dir', 'new', '--cfg-options',
+            'load_from=run/epoch_2.pth', 'optim_wrapper.optimizer.lr=0.0')
+    done = run(toy, *args, '--resume')
+    assert done.returncode == 0, done.stderr
+    assert 'Load checkpoint from run/epoch_2.pth' in done.stdout + done.stderr
+    start, end = (
+        read_checkpoint(str(toy / path))
+        for path in ('run/epoch_2.pth', 'new/epoch_2.pth'))
+    for key, value in start['state_dict'].items():
+        assert torch.equal(value, end['state_dict'][key])
+    # what there is now is continued instead, here behind its end
+    done = run(toy, *args, '--resume')
+    assert done.returncode == 0, done.stderr
+    log = done.stdout + done.stderr
+    assert 'resumed epoch: 2, iter: 16' in log
+    assert 'Load checkpoint from run/epoch_2.pth' not in log
+
+
 def test_test_and_dump(toy):
     done = run(toy, 'test.py', 'toy_config.py', 'run/epoch_1.pth',
                '--work-dir', 'tested', '--out', 'out.pkl')
