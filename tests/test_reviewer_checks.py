@@ -40,6 +40,7 @@ from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import (ClipTargets, FrameTracks, TrackletBatch,
                                      VideoResult)
 from tests.demo_clips import demo_clip, tiny_model_cfg, two_object_clip
+from tests.model_stream import ModelStream
 
 ROOT = Path(__file__).parents[1]
 OVIS = ('Person Bird Cat Dog Horse Sheep Cow Elephant Bear Zebra Giraffe '
@@ -343,7 +344,7 @@ def test_check_07_tar_is_a_function_of_a_tracklet():
     image = torch.randn(3, 64, 96)
     meta = dict(frame_id=0, img_shape=(64, 96), ori_shape=(50, 70))
     with torch.no_grad():
-        result, = model.step(image, meta, model.init_stream())
+        result, = ModelStream(model).step(image, meta)
         frame = model.frame_model.forward_frames(image[None])
         scores = frame.cls_logits[0].sigmoid()
         distance = torch.cdist(result.cls_scores, scores)

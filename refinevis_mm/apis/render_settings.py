@@ -1,11 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """What a resumed run must have in common with the one it continues."""
-import hashlib
 import json
 from typing import Any, Collection, Iterator, Sequence, Tuple
-
-import torch
-from torch import nn
 
 from refinevis_mm.video_io import FrameSource
 from .session import Session
@@ -35,7 +31,7 @@ def render_settings(session: Session, source: FrameSource, score_thr: float,
         view=session.view,
         views=list(session.views),
         window=session.window,
-        weights=weights_digest(model),
+        weights=session.weights,
         classes=list(model.classes),
         score_thr=score_thr,
         drawn=sorted(drawn))
@@ -46,23 +42,6 @@ def render_settings(session: Session, source: FrameSource, score_thr: float,
     for name in ('model.mode', 'model.window'):  # the session has its own
         settings.pop(name, None)
     return json.loads(json.dumps(settings, default=str))
-
-
-def weights_digest(model: nn.Module) -> str:
-    """Short name of a model's weights, the same wherever they come from.
-
-    Args:
-        model (nn.Module): The model.
-
-    Returns:
-        str: 16 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        value = value.detach().cpu().contiguous().reshape(-1)
-        digest.update(name.encode())
-        digest.update(value.view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
 
 
 def check_settings(found: dict,

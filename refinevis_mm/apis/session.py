@@ -2,6 +2,7 @@
 """One running video: frames in, results out, state to save between two."""
 from collections import deque
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import (Deque, Dict, Iterable, Iterator, List, Optional, Sequence,
                     Tuple)
 
@@ -18,8 +19,9 @@ from refinevis_mm.models.refinement import BaseRefiner, build_refiner
 from refinevis_mm.structures import (FRAME_LEVEL, VIEWS, FrameInstances,
                                      FrameResult, RunningScores)
 from refinevis_mm.video_io import DEFAULT_FPS, TimedFrame
+from .weights import weights_digest
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 # Steps of a test pipeline that bring a frame to the size of the model.
 GEOMETRY = ('Resize', 'Pad')
 
@@ -82,12 +84,9 @@ class Session:
         """Forget everything: start of a new video, ids from 0."""
         self.num_frames = 0
         self._size: Optional[List[int]] = None  # height, width
-        self._stream = self.model.init_stream()
-        self._refiners: Dict[str, BaseRefiner] = {
-            view: self._build_refiner(view)
-            for view in self.views
-        }
-        self._scores = {view: RunningScores() for view in self.views}
+        self._tracker = self.model.init_tracker()
+        self._refiners = self._build_refiners()
+        self._scores = self._build_scores()
         self._last_seen: Dict[int, int] = {}
         self._waiting: Deque[_Waiting] = deque()
         self._discarded: List[int] = []
@@ -138,7 +137,7 @@ class Session:
         if time is None:
             time = frame_id / DEFAULT_FPS
         inputs, meta = self.preprocess(image, frame_id)
-        tracks = self.model.track(inputs, meta, self._stream)
+        tracks = self.model.track(inputs, meta, self._tracker)
         self.num_frames += 1
         self._size = list(image.shape[:2])
         self._discard()
@@ -173,9 +172,10 @@ class Session:
             format=STATE_FORMAT,
             views=list(self.views),
             window=self.window,
+            weights=self.weights,
             num_frames=self.num_frames,
             size=self._size,
-            tracker=self._stream.tracker.state_dict(),
+            tracker=self._tracker.state_dict(),
             refiners={
                 view: refiner.state_dict()
                 for view, refiner in self._refiners.items()
@@ -207,35 +207,62 @@ class Session:
             state (dict): What :meth:`state_dict` returned.
 
         Raises:
-            ValueError: If the state is of other views, of another window or
-                of another model. The session is unchanged then.
+            ValueError: If the state is of other views, of another window, of
+                another model or of other weights, or lacks a part. The
+                session is unchanged then.
         """
         if state.get('format') != STATE_FORMAT:
             raise ValueError(f'session state must have format {STATE_FORMAT}, '
                              f'got {state.get("format")!r}')
-        for name, own in (('views', list(self.views)), ('window',
-                                                        self.window)):
-            if state[name] != own:
-                raise ValueError(f'session state must have {name} {own}, got '
-                                 f'{state[name]}')
-        stream = self.model.init_stream()
-        stream.tracker.load_state_dict(state['tracker'])
-        self.reset()
-        self._stream = stream
+        try:
+            for name, own in (('views', list(self.views)),
+                              ('window', self.window), ('weights',
+                                                        self.weights)):
+                if state[name] != own:
+                    raise ValueError(f'session state must have {name} {own}, '
+                                     f'got {state[name]}')
+            parts = self._restore(state)
+        except KeyError as error:
+            raise ValueError(f'session state lacks {error}') from error
+        vars(self).update(parts)
+
+    def _restore(self, state: dict) -> dict:
+        """Attributes of the session that had this state."""
+        tracker = self.model.init_tracker()
+        tracker.load_state_dict(state['tracker'])
+        refiners, all_scores = self._build_refiners(), self._build_scores()
         device = self.model.data_preprocessor.device
-        for view, refiner in self._refiners.items():
-            refiner.load_state_dict(state['refiners'][view], device)
-            self._scores[view].load_state_dict(state['scores'][view])
-        self.num_frames = state['num_frames']
-        self._size = state['size']
-        self._last_seen = dict(state['last_seen'])
-        self._discarded = list(state['discarded'])
-        self._waiting = deque(
+        for view in self.views:
+            refiners[view].load_state_dict(state['refiners'][view], device)
+            all_scores[view].load_state_dict(state['scores'][view])
+        waiting = deque(
             _Waiting(
                 frame['frame_id'], frame['time'], frame['image'].numpy(), {
                     view: _unpack(instances)
                     for view, instances in frame['views'].items()
                 }) for frame in state['waiting'])
+        return dict(
+            _tracker=tracker,
+            _refiners=refiners,
+            _scores=all_scores,
+            _waiting=waiting,
+            num_frames=state['num_frames'],
+            _size=state['size'],
+            _last_seen=dict(state['last_seen']),
+            _discarded=list(state['discarded']))
+
+    @cached_property
+    def weights(self) -> str:
+        """str: Digest of the model's weights when it was first asked for."""
+        return weights_digest(self.model)
+
+    def _build_refiners(self) -> Dict[str, BaseRefiner]:
+        """Empty refiners of all views."""
+        return {view: self._build_refiner(view) for view in self.views}
+
+    def _build_scores(self) -> Dict[str, RunningScores]:
+        """Empty running scores of all views."""
+        return {view: RunningScores() for view in self.views}
 
     def _build_refiner(self, view: str) -> BaseRefiner:
         """An empty refiner for a view."""
@@ -245,7 +272,7 @@ class Session:
 
     def _discard(self) -> None:
         """Let go of the tracklets that the tracker has judged noise."""
-        ids, self._stream.discarded_ids = self._stream.discarded_ids, []
+        ids = self._tracker.discarded_ids
         if not ids:
             return
         self._discarded.extend(ids)
@@ -282,7 +309,7 @@ class Session:
     def _forget(self) -> None:
         """Drop the scores of tracklets that cannot be reported any more."""
         oldest = self.num_frames - len(self._waiting) - self.window
-        live = set(self._stream.tracker.live_ids)
+        live = set(self._tracker.live_ids)
         gone = [
             track_id for track_id, frame_id in self._last_seen.items()
             if frame_id < oldest and track_id not in live

@@ -2,44 +2,26 @@
 """A video as a stream: frames in, tracklets out, for every model of ours."""
 import copy
 from abc import abstractmethod
-from dataclasses import dataclass, field
-from typing import List, Optional, Union
+from typing import Optional
 
 from mmdet.models.mot import BaseMOTModel
 from mmdet.structures import TrackDataSample, TrackSampleList
 from mmdet.utils import OptConfigType, OptMultiConfig
 from torch import Tensor
 
-from refinevis_mm.structures import DecodedFrame, FrameTracks, VideoResult
+from refinevis_mm.structures import DecodedFrame, VideoResult
 from .association.tracker import Tracker
-from .refinement.refiners import BaseRefiner, build_refiner, check_refinement
+from .refinement.refiners import build_refiner, check_refinement
+from .refinement.running_video import RunningVideo, TrackedFrame
 from .refinement.tar_head import TARHead
-
-# what the first two stages say of a frame
-TrackedFrame = Union[FrameTracks, DecodedFrame]
-
-
-@dataclass
-class StreamState:
-    """Everything a model remembers of one running video.
-
-    Attributes:
-        tracker (:obj:`Tracker`): Association memory.
-        refiner (:obj:`BaseRefiner`): Refinement memory.
-        discarded_ids (list[int]): Tracklets judged noise that no result has
-            reported yet.
-    """
-
-    tracker: Tracker
-    refiner: BaseRefiner
-    discarded_ids: List[int] = field(default_factory=list)
 
 
 class BaseVISModel(BaseMOTModel):
     """Detects and associates frame by frame, and refines what it found.
 
-    A subclass sets ``tracker`` and implements :meth:`find` and
-    :meth:`decode`. Sessions, rendering and tests know no more of a model.
+    A subclass sets ``tracker`` and implements :meth:`track` and
+    :meth:`decode`. Sessions, rendering and tests know no more of a model;
+    whoever refines has the refiners.
 
     Args:
         mode (str): 'online' or 'offline' refinement at test. Defaults to
@@ -74,18 +56,19 @@ class BaseVISModel(BaseMOTModel):
         self.cls_thr = cls_thr
         self.tar_head: Optional[TARHead] = None
         # The running video of the frame-by-frame test loop.
-        self._state: Optional[StreamState] = None
-        self._video_result: Optional[VideoResult] = None
+        self._tracker: Optional[Tracker] = None
+        self._video: Optional[RunningVideo] = None
 
     @abstractmethod
-    def find(self, image: Tensor, meta: dict,
-             tracker: Tracker) -> TrackedFrame:
+    def track(self, image: Tensor, meta: dict,
+              tracker: Tracker) -> TrackedFrame:
         """First two stages for one frame: detect, then associate.
 
         Args:
             image (Tensor): Normalised, padded frame, has shape (3, H, W).
             meta (dict): ``frame_id``, ``img_shape`` and ``ori_shape``.
-            tracker (:obj:`Tracker`): Tracker of the video, updated in place.
+            tracker (:obj:`Tracker`): Tracker of the video, updated in place;
+                its ``discarded_ids`` are what it judged noise by this frame.
 
         Returns:
             :obj:`FrameTracks` | :obj:`DecodedFrame`: The detections that
@@ -100,12 +83,12 @@ class BaseVISModel(BaseMOTModel):
 
         Args:
             tracks (:obj:`FrameTracks` | :obj:`DecodedFrame`): From
-                :meth:`find`, before or after refinement.
+                :meth:`track`, before or after refinement.
             refined (bool): Whether refinement has seen them; otherwise the
                 heads of the frame model are used. Defaults to True.
 
         Returns:
-            :obj:`DecodedFrame`: Without discarded ids.
+            :obj:`DecodedFrame`: The decoded frame.
         """
 
     def predict(self, inputs: Tensor, data_samples: TrackSampleList,
@@ -136,92 +119,34 @@ class BaseVISModel(BaseMOTModel):
         for image, frame_sample in zip(inputs[0], sample):
             meta = frame_sample.metainfo
             if meta['frame_id'] == 0:
-                self._state = self.init_stream()
-                self._video_result = VideoResult(meta['video_length'])
-            elif self._state is None:
+                self._tracker = self.init_tracker()
+                self._video = RunningVideo(
+                    build_refiner(self.tar_head, self.mode, self.window),
+                    VideoResult(meta['video_length']))
+            elif self._video is None:
                 raise ValueError('a video must start with frame_id 0, got '
                                  f"{meta['frame_id']}")
-            results = self.step(image, meta, self._state)
-            if meta['frame_id'] == meta['video_length'] - 1:
-                results = results + self.flush(self._state)
-            for result in results:
-                self._video_result.discard(result.discarded_ids)
-                self._video_result.add_frame(result.frame_id, result.ids,
-                                             result.cls_scores, result.scored,
-                                             result.masks)
-            if meta['frame_id'] == meta['video_length'] - 1:
+            is_last = meta['frame_id'] == meta['video_length'] - 1
+            self._step(image, meta, is_last)
+            if is_last:
                 sample.set_metainfo(
                     dict(
                         video_id=meta['video_id'],
                         video_length=meta['video_length'],
-                        pred_tracklets=self._video_result.tracklets(
+                        pred_tracklets=self._video.result.tracklets(
                             cls_thr=self.cls_thr)))
-                self._state = self._video_result = None
+                self._tracker = self._video = None
         return [sample]
 
-    def init_stream(self) -> StreamState:
-        """Empty state for a new video."""
+    def init_tracker(self) -> Tracker:
+        """An empty tracker for a new video."""
         tracker = copy.deepcopy(self.tracker)
         tracker.reset()
-        refiner = build_refiner(self.tar_head, self.mode, self.window)
-        return StreamState(tracker, refiner)
+        return tracker
 
-    def step(self, image: Tensor, meta: dict,
-             state: StreamState) -> List[DecodedFrame]:
-        """Process one frame of a stream.
-
-        Args:
-            image (Tensor): Normalised, padded frame, has shape (3, H, W).
-            meta (dict): ``frame_id``, ``img_shape`` and ``ori_shape``.
-            state (:obj:`StreamState`): State of the video, updated in place.
-
-        Returns:
-            list[:obj:`DecodedFrame`]: Frames finished by this one: itself
-            online, up to W frames offline.
-        """
-        return self.refine(self.track(image, meta, state), state)
-
-    def track(self, image: Tensor, meta: dict,
-              state: StreamState) -> TrackedFrame:
-        """First two stages for one frame, and what the tracker gave up.
-
-        Args:
-            image (Tensor): Normalised, padded frame, has shape (3, H, W).
-            meta (dict): ``frame_id``, ``img_shape`` and ``ori_shape``.
-            state (:obj:`StreamState`): State of the video, updated in place.
-
-        Returns:
-            :obj:`FrameTracks` | :obj:`DecodedFrame`: As :meth:`find` gives
-            them.
-        """
-        tracks = self.find(image, meta, state.tracker)
-        state.discarded_ids.extend(state.tracker.discarded_ids)
-        state.refiner.discard(state.tracker.discarded_ids)
-        return tracks
-
-    def refine(self, tracks: TrackedFrame,
-               state: StreamState) -> List[DecodedFrame]:
-        """Third stage: the frames that are finished by a tracked one.
-
-        Args:
-            tracks (:obj:`FrameTracks` | :obj:`DecodedFrame`): From
-                :meth:`track`.
-            state (:obj:`StreamState`): State of the video, updated in place.
-
-        Returns:
-            list[:obj:`DecodedFrame`]: As :meth:`step` returns them.
-        """
-        return self._report(state.refiner.push(tracks), state)
-
-    def flush(self, state: StreamState) -> List[DecodedFrame]:
-        """End a stream: the frames that offline refinement still holds."""
-        return self._report(state.refiner.flush(), state)
-
-    def _report(self, frames: List[TrackedFrame],
-                state: StreamState) -> List[DecodedFrame]:
-        """Decode finished frames; the first carries the discarded ids."""
-        results = [self.decode(tracks) for tracks in frames]
-        if results:
-            results[0].discarded_ids, state.discarded_ids = \
-                state.discarded_ids, []
-        return results
+    def _step(self, image: Tensor, meta: dict, is_last: bool) -> None:
+        """Take the next frame of the running video."""
+        tracks = self.track(image, meta, self._tracker)
+        self._video.discard(self._tracker.discarded_ids)
+        for frame in self._video.refine(tracks, is_last):
+            self._video.add(self.decode(frame))

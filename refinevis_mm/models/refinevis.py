@@ -210,8 +210,9 @@ class RefineVIS(BaseVISModel):
             })
         return losses
 
-    def find(self, image: Tensor, meta: dict, tracker: Tracker) -> FrameTracks:
-        """See :meth:`BaseVISModel.find`."""
+    def track(self, image: Tensor, meta: dict,
+              tracker: Tracker) -> FrameTracks:
+        """See :meth:`BaseVISModel.track`."""
         frame = self.frame_model.forward_frames(image[None])
         if self.association_head is None:
             frame.assoc_embeds = self.frame_model.match_embeds(frame.embeds)

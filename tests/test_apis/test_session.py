@@ -14,6 +14,7 @@ from pycocotools import mask as mask_utils
 
 from refinevis_mm.apis import Session, init_model
 from refinevis_mm.structures import VideoResult
+from tests.model_stream import ModelStream
 from tests.tiny_files import CLASSES, random_frames, write_model_files
 
 ROOT = Path(__file__).parents[2]
@@ -125,15 +126,14 @@ def test_views_equal_the_model_frame_by_frame(model, view):
     together = run(model, frames, ALL_VIEWS)
     mode, window = ('online', 0) if view == 'frame_level' else (view, 4)
     session = Session(use(model, mode, window))
-    state, results = model.init_stream(), []
     with torch.no_grad():
-        for k, frame in enumerate(frames):
-            results += model.step(*session.preprocess(frame, k), state)
-        results += model.flush(state)
+        inputs = [
+            session.preprocess(frame, k) for k, frame in enumerate(frames)
+        ]
+        results = ModelStream(model).run(*zip(*inputs))
     video = VideoResult()
     assert len(results) == len(together) == 6
     for expected, frame in zip(results, together):
-        video.discard(expected.discarded_ids)
         video.add_frame(expected.frame_id, expected.ids, expected.cls_scores,
                         expected.scored, expected.masks)
         found = frame.views[view]
@@ -222,6 +222,7 @@ import pickle, sys
 import numpy as np
 import torch
 from refinevis_mm.apis import VISInferencer
+
 config, checkpoint, mode, frames, state, out = sys.argv[1:]
 session = VISInferencer(config, checkpoint, mode=mode, window=4).session()
 if state != '-':
@@ -260,7 +261,7 @@ def test_state_of_another_session_is_refused(model):
         Session(model, ['offline']).load_state_dict(state)
     with pytest.raises(ValueError, match='window 5, got 4'):
         Session(use(model, 'online', 5)).load_state_dict(state)
-    with pytest.raises(ValueError, match='format 1, got None'):
+    with pytest.raises(ValueError, match='format 2, got None'):
         Session(model).load_state_dict({})
     state['tracker']['memory_len'] += 1
     frames = random_frames(2)
@@ -271,16 +272,45 @@ def test_state_of_another_session_is_refused(model):
     assert_same(session.step(frames[1]), run(model, frames)[1:])
 
 
+@pytest.mark.parametrize('path', [('tracker', ), ('waiting', ), ('weights', ),
+                                  ('refiners', 'online'), ('num_frames', ),
+                                  ('scores', 'frame_level')])
+def test_a_state_that_lacks_a_part_changes_nothing(model, path):
+    frames = random_frames(3)
+    session = Session(model)
+    first = session.step(frames[0])
+    state = session.state_dict()
+    *parents, name = path
+    for parent in parents:
+        state = state[parent]
+    del state[name]
+    whole = dict(session.state_dict(), **{path[0]: state
+                                          }) if parents else state
+    with pytest.raises(ValueError, match=f"session state lacks '{name}'"):
+        session.load_state_dict(whole)
+    assert_same(first + list(session.stream(frames[1:])), run(model, frames))
+
+
+def test_state_of_other_weights_is_refused(files):
+    model = init_model(*files)
+    state = Session(model).state_dict()
+    Session(model).load_state_dict(state)
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] += 1e-3
+    with pytest.raises(ValueError, match='must have weights [0-9a-f]{16}, '):
+        Session(model).load_state_dict(state)
+
+
 def test_discarded_tracks_leave_frames_that_wait(model, monkeypatch):
     """Noise found inside a clip is gone from the views decoded before."""
     frames = random_frames(5)
     track, noise = model.track, []
 
-    def judge(image, meta, state):
-        tracks = track(image, meta, state)
+    def judge(image, meta, tracker):
+        tracks = track(image, meta, tracker)
         if meta['frame_id'] == 2:
             noise.append(tracks.ids[0])
-            state.discarded_ids.append(tracks.ids[0])
+            tracker.discarded_ids.append(tracks.ids[0])
         return tracks
 
     alone = run(model, frames, ALL_VIEWS)
@@ -306,7 +336,7 @@ def test_scores_of_dead_tracks_are_forgotten(model):
     for scores in session._scores.values():
         assert set(scores.ids) <= held
     reach = 30 - session.window - 4  # of the unfinished clip
-    live = set(session._stream.tracker.live_ids)
+    live = set(session._tracker.live_ids)
     assert all(i in live or last >= reach
                for i, last in session._last_seen.items())
 

@@ -7,6 +7,7 @@ from mmdet.structures import TrackDataSample
 from refinevis_mm.models import BaseVISModel
 from refinevis_mm.structures import DecodedFrame, VideoResult
 from tests.demo_clips import demo_clip
+from tests.model_stream import ModelStream
 
 SIZE = (4, 6)
 
@@ -35,7 +36,7 @@ class DigitModel(BaseVISModel):
     def loss(self, inputs, data_samples, **kwargs):
         return {}
 
-    def find(self, image, meta, tracker):
+    def track(self, image, meta, tracker):
         ids = [int(i) for i in image[0, 0] if i >= 0]
         tracker.discarded_ids = [i - 10 for i in ids if i > 9]
         ids = [i for i in ids if i <= 9]
@@ -105,7 +106,7 @@ def test_videos_do_not_mix():
         assert ids == {4, 7}
     assert model.tracker.live_ids == []  # the pattern of all trackers
     model.tracker.live_ids.append(3)
-    assert model.init_stream().tracker.live_ids == []
+    assert model.init_tracker().live_ids == []
 
 
 def test_noise_is_taken_back():
@@ -119,15 +120,13 @@ def test_noise_is_taken_back():
     assert found == {7: [True, True, False], 4: [False, False, True]}
 
 
-def test_steps_give_what_predict_gathers():
+def test_stages_give_what_predict_gathers():
     model, sample = DigitModel(), video(4)
-    state, gathered = model.init_stream(), VideoResult(4)
+    stream, gathered = ModelStream(model), VideoResult(4)
     for image, frame in zip(VIDEO, sample):
-        result, = model.step(image, frame.metainfo, state)
-        gathered.discard(result.discarded_ids)
+        result, = stream.step(image, frame.metainfo)
         gathered.add_frame(result.frame_id, result.ids, result.cls_scores,
                            result.scored, result.masks)
-    assert model.flush(state) == []
     out, = model.predict(VIDEO[None], [sample])
     assert out.pred_tracklets == gathered.tracklets(cls_thr=model.cls_thr)
 

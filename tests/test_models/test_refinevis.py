@@ -13,6 +13,7 @@ from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import FrameTracks, VideoResult
 from tests.demo_clips import (add_ignored, demo_clip, empty_clip,
                               tiny_model_cfg, two_object_clip)
+from tests.model_stream import ModelStream
 from tests.tiny_mask2former import TINY_BACKBONE, TINY_HEAD
 
 BOXES = [(8, 8, 40, 40), (60, 20, 90, 50)]
@@ -183,12 +184,9 @@ def test_predict_gives_one_tracklet_list_per_video(mode, window, num_frames):
             assert rle is None or rle['size'] == [64, 96]
 
 
+@torch.no_grad()
 def _stream(model, images, metas):
-    state, results = model.eval().init_stream(), []
-    with torch.no_grad():
-        for image, meta in zip(images, metas):
-            results += model.step(image, meta, state)
-        return results + model.flush(state)
+    return ModelStream(model.eval()).run(images, metas)
 
 
 def _metas(num_frames, ori_shape=(64, 96)):
@@ -236,35 +234,12 @@ def test_streams_do_not_share_state():
     model = _permissive(_build())
     images = torch.randn(3, 3, 64, 96)
     alone = _stream(model, images, _metas(3))
-    states = [model.init_stream(), model.init_stream()]
+    streams = [ModelStream(model), ModelStream(model)]
     with torch.no_grad():
         for image, meta in zip(images, _metas(3)):
-            result, = model.step(image, meta, states[0])
-            model.step(image.flip(-1), meta, states[1])
+            result, = streams[0].step(image, meta)
+            streams[1].step(image.flip(-1), meta)
             assert result.ids == alone[meta['frame_id']].ids
-
-
-@pytest.mark.parametrize('mode', ['online', 'offline'])
-def test_discarded_ids_are_reported_with_the_next_result(mode):
-    """Also when a step finishes no frame (offline)."""
-    model = _permissive(_build(**{'model.mode': mode, 'model.window': 3}))
-    state = model.eval().init_stream()
-    track = state.tracker.track
-    reported = []
-
-    def judge(detections, frame_id):
-        tracked = track(detections, frame_id)
-        state.tracker.discarded_ids = [99] if frame_id == 1 else []
-        return tracked
-
-    state.tracker.track = judge
-    with torch.no_grad():
-        for image, meta in zip(torch.randn(5, 3, 64, 96), _metas(5)):
-            results = model.step(image, meta, state)
-            reported += [result.discarded_ids for result in results]
-        reported += [result.discarded_ids for result in model.flush(state)]
-    expected = {'online': 1, 'offline': 0}[mode]
-    assert reported == [[99] if t == expected else [] for t in range(5)]
 
 
 def test_masks_return_at_the_original_size():
@@ -462,7 +437,6 @@ def test_streams_without_association_head(build, options):
     video = VideoResult(4)
     results = _stream(model, images, _metas(4))
     for result in results:
-        video.discard(result.discarded_ids)
         video.add_frame(result.frame_id, result.ids, result.cls_scores,
                         result.scored, result.masks)
     out = _predict(model, images)
@@ -488,16 +462,16 @@ def test_tracker_gets_what_the_heads_see(build, monkeypatch):
     norm = frame_model.decoder.norm if build is _maskdino else \
         frame_model.head.transformer_decoder.post_norm
     torch.nn.init.normal_(norm.weight)
-    state = model.init_stream()
+    stream = ModelStream(model)
 
     def track(detections, frame_id):
         seen.append(detections)
-        return type(state.tracker).track(state.tracker, detections, frame_id)
+        return type(model.tracker).track(stream.tracker, detections, frame_id)
 
-    monkeypatch.setattr(state.tracker, 'track', track)
+    monkeypatch.setattr(stream.tracker, 'track', track)
     image, meta = torch.randn(3, 64, 96), _metas(1)[0]
     with torch.no_grad():
-        model.step(image, meta, state)
+        stream.step(image, meta)
         embeds = frame_model.forward_frames(image[None]).embeds
         expected = norm(embeds)
     dets, = seen
@@ -541,11 +515,11 @@ def test_streaming_trackers_of_two_videos():
     model = _maskdino()
     images = torch.randn(3, 3, 64, 96)
     alone = _stream(model, images, _metas(3))
-    states = [model.init_stream(), model.init_stream()]
+    streams = [ModelStream(model), ModelStream(model)]
     with torch.no_grad():
         for image, meta, expected in zip(images, _metas(3), alone):
-            result, = model.step(image, meta, states[0])
-            model.step(image.flip(-1), meta, states[1])
+            result, = streams[0].step(image, meta)
+            streams[1].step(image.flip(-1), meta)
             assert result.ids == expected.ids
             assert torch.equal(result.masks, expected.masks)
     assert model.tracker.live_ids == []

@@ -9,7 +9,6 @@ import torch
 from mmengine.config import Config
 
 from refinevis_mm.models.layers.ms_deform_attn import BACKEND_ENV
-from refinevis_mm.models.refinevis import RefineVIS
 from tests.demo_clips import tiny_model_cfg
 
 # so that noise makes tracklets
@@ -106,18 +105,18 @@ def test_inference(tool, run, detector):
 def test_tracklets_in_a_full_window(tool, run, monkeypatch):
     """Five of them, one missed in each frame; W = 0 sees the four others."""
     seen = []
-    refine = RefineVIS.refine
+    refine = tool.Workload._run_refine
 
-    def spy(self, tracks, state):
-        results = refine(self, tracks, state)
-        entries = getattr(state.refiner, 'memory', None)
+    def spy(self, tracks, refiner):
+        results = refine(self, tracks, refiner)
+        entries = getattr(refiner, 'memory', None)
         entries = entries and [len(e) for e in entries._entries.values()]
-        seen.append((self.window, len(tracks.ids), entries))
+        seen.append((self.model.window, len(tracks.ids), entries))
         return results
 
-    monkeypatch.setattr(RefineVIS, 'refine', spy)
+    monkeypatch.setattr(tool.Workload, '_run_refine', spy)
     report = run('--tracklets', '5', '--repeats', '1')
-    # the window is filled without model.refine, but for its first frame
+    # the window is filled without it, but for its first frame
     warmup, *timed = seen[1:]
     assert warmup == (10, 4, [10] * 5)
     assert timed == [(10, 4, [10] * 5), (0, 4, None)]

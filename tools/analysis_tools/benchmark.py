@@ -36,9 +36,10 @@ import refinevis_mm
 from refinevis_mm.compat.checkpoints import load_checkpoint_strict
 from refinevis_mm.models.layers.ms_deform_attn import (BACKEND_ENV, BACKENDS,
                                                        select_backend)
+from refinevis_mm.models.refinement import BaseRefiner, build_refiner
 from refinevis_mm.models.refinevis import RefineVIS
 from refinevis_mm.registry import MODELS
-from refinevis_mm.structures import FrameTracks
+from refinevis_mm.structures import DecodedFrame, FrameTracks
 from refinevis_mm.utils import one_line_errors
 
 # (stage, module, method) of every part that a model may have. The time of a
@@ -58,7 +59,6 @@ STAGES = (
     ('association', 'association_head', 'forward'),
     ('association', '', 'associate'),
     ('association', '', '_loss_association'),
-    ('TAR', '', 'refine'),
     ('TAR', 'tar_head', 'loss'),
     ('matching and losses', 'frame_model', 'match'),
     ('matching and losses', 'frame_model', 'loss_frames'),
@@ -288,7 +288,11 @@ class Workload:
         self.num_frames = 0
         self.num_tracklets: Optional[int] = None
         self._timer = timer
-        self._state = model.init_stream() if self.is_video else None
+        if self.is_video:
+            self._tracker = model.init_tracker()
+            self._refiner = build_refiner(model.tar_head, model.mode,
+                                          model.window)
+        self._refine = timer.timed('TAR', self._run_refine)
         self._tracks: Optional[FrameTracks] = None  # of the last frame
         self._refine_seconds = 0.0  # of the last frame
         if args.train:
@@ -311,7 +315,7 @@ class Workload:
         self._infer()
         for _ in range(self.model.window - 1):
             self.num_frames += 1
-            self._state.refiner.push(self._replace_tracks(self._tracks))
+            self._refiner.push(self._replace_tracks(self._tracks))
 
     @torch.inference_mode()
     def added_by_tar(self) -> float:
@@ -321,9 +325,9 @@ class Workload:
         TAR, right after it, when all they read has just been read.
         """
         window, self.model.window = self.model.window, 0
-        state = self.model.init_stream()
+        refiner = build_refiner(None, self.model.mode, 0)
         start = self._timer.now()
-        self.model.refine(self._tracks, state)
+        self._refine(self._tracks, refiner)
         seconds = self._timer.now() - start
         self.model.window = window
         return self._refine_seconds - seconds
@@ -339,17 +343,23 @@ class Workload:
         if not self.is_video:
             self.model.predict(self._images(1), [sample])
             return
-        tracks = self.model.track(self._images(), sample.metainfo, self._state)
+        tracks = self.model.track(self._images(), sample.metainfo,
+                                  self._tracker)
         if self.args.tracklets:
             tracks = self._replace_tracks(tracks)
         self.num_frames += 1
         self._tracks, start = tracks, self._timer.now()
-        results = self.model.refine(tracks, self._state)
+        results = self._refine(tracks, self._refiner)
         self._refine_seconds = self._timer.now() - start
         if self.args.tracklets:
             self.num_tracklets = self.args.tracklets
         elif results:
             self.num_tracklets = len(results[-1].ids)
+
+    def _run_refine(self, tracks: FrameTracks,
+                    refiner: BaseRefiner) -> List[DecodedFrame]:
+        """Third stage: the frames that are finished by a tracked one."""
+        return [self.model.decode(done) for done in refiner.push(tracks)]
 
     def _replace_tracks(self, tracks: FrameTracks) -> FrameTracks:
         """As many random tracklets as asked for, but one that is missed."""

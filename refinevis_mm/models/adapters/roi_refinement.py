@@ -1,7 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """TAR for trackers made of a two-stage detector and a RoI track head."""
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
@@ -23,23 +22,11 @@ from refinevis_mm.structures import (ClipTargets, DecodedFrame, FrameOutput,
 from ..frame_level.matching import one_hot
 from ..layers.mask_resize import MASK_STRIDE
 from ..refinement.decoding import decode_tracks
-from ..refinement.refiners import BaseRefiner, build_refiner, check_refinement
+from ..refinement.refiners import build_refiner, check_refinement
+from ..refinement.running_video import RunningVideo
 
 # A proposal that overlaps an object less is background, as for mmdet's RPN.
 BACKGROUND_IOU = 0.3
-
-
-@dataclass
-class RunningVideo:
-    """What is remembered of the video that is being tested.
-
-    Attributes:
-        refiner (:obj:`BaseRefiner`): Refinement memory.
-        result (:obj:`VideoResult`): Results of the finished frames.
-    """
-
-    refiner: BaseRefiner
-    result: VideoResult
 
 
 class RoIRefinementMixin:
@@ -261,12 +248,14 @@ class RoIRefinementMixin:
         if self.window == 0:
             results = [self._unrefined(instances, list(row_of_id), meta)]
         else:
-            results = self._refined(
-                self._frame_tracks(feats, instances, list(row_of_id), meta))
+            tracks = self._frame_tracks(feats, instances, list(row_of_id),
+                                        meta)
+            results = [
+                self._decode(frame)
+                for frame in self._video.refine(tracks, _is_last(meta))
+            ]
         for result in results:
-            self._video.result.add_frame(result.frame_id, result.ids,
-                                         result.cls_scores, result.scored,
-                                         result.masks)
+            self._video.add(result)
         return results
 
     def video_metainfo(self, meta: dict) -> dict:
@@ -304,14 +293,6 @@ class RoIRefinementMixin:
             boxes=boxes,
             real=torch.ones_like(boxes[:, 0], dtype=torch.bool),
             mask_features=self._mask_features(feats)[0])
-
-    def _refined(self, tracks: FrameTracks) -> List[DecodedFrame]:
-        """Frames finished by this one, decoded."""
-        refiner = self._video.refiner
-        frames = refiner.push(tracks)
-        if _is_last(tracks.meta):
-            frames = frames + refiner.flush()
-        return [self._decode(frame) for frame in frames]
 
     def _decode(self, tracks: FrameTracks) -> DecodedFrame:
         """Class scores and full-size masks of a frame's tracklets."""

@@ -68,9 +68,9 @@ class TrackedSegmenter(BaseVISModel):
         raise ValueError('a TrackedSegmenter cannot be trained: train its '
                          'segmenter on images')
 
-    def find(self, image: Tensor, meta: dict,
-             tracker: Tracker) -> DecodedFrame:
-        """See :meth:`BaseVISModel.find`.
+    def track(self, image: Tensor, meta: dict,
+              tracker: Tracker) -> DecodedFrame:
+        """See :meth:`BaseVISModel.track`.
 
         Raises:
             ValueError: If the segmenter gives masks of another size, labels

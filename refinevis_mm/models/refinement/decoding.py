@@ -24,7 +24,7 @@ def decode_tracks(tracks: FrameTracks,
             the mean of a tracklet. Defaults to False.
 
     Returns:
-        :obj:`DecodedFrame`: Without discarded ids.
+        :obj:`DecodedFrame`: The decoded frame.
     """
     mask_logits = resize_masks(mask_logits, tracks.meta)
     masks = mask_logits > 0

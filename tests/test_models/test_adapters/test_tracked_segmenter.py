@@ -12,6 +12,7 @@ from refinevis_mm.models.adapters.tracked_segmenter import (check_segments,
                                                             normalised_boxes)
 from refinevis_mm.registry import MODELS
 from tests.demo_clips import demo_clip, empty_clip
+from tests.model_stream import ModelStream
 from tests.tiny_detectors import (HEIGHT, SIDE, TRACKER, WIDTH, find_squares,
                                   grey_cfg, squares)
 
@@ -60,10 +61,7 @@ def metas(num_frames):
 
 
 def stream(model, images):
-    state, results = model.init_stream(), []
-    for image, meta in zip(images, metas(len(images))):
-        results += model.step(image, meta, state)
-    return results + model.flush(state)
+    return ModelStream(model).run(images, metas(len(images)))
 
 
 def images(num_frames):
@@ -223,11 +221,11 @@ def test_wrong_segments_are_refused(change, message):
     assert '\n' not in str(error.value)
     # a stream stays as it was
     model = build(Script(found(LEFT), bad, found(LEFT)))
-    state, (image, ), (meta, *_) = model.init_stream(), images(1), metas(1)
-    model.step(image, meta, state)
+    stream, (image, ), (meta, *_) = ModelStream(model), images(1), metas(1)
+    stream.step(image, meta)
     with pytest.raises(ValueError, match=message):
-        model.step(image, dict(meta, frame_id=1), state)
-    result, = model.step(image, dict(meta, frame_id=2), state)
+        stream.step(image, dict(meta, frame_id=1))
+    result, = stream.step(image, dict(meta, frame_id=2))
     assert result.ids == [0]
 
 

@@ -14,6 +14,7 @@ from refinevis_mm.models.frame_level.mask2former_head import Mask2FormerHead
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import ClipTargets
 from tests.demo_clips import demo_clip, empty_clip, two_object_clip
+from tests.model_stream import ModelStream
 from tests.tiny_mask2former import (DIMS, TINY_BACKBONE, TINY_HEAD,
                                     TINY_TAR_HEAD)
 
@@ -218,11 +219,11 @@ def test_refined_is_the_frame_result_at_initialisation(mode):
 
     def results(window):
         model.window = window
-        state, out = model.init_stream(), []
-        for t in range(4):
-            meta = dict(frame_id=t, img_shape=(64, 96), ori_shape=(64, 96))
-            out += model.step(images[0], meta, state)
-        return out + model.flush(state)
+        metas = [
+            dict(frame_id=t, img_shape=(64, 96), ori_shape=(64, 96))
+            for t in range(4)
+        ]
+        return ModelStream(model).run(images.expand(4, -1, -1, -1), metas)
 
     with torch.no_grad():
         plain, refined = results(0), results(3)
