@@ -20,7 +20,12 @@ W      temporal window of TAR, in frames
 G      denoising groups
 D      denoising queries of a frame
 H, W   height and width of the padded network input, in pixels
-h, w   height and width of the mask features: H / 4 and W / 4
+h, w   height and width of masks: H / 4 and W / 4 (the mask stride)
+C'     channels of the mask features: C, in CondInst 8
+h', w' height and width of the mask features: h and w (the feature
+       stride is 4), in CondInst H / 8 and W / 8
+P      numbers that make a mask of mask features: C' kernel weights of
+       a dot product, in CondInst 169 parameters of convolutions
 ====== ==============================================================
 
 A clip's frames are flattened into the batch, clip by clip: row ``b * T + t``
@@ -45,8 +50,8 @@ class LayerOutput:
         prefix (str): Prefix of the loss names, ``''`` for the last layer.
         cls_logits (Tensor): Class logits, has shape (bs * T, Q, K).
         boxes (Tensor): Normalised (cx, cy, w, h), has shape (bs * T, Q, 4).
-        mask_embeds (Tensor): Kernels whose dot product with the mask
-            features gives mask logits, has shape (bs * T, Q, C).
+        mask_embeds (Tensor): What makes mask logits of the mask features,
+            has shape (bs * T, Q, P).
     """
 
     prefix: str
@@ -71,7 +76,7 @@ class FrameOutput:
             their sigmoid is the class probability, of softmax models too.
         boxes (Tensor): Normalised (cx, cy, w, h), has shape (bs * T, Q, 4).
         mask_features (Tensor): Per-pixel features, has shape
-            (bs * T, C, h, w).
+            (bs * T, C', h', w').
         assoc_embeds (Tensor, optional): Association embeddings, has shape
             (bs * T, Q, E); set by the association stage.
         layers (list[:obj:`LayerOutput`]): Training only: every supervised

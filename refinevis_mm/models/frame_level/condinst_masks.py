@@ -13,9 +13,10 @@ from mmdet.models.utils import aligned_bilinear
 from mmengine.model import BaseModule, ModuleList, caffe2_xavier_init
 from torch import Tensor
 
+from ..layers.mask_resize import MASK_STRIDE
+
 # Pixels between the cells of the mask features and of the masks.
 FEATURE_STRIDE = 8
-MASK_STRIDE = 4
 # Maps the mask branch adds up: strides 8, 16 and 32.
 NUM_LEVELS = 3
 # Channels of the dynamic convolutions: relative (x, y) and the features come

@@ -95,7 +95,7 @@ class FrameModel(BaseModule, metaclass=ABCMeta):
         Args:
             embeds (Tensor): Object embeddings, has shape (B, n, C).
             mask_features (Tensor): Per-pixel features, has shape
-                (B, C, h, w).
+                (B, C', h', w').
             boxes (Tensor, optional): Normalised (cx, cy, w, h) of the
                 objects, has shape (B, n, 4), for models whose masks depend
                 on a position; others ignore them.

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-# Stride of the mask features of every frame model, in input pixels.
+# Stride of the masks of every frame model, in input pixels.
 MASK_STRIDE = 4
 
 

@@ -131,7 +131,7 @@ class TrackedTrackletBuilder:
             tuple[Tensor]: Queries of the n tracklets, -1 where not detected,
             has shape (n, T), and their masks, has shape (n, T, h, w).
         """
-        num_frames, size = len(frames.embeds), frames.mask_features.shape[-2:]
+        num_frames = len(frames.embeds)
         queries: Dict[int, Tensor] = {}
         masks: Dict[int, Tensor] = {}
         self.tracker.reset()
@@ -144,13 +144,13 @@ class TrackedTrackletBuilder:
                     queries[track_id] = tracked.query_inds.new_full(
                         (num_frames, ), -1)
                     masks[track_id] = tracked.masks.new_zeros(
-                        num_frames, *size)
+                        num_frames, *tracked.masks.shape[1:])
                 queries[track_id][t] = tracked.query_inds[i]
                 masks[track_id][t] = tracked.masks[i]
         if not queries:
             empty = target.ids.new_zeros(0, num_frames)
-            return empty, empty.new_zeros(
-                0, num_frames, *size, dtype=torch.bool)
+            return empty, target.masks.new_zeros(
+                0, num_frames, *target.masks.shape[-2:])
         return (torch.stack(list(queries.values())),
                 torch.stack(list(masks.values())))
 

@@ -1,12 +1,16 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import pytest
 import torch
+from mmengine.config import Config
 from torch.testing import assert_close
 
 from refinevis_mm.models.refinement import (MatchedTrackletBuilder,
                                             TrackedTrackletBuilder)
+from refinevis_mm.registry import MODELS, TASK_UTILS
 from refinevis_mm.structures import ClipTargets, FrameOutput, QueryMatch
-from tests.demo_clips import demo_clip, empty_clip
+from tests.demo_clips import demo_clip, empty_clip, tiny_model_cfg
+from tests.tiny_idol import tiny_idol_cfg
+from tests.tiny_mask2former import TINY_BACKBONE, TINY_HEAD
 
 LEFT, RIGHT = (10, 10, 30, 30), (60, 60, 80, 80)
 NUM_QUERIES, NUM_CLASSES = 4, 3
@@ -181,3 +185,59 @@ def test_tracked_tracklets_of_a_clip_without_objects():
     out = _tracked(_frames(), empty_clip(height=100, width=100))
     assert out.num_masked == 0 and len(out.masks) == 0
     assert (out.labels == NUM_CLASSES).all()
+
+
+def _condinst():
+    return tiny_idol_cfg().model.frame_model
+
+
+def _mask2former():
+    cfg = Config.fromfile('configs/mask2former/mask2former-r50_coco.py')
+    cfg.merge_from_dict({
+        'model.frame_model.backbone': TINY_BACKBONE,
+        'model.frame_model.head': TINY_HEAD
+    })
+    return cfg.model.frame_model
+
+
+def _maskdino():
+    return tiny_model_cfg().frame_model
+
+
+@pytest.mark.parametrize('cfg', [_condinst, _mask2former, _maskdino])
+@pytest.mark.parametrize('builder', [
+    dict(
+        type='refinevis_mm.MatchedTrackletBuilder',
+        score_thr=0.0,
+        iou_thr=0.0,
+        num_background=3),
+    dict(
+        type='refinevis_mm.TrackedTrackletBuilder',
+        tracker=dict(
+            type='refinevis_mm.ContrastiveTracker',
+            select_score_thr=0.0,
+            init_score_thr=0.0,
+            new_score_thr=0.0,
+            min_track_frames=1))
+])
+@pytest.mark.parametrize('clip', [
+    demo_clip([[(8, 8, 40, 40), (60, 20, 90, 50)]] * 2, [5, 9], [1, 2]),
+    empty_clip()
+])
+def test_every_builder_takes_every_frame_model(cfg, builder, clip):
+    torch.manual_seed(0)
+    frame_model = MODELS.build(cfg())
+    frame_model.init_weights()
+    images = torch.randn(1, 2, 3, 64, 96)
+    targets = [ClipTargets.from_data_sample(clip, images[0])]
+    frames = frame_model.forward_frames(images[0], targets)
+    frames.assoc_embeds = frames.embeds
+    matches = frame_model.match(frames, [targets[0].frame(t) for t in (0, 1)])
+    out = TASK_UTILS.build(builder)(frames, targets, matches, frame_model)
+    num_objects = targets[0].num_slots
+    assert out.num_masked <= num_objects and len(out.embeds) > 0
+    masks = frame_model.segment(
+        out.embeds.transpose(0, 1), frames.mask_features,
+        out.boxes.transpose(0, 1))
+    assert masks.shape == (2, len(out.embeds), 16, 24)
+    masks.sum().backward()
