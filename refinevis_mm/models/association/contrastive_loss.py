@@ -52,7 +52,21 @@ def contrastive_loss(sims: Tensor,
     sims, pos, neg = sims[usable].float(), pos[usable], neg[usable]
     neg_lse = sims.masked_fill(~neg, -torch.inf).logsumexp(1)
     pos_lse = (-sims).masked_fill(~pos, -torch.inf).logsumexp(1)
-    return F.softplus(neg_lse + pos_lse).sum() / num_anchors  # Eq. (3)
+    return pair_loss(pos_lse, neg_lse).sum() / num_anchors
+
+
+def pair_loss(pos_lse: Tensor, neg_lse: Tensor) -> Tensor:
+    """RefineVIS Eq. (3) of anchors whose candidates are summed up.
+
+    Args:
+        pos_lse (Tensor): Log-sum-exp of ``-v.k`` over the positives.
+        neg_lse (Tensor): Log-sum-exp of ``v.k`` over the negatives, has the
+            shape of ``pos_lse``.
+
+    Returns:
+        Tensor: Has the shape of ``pos_lse``.
+    """
+    return F.softplus(neg_lse + pos_lse)  # Eq. (3)
 
 
 def aux_cosine_loss(cosines: Tensor, pos: Tensor, neg: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from typing import Dict, List
 
 import torch
-import torch.nn.functional as F
 from mmdet.utils import OptMultiConfig
 from mmengine.model import BaseModule
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import ClipTargets, DnQueries
 from ..association import ContrastiveHead
+from ..association.contrastive_loss import pair_loss
 
 
 @MODELS.register_module()
@@ -115,4 +115,4 @@ def _contrast_slots(embeds: Tensor, present: Tensor,
     others[rows, slots] = False
     slot_lse = sims.logsumexp((2, 3))  # positives and negatives, (n, G, S)
     neg_lse = slot_lse.masked_fill(~others[:, None], -torch.inf).logsumexp(-1)
-    return F.softplus(neg_lse + pos_lse)
+    return pair_loss(pos_lse, neg_lse)

@@ -5,15 +5,15 @@ from typing import List
 import torch
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_xyxy_to_cxcywh
 from mmdet.utils import OptMultiConfig
-from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import ClipTargets, DnQueries, collate_slots
+from .base_dn_query_generator import BaseDnQueryGenerator
 
 
 @MODELS.register_module()
-class ClipCdnQueryGenerator(BaseModule):
+class ClipCdnQueryGenerator(BaseDnQueryGenerator):
     """DINO's contrastive denoising (CDN) for the frames of a clip.
 
     As in `DINO <https://arxiv.org/abs/2203.03605>`_ every ground truth gets
@@ -45,27 +45,15 @@ class ClipCdnQueryGenerator(BaseModule):
                  label_noise_scale: float = 0.5,
                  box_noise_scale: float = 1.0,
                  init_cfg: OptMultiConfig = None) -> None:
-        super().__init__(init_cfg=init_cfg)
+        super().__init__(num_classes, embed_dims, label_noise_scale,
+                         box_noise_scale, init_cfg)
         if num_dn_pairs < 1:
             raise ValueError(
                 f'num_dn_pairs must be positive, got {num_dn_pairs}')
-        self.num_classes = num_classes
         self.num_dn_pairs = num_dn_pairs
-        self.label_noise_scale = label_noise_scale
-        self.box_noise_scale = box_noise_scale
-        self.label_embedding = nn.Embedding(num_classes, embed_dims)
 
     def forward(self, targets: List[ClipTargets]) -> DnQueries:
-        """Draw the queries of a batch.
-
-        Args:
-            targets (list[:obj:`ClipTargets`]): Ground truth of bs clips of T
-                frames.
-
-        Returns:
-            :obj:`DnQueries`: Queries of the bs * T frames. A batch without
-            any instance gives zero queries.
-        """
+        """See :meth:`BaseDnQueryGenerator.forward`."""
         labels, boxes, valid = collate_slots(targets)
         num_slots = valid.shape[1]
         num_groups = max(1, self.num_dn_pairs // max(num_slots, 1))

@@ -4,15 +4,15 @@ from typing import List
 
 import torch
 from mmdet.utils import OptMultiConfig
-from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import ClipTargets, DnQueries, collate_slots
+from .base_dn_query_generator import BaseDnQueryGenerator
 
 
 @MODELS.register_module()
-class MaskDINODnQueryGenerator(BaseModule):
+class MaskDINODnQueryGenerator(BaseDnQueryGenerator):
     """Denoising as in `MaskDINO <https://arxiv.org/abs/2206.02777>`_.
 
     Every object gives one query per group: its label, replaced at random,
@@ -43,27 +43,15 @@ class MaskDINODnQueryGenerator(BaseModule):
                  label_noise_scale: float = 0.4,
                  box_noise_scale: float = 0.4,
                  init_cfg: OptMultiConfig = None) -> None:
-        super().__init__(init_cfg=init_cfg)
+        super().__init__(num_classes, embed_dims, label_noise_scale,
+                         box_noise_scale, init_cfg)
         if num_dn_queries < 1:
             raise ValueError(
                 f'num_dn_queries must be positive, got {num_dn_queries}')
-        self.num_classes = num_classes
         self.num_dn_queries = num_dn_queries
-        self.label_noise_scale = label_noise_scale
-        self.box_noise_scale = box_noise_scale
-        self.label_embedding = nn.Embedding(num_classes, embed_dims)
 
     def forward(self, targets: List[ClipTargets]) -> DnQueries:
-        """Draw the queries of a batch.
-
-        Args:
-            targets (list[:obj:`ClipTargets`]): Ground truth of bs clips of T
-                frames.
-
-        Returns:
-            :obj:`DnQueries`: Queries of the bs * T frames without negatives;
-            zero queries for a batch without any object.
-        """
+        """See :meth:`BaseDnQueryGenerator.forward`."""
         labels, boxes, valid = collate_slots(targets)
         num_frames, num_slots = valid.shape
         num_groups = self.num_dn_queries // max(num_slots, 1)

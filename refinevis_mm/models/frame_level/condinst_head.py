@@ -6,23 +6,24 @@ import torch
 from mmdet.models.layers import MLP
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from mmdet.utils import ConfigType, OptMultiConfig, reduce_mean
-from mmengine.model import BaseModule, ModuleList, bias_init_with_prob
+from mmengine.model import ModuleList, bias_init_with_prob
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from refinevis_mm.registry import MODELS, TASK_UTILS
+from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import (FrameOutput, FrameTargets, LayerOutput,
                                      QueryMatch)
+from .base_frame_head import BaseFrameHead, assigned_rows, join_frames
 from .condinst_masks import (CondInstMaskBranch, dynamic_masks,
                              num_dynamic_params, stride_masks)
-from .matching import check_finite, count_matched, match_queries, one_hot
+from .matching import check_finite, count_matched, match_queries
 
 # Logit of an initial box size, 12 % of the image (Deformable DETR).
 INIT_SIZE_LOGIT = -2.0
 
 
 @MODELS.register_module()
-class CondInstHead(BaseModule):
+class CondInstHead(BaseFrameHead):
     """Class and box branches of every decoder layer, one mask head for all.
 
     A query becomes the parameters of three small convolutions which turn the
@@ -60,8 +61,8 @@ class CondInstHead(BaseModule):
                  mask_dims: int = 8,
                  cls_prior: float = 0.01,
                  init_cfg: OptMultiConfig = None) -> None:
-        super().__init__(init_cfg=init_cfg)
-        self.num_classes = num_classes
+        super().__init__(num_classes, assigner, loss_cls, loss_bbox, loss_iou,
+                         init_cfg)
         self.cls_prior = cls_prior
         self.fc_cls = ModuleList(
             [nn.Linear(embed_dims, num_classes) for _ in range(num_layers)])
@@ -70,10 +71,6 @@ class CondInstHead(BaseModule):
         self.controller = MLP(embed_dims, embed_dims,
                               num_dynamic_params(mask_dims), 3)
         self.mask_branch = CondInstMaskBranch(embed_dims, mask_dims)
-        self.assigner = TASK_UTILS.build(assigner)
-        self.loss_cls = MODELS.build(loss_cls)
-        self.loss_bbox = MODELS.build(loss_bbox)
-        self.loss_iou = MODELS.build(loss_iou)
         self.loss_mask = MODELS.build(loss_mask)
         self.loss_dice = MODELS.build(loss_dice)
 
@@ -118,13 +115,21 @@ class CondInstHead(BaseModule):
             dict[str, Tensor]: ``{prefix}loss_{cls,bbox,iou,mask,dice}`` of
             each layer.
         """
+        gts, first = join_frames(targets)
         matches = [self.match(layer, targets) for layer in output.layers]
         num_matched = reduce_mean(count_matched(matches).float()).clamp(min=1)
         losses = {}
         for layer, match, count in zip(output.layers, matches, num_matched):
-            losses.update(
-                self._loss_layer(layer, output.mask_features, targets, match,
+            rows = assigned_rows(match, first)
+            parts = self.loss_detections(gts, layer, rows, count,
+                                         torch.ones_like(rows).float())
+            parts.update(
+                self._loss_masks(layer, output.mask_features, rows, gts.masks,
                                  count))
+            losses.update({
+                f'{layer.prefix}{name}': loss
+                for name, loss in parts.items()
+            })
         return losses
 
     @torch.no_grad()
@@ -158,42 +163,23 @@ class CondInstHead(BaseModule):
             labels=target.labels, bboxes=bbox_cxcywh_to_xyxy(target.boxes))
         return match_queries(self.assigner, predictions, ground_truth)
 
-    def _loss_layer(self, layer: LayerOutput, mask_features: Tensor,
-                    targets: List[FrameTargets], match: List[QueryMatch],
+    def _loss_masks(self, layer: LayerOutput, mask_features: Tensor,
+                    rows: Tensor, gt_masks: Tensor,
                     avg_factor: Tensor) -> Dict[str, Tensor]:
-        """Class loss on all queries, box and mask loss on matched ones."""
-        labels = torch.full(
-            layer.cls_logits.shape[:2],
-            self.num_classes,
-            dtype=torch.long,
-            device=layer.cls_logits.device)
-        boxes, gt_boxes, mask_logits, gt_masks = [], [], [], []
-        for i, (target, frame) in enumerate(zip(targets, match)):
-            matched = (frame.gt_inds >= 0).nonzero().flatten()
-            gt = frame.gt_inds[matched]
-            labels[i, matched] = target.labels[gt]
-            boxes.append(layer.boxes[i, matched])
-            gt_boxes.append(target.boxes[gt])
-            masks = dynamic_masks(layer.mask_embeds[i, matched][None],
-                                  mask_features[i][None], boxes[-1][None])[0]
-            mask_logits.append(masks)
-            gt_masks.append(stride_masks(target.masks, *masks.shape[1:])[gt])
-        boxes, gt_boxes = torch.cat(boxes), torch.cat(gt_boxes)
-        mask_logits = torch.cat(mask_logits).flatten(1)  # (P, cells)
-        gt_masks = torch.cat(gt_masks).flatten(1).to(mask_logits)
+        """Mask losses of the queries whose row in ``gt_masks`` is not -1."""
+        mask_logits = []
+        for i, matched in enumerate(rows >= 0):
+            mask_logits.append(
+                dynamic_masks(layer.mask_embeds[i, matched][None],
+                              mask_features[i][None],
+                              layer.boxes[i, matched][None])[0])
+        mask_logits = torch.cat(mask_logits)  # (P, h, w)
+        gt_masks = stride_masks(gt_masks, *mask_logits.shape[1:])
+        gt_masks = gt_masks[rows[rows >= 0]].flatten(1).to(mask_logits)
+        mask_logits = mask_logits.flatten(1)  # (P, cells)
         num_cells = mask_logits.shape[1]
-        losses = dict(
-            loss_cls=self.loss_cls(
-                layer.cls_logits.flatten(0, 1),
-                one_hot(labels, self.num_classes).flatten(0, 1),
-                avg_factor=avg_factor),
-            loss_bbox=self.loss_bbox(boxes, gt_boxes, avg_factor=avg_factor),
-            loss_iou=self.loss_iou(
-                bbox_cxcywh_to_xyxy(boxes),
-                bbox_cxcywh_to_xyxy(gt_boxes),
-                avg_factor=avg_factor),
+        return dict(
             loss_mask=self.loss_mask(
                 mask_logits, gt_masks, avg_factor=avg_factor * num_cells),
             loss_dice=self.loss_dice(
                 mask_logits, gt_masks, avg_factor=avg_factor))
-        return {f'{layer.prefix}{key}': loss for key, loss in losses.items()}

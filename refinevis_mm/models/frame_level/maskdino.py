@@ -14,7 +14,6 @@ from ..layers.conv_bn_folding import ConvBNFolding
 from ..layers.transformer_layers import flatten_levels
 from .frame_model import FrameModel
 from .maskdino_decoder import LOGIT_EPS
-from .maskdino_head import ENC_PREFIX
 
 # Side of the smallest proposals, relative to the image; it doubles from
 # level to level (Deformable DETR, two-stage variant).
@@ -123,7 +122,7 @@ class MaskDINO(FrameModel):
         mask_features, levels = self.pixel_decoder(feats)
         value, shapes, starts, ratios = flatten_levels(levels)
         content, enc_boxes, _ = self.select_queries(value, shapes)
-        enc_layer = self._predict(ENC_PREFIX, content, enc_boxes)
+        enc_layer = self._predict('enc_', content, enc_boxes)
         query = content.detach()
         boxes = self.init_anchors(enc_layer, mask_features)
         attn_mask, dn = None, None

@@ -3,29 +3,25 @@
 from typing import Dict, List, Optional, Tuple
 
 import torch
-import torch.nn.functional as F
 from mmcv.ops import point_sample
 from mmdet.models.layers import MLP
-from mmdet.models.task_modules.assigners import BaseAssigner
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
-from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig, reduce_mean
-from mmengine.model import BaseModule, bias_init_with_prob
+from mmdet.utils import ConfigType, OptMultiConfig, reduce_mean
+from mmengine.model import bias_init_with_prob
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from refinevis_mm.registry import MODELS, TASK_UTILS
+from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import (DnQueries, FrameOutput, FrameTargets,
                                      LayerOutput, QueryMatch)
 from ..layers.mask_point_loss import MaskPointLoss
+from .base_frame_head import BaseFrameHead, assigned_rows, join_frames
 from .matching import (check_finite, count_matched, lies_in_region,
-                       match_queries, one_hot)
-
-# Prefix of the encoder's prediction set.
-ENC_PREFIX = 'enc_'
+                       match_queries)
 
 
 @MODELS.register_module()
-class MaskDINOHead(BaseModule):
+class MaskDINOHead(BaseFrameHead):
     """One set of branches for every prediction set, and Eq. (2).
 
     The branches are shared by the encoder proposals, the initial queries,
@@ -46,8 +42,6 @@ class MaskDINOHead(BaseModule):
         num_match_points (int): Random points on which mask costs are
             computed, shared by all queries of an image in all prediction
             sets. Defaults to 12544.
-        enc_assigner (dict, optional): Matcher of the encoder's prediction
-            set; ``assigner`` if None.
         cls_prior (float, optional): Class probability at initialisation, in
             (0, 1), for training without an image-level checkpoint. None
             keeps the default bias, as the official code.
@@ -64,22 +58,15 @@ class MaskDINOHead(BaseModule):
                  embed_dims: int = 256,
                  mask_dims: int = 256,
                  num_match_points: int = 12544,
-                 enc_assigner: OptConfigType = None,
                  cls_prior: Optional[float] = None,
                  init_cfg: OptMultiConfig = None) -> None:
-        super().__init__(init_cfg=init_cfg)
-        self.num_classes = num_classes
+        super().__init__(num_classes, assigner, loss_cls, loss_bbox, loss_iou,
+                         init_cfg)
         self.num_match_points = num_match_points
         self.cls_prior = cls_prior
         self.fc_cls = nn.Linear(embed_dims, num_classes)
         self.fc_reg = MLP(embed_dims, embed_dims, 4, 3)
         self.fc_mask = MLP(embed_dims, embed_dims, mask_dims, 3)
-        self.assigner = TASK_UTILS.build(assigner)
-        self.enc_assigner = self.assigner if enc_assigner is None else \
-            TASK_UTILS.build(enc_assigner)
-        self.loss_cls = MODELS.build(loss_cls)
-        self.loss_bbox = MODELS.build(loss_bbox)
-        self.loss_iou = MODELS.build(loss_iou)
         self.mask_point_loss = MaskPointLoss(**loss_mask)
 
     def init_weights(self) -> None:
@@ -115,34 +102,36 @@ class MaskDINOHead(BaseModule):
             dict[str, Tensor]: ``{prefix}loss_{cls,bbox,iou,mask,dice}`` of
             each prediction set.
         """
+        gts, first = join_frames(targets)
         matches = self.match(output.layers, output.mask_features, targets)
         num_gts, *avg_factors = self._count(targets, matches)
-        assigned = [
-            torch.stack([frame.gt_inds for frame in match])
-            for match in matches
-        ]
+        assigned = [assigned_rows(match, first) for match in matches]
         # queries on what nobody labelled are not background
         weights = [
             torch.stack([~frame.ignored for frame in match]).float()
             for match in matches
         ]
         if output.dn_layers:
-            gt_inds, weight = self._dn_targets(output.dn_queries, targets)
+            rows, weight = self._dn_targets(output.dn_queries, targets, first)
             num_dn = len(output.dn_layers)
-            assigned += [gt_inds] * num_dn
+            assigned += [rows] * num_dn
             weights += [weight] * num_dn
             avg_factors += [num_gts * max(output.dn_queries.num_groups, 1)
                             ] * num_dn
         layers = output.layers + output.dn_layers
-        gts, first = _join_frames(targets)
-        assigned = [
-            torch.where(gt_inds < 0, -1, gt_inds + first)
-            for gt_inds in assigned
-        ]
         mask_logits = _matched_masks(layers, assigned, output.mask_features)
         losses = {}
-        for args in zip(layers, mask_logits, assigned, avg_factors, weights):
-            losses.update(self._loss_layer(gts, *args))
+        for layer, masks, rows, *weighting in zip(layers, mask_logits,
+                                                  assigned, avg_factors,
+                                                  weights):
+            parts = self.loss_detections(gts, layer, rows, *weighting)
+            parts.update(
+                self.mask_point_loss(masks, gts.masks, weighting[0],
+                                     rows[rows >= 0]))
+            losses.update({
+                f'{layer.prefix}{name}': loss
+                for name, loss in parts.items()
+            })
         return losses
 
     @staticmethod
@@ -209,87 +198,36 @@ class MaskDINOHead(BaseModule):
                 scores=layer.cls_logits[i].float(),
                 bboxes=bbox_cxcywh_to_xyxy(layer.boxes[i].float()),
                 masks=layer.mask_embeds[i].float() @ feats)
-            match = match_queries(
-                self._assigner_of(layer), predictions, ground_truth)
+            match = match_queries(self.assigner, predictions, ground_truth)
             if ignored is not None:
                 match.ignore(lies_in_region(predictions.masks > 0, ignored))
             matches.append(match)
         return matches
 
-    def _assigner_of(self, layer: LayerOutput) -> BaseAssigner:
-        """Matcher of a prediction set."""
-        return self.enc_assigner if layer.prefix == ENC_PREFIX else \
-            self.assigner
-
-    def _dn_targets(self, dn_queries: DnQueries,
-                    targets: List[FrameTargets]) -> Tuple[Tensor, Tensor]:
+    def _dn_targets(self, dn_queries: DnQueries, targets: List[FrameTargets],
+                    first: Tensor) -> Tuple[Tensor, Tensor]:
         """Ground truth of denoising queries.
 
         Returns:
-            tuple[Tensor]: Ground-truth index of each query or -1 and its
-            class weight, each (n, D): 0 for empty slots among negatives;
-            without negatives 1, as officially they are background.
+            tuple[Tensor]: Row of the joined ground truth or -1 and class
+            weight of each query, each (n, D): 0 for empty slots among
+            negatives; without negatives 1, as officially they are
+            background.
         """
         weight = dn_queries.content.new_full(
             (len(targets), dn_queries.num_queries),
             float(dn_queries.num_signs == 1))
-        gt_inds = torch.full(
+        rows = torch.full(
             weight.shape, -1, dtype=torch.long, device=weight.device)
         for i, target in enumerate(targets):
             positive = dn_queries.query_inds(target.slots, negative=False)
             negative = dn_queries.query_inds(target.slots, negative=True)
-            gt_inds[i, positive] = torch.arange(
-                len(target),
-                device=weight.device).repeat(dn_queries.num_groups)
+            objects = first[i] + torch.arange(
+                len(target), device=weight.device)
+            rows[i, positive] = objects.repeat(dn_queries.num_groups)
             weight[i, positive] = 1
             weight[i, negative] = 1
-        return gt_inds, weight
-
-    def _loss_layer(self, gts: FrameTargets, layer: LayerOutput,
-                    mask_logits: Tensor, assigned: Tensor, avg_factor: Tensor,
-                    cls_weight: Tensor) -> Dict[str, Tensor]:
-        """Class loss on all queries, box and mask loss on matched ones.
-
-        Args:
-            gts (:obj:`FrameTargets`): Ground truth of all n frames.
-            layer (:obj:`LayerOutput`): Predictions.
-            mask_logits (Tensor): Of the P matched queries, has shape
-                (P, h, w).
-            assigned (Tensor): Row in ``gts`` of each query or -1, has shape
-                (n, Q).
-            avg_factor (Tensor): Normaliser.
-            cls_weight (Tensor): Weights of the class loss, has shape (n, Q).
-        """
-        matched = assigned >= 0
-        gt_inds = assigned[matched]
-        boxes, gt_boxes = layer.boxes[matched], gts.boxes[gt_inds]
-        # background is the last label, where index -1 looks
-        labels = F.pad(gts.labels, (0, 1), value=self.num_classes)[assigned]
-        losses = dict(
-            loss_cls=self.loss_cls(
-                layer.cls_logits.flatten(0, 1),
-                one_hot(labels, self.num_classes).flatten(0, 1),
-                cls_weight.flatten(),
-                avg_factor=avg_factor),
-            loss_bbox=self.loss_bbox(boxes, gt_boxes, avg_factor=avg_factor),
-            loss_iou=self.loss_iou(
-                bbox_cxcywh_to_xyxy(boxes),
-                bbox_cxcywh_to_xyxy(gt_boxes),
-                avg_factor=avg_factor))
-        losses.update(
-            self.mask_point_loss(mask_logits, gts.masks, avg_factor, gt_inds))
-        return {f'{layer.prefix}{key}': loss for key, loss in losses.items()}
-
-
-def _join_frames(targets: List[FrameTargets]) -> Tuple[FrameTargets, Tensor]:
-    """Ground truth of n frames in one table and the first row of each frame,
-    (n, 1)."""
-    table = FrameTargets(*[
-        torch.cat([getattr(target, name) for target in targets])
-        for name in ('labels', 'boxes', 'masks', 'slots')
-    ])
-    counts = table.labels.new_tensor([len(target) for target in targets])
-    return table, (counts.cumsum(0) - counts)[:, None]
+        return rows, weight
 
 
 def _matched_masks(layers: List[LayerOutput], assigned: List[Tensor],

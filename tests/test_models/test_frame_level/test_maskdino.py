@@ -157,28 +157,6 @@ def test_sizes_not_divisible_by_32(frame_model):
     assert torch.isfinite(out.boxes).all()
 
 
-def test_encoder_set_may_have_its_own_assigner():
-    """OTA gives an object several queries, but one in the encoder's set."""
-    cfg = tiny_model_cfg().frame_model
-    hungarian = cfg.head.assigner
-    cfg.head.assigner = dict(type='refinevis_mm.OTAAssigner')
-    cfg.head.enc_assigner = hungarian
-    torch.manual_seed(0)
-    model = MODELS.build(cfg)
-    model.init_weights()
-    clips = _targets(two_object_clip())
-    out = model.forward_frames(torch.randn(2, 3, 64, 96), clips)
-    out, target = out.select_frames(torch.tensor([1])), clips[0].frame(1)
-    near = target.boxes[:1].expand(1, 12, 4)  # every query on one object
-    counts = {}
-    for layer in (out.layers[0], out.layers[-1]):
-        layer.boxes = near
-        (match, ), = model.head.match([layer], out.mask_features, [target])
-        counts[layer.prefix] = (match.gt_inds == 0).sum().item()
-    assert counts['enc_'] == 1
-    assert counts[''] == 10  # the candidates of OTA, all with an IoU of 1
-
-
 def test_objects_are_compared_by_what_the_heads_see(frame_model):
     embeds = torch.randn(2, 5, 32) * 3 + 1
     seen = frame_model.match_embeds(embeds)
