@@ -419,7 +419,7 @@ def _track(tracker, *frames):
 def test_check_09_rules_of_the_tracker():
     """Three frames and a known answer for each rule of IDOL's tracker."""
     # births: above 0.2 at first, above 0.3 later (OVIS); known ones at any
-    ovis = ContrastiveTracker.from_preset('ovis')
+    ovis = ContrastiveTracker(new_score_thr=0.3)
     assert _track(ovis, (0, [0, 1, 2], [.9, .25, .2]),
                   (1, [3, 4, 0, 1], [.35, .3, .05, .04]),
                   (2, [4, 3], [.31, .1])) == [[0, 1], [2, 0, 1], [3, 2]]
@@ -453,9 +453,9 @@ def test_check_09_rules_of_the_tracker():
     assert _track(tracker, (0, [0], [.5]), (1, [], []), (2, [0], [.5])) == \
         [[0], [], [1]]
     # mask NMS: an IoU of 0.6 is too much for both data sets, 0.4 for one
-    for preset, keeps in (('youtube_vis', [0, 1]), ('ovis', [0])):
+    for mask_nms_thr, keeps in ((0.5, [0, 1]), (0.3, [0])):
         dets = _detections([0, 1], [.9, .8], overlap=True)
-        tracker = ContrastiveTracker.from_preset(preset)
+        tracker = ContrastiveTracker(mask_nms_thr=mask_nms_thr)
         assert tracker.track(dets, 0).instances_id.tolist() == [0]
         dets.masks[1, 0, 4:] = False  # 4 of 10 pixels
         tracker.reset()

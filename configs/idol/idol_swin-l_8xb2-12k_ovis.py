@@ -6,5 +6,5 @@ _base_ = [
 num_classes = 25
 model = dict(
     frame_model=dict(head=dict(num_classes=num_classes)),
-    # `ovis` of the tracker's PRESETS
+    # IDOL's values for OVIS; the defaults are those for YouTube-VIS
     tracker=dict(mask_nms_thr=0.3, new_score_thr=0.3))

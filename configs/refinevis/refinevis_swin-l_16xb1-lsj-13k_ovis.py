@@ -14,7 +14,7 @@ model = dict(
     frame_model=dict(
         dn_query_generator=dict(num_classes=num_classes),
         head=dict(num_classes=num_classes)),
-    # `ovis` of the tracker's PRESETS
+    # IDOL's values for OVIS; the defaults are those for YouTube-VIS
     tracker=dict(mask_nms_thr=0.3, new_score_thr=0.3))
 
 train_dataloader = dict(

@@ -3,7 +3,7 @@
 from .contrastive_head import ContrastiveHead
 from .contrastive_loss import (aux_cosine_loss, contrastive_loss,
                                sample_negatives)
-from .contrastive_tracker import PRESETS, ContrastiveTracker
+from .contrastive_tracker import ContrastiveTracker
 from .ota_assigner import CenterPriorCost, OTAAssigner
 from .reference_pairs import (IoUPairSelector, OTAPairSelector, PairSelector,
                               ReferencePairs)
@@ -13,8 +13,7 @@ from .tracker import Tracker
 
 __all__ = [
     'CenterPriorCost', 'ContrastiveHead', 'ContrastiveTracker',
-    'IoUPairSelector', 'OTAAssigner', 'OTAPairSelector', 'PRESETS',
-    'PairSelector', 'ReferencePairs', 'StreamingTracker', 'Tracker',
-    'aux_cosine_loss', 'bisoftmax_similarity', 'contrastive_loss', 'mask_iou',
-    'sample_negatives'
+    'IoUPairSelector', 'OTAAssigner', 'OTAPairSelector', 'PairSelector',
+    'ReferencePairs', 'StreamingTracker', 'Tracker', 'aux_cosine_loss',
+    'bisoftmax_similarity', 'contrastive_loss', 'mask_iou', 'sample_negatives'
 ]

@@ -24,11 +24,6 @@ BACKDROP = -1  # unmatched, apart from all better detections
 DROPPED = -2  # unmatched, overlaps a better detection
 SUPPRESSED = -3  # removed by the mask NMS
 
-# arguments of IDOL's published data-set settings that differ from each other
-PRESETS = dict(
-    youtube_vis=dict(mask_nms_thr=0.5, new_score_thr=0.2),
-    ovis=dict(mask_nms_thr=0.3, new_score_thr=0.3))
-
 # normalised boxes can be smaller than the guard of `bbox_overlaps`, 1e-6
 BOX_AREA_EPS = 1e-12
 
@@ -39,7 +34,7 @@ class ContrastiveTracker:
 
     The online association of `IDOL <https://arxiv.org/abs/2207.10661>`_,
     which RefineVIS uses unchanged (Sec. 3.3). Defaults are IDOL's for
-    YouTube-VIS 2019 and 2021; ``from_preset('ovis')`` has those for OVIS.
+    YouTube-VIS 2019 and 2021; the configs for OVIS have those for OVIS.
     Classes never influence the identities. Detections match in the order of
     their scores, so the result is deterministic.
 
@@ -174,25 +169,6 @@ class ContrastiveTracker:
         self.noise_start_frame = noise_start_frame
         self.embed_dims = embed_dims
         self.reset()
-
-    @classmethod
-    def from_preset(cls, name: str, **overrides) -> 'ContrastiveTracker':
-        """Tracker with IDOL's setting for a data set.
-
-        Args:
-            name (str): Key of ``PRESETS``: 'youtube_vis' or 'ovis'.
-            **overrides: Constructor arguments that take precedence.
-
-        Returns:
-            ContrastiveTracker: A new tracker.
-
-        Raises:
-            ValueError: If there is no such preset.
-        """
-        if name not in PRESETS:
-            raise ValueError(
-                f'preset must be one of {tuple(PRESETS)}, got {name!r}')
-        return cls(**{**PRESETS[name], **overrides})
 
     @property
     def live_ids(self) -> List[int]:

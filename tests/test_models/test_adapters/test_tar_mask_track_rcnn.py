@@ -15,7 +15,6 @@ from torch.testing import assert_close
 from refinevis_mm.compat.mmcv_lite import has_compiled_ops
 from refinevis_mm.datasets.occluded_shapes import (CLASSES,
                                                    OccludedShapesGenerator)
-from refinevis_mm.datasets.vis_writer import YouTubeVISWriter
 from refinevis_mm.models.adapters.class_agnostic_rpn_head import \
     ClassAgnosticRPNHead
 from refinevis_mm.models.adapters.roi_refinement import (record_features,
@@ -23,6 +22,7 @@ from refinevis_mm.models.adapters.roi_refinement import (record_features,
 from refinevis_mm.models.adapters.tar_mask_track_rcnn import TARMaskTrackRCNN
 from refinevis_mm.registry import DATASETS, MODELS
 from refinevis_mm.structures import DecodedFrame, FrameTargets
+from refinevis_mm.vis_json import YouTubeVISWriter
 
 CONFIG = ('configs/tar_dropin/tar-masktrack-rcnn_mobilenet-v2_fpn_2xb2-5k_'
           'occluded-shapes.py')

@@ -18,8 +18,8 @@ from refinevis_mm.compat.mmcv_lite import has_compiled_ops
 from refinevis_mm.compat.mmtrack import import_mmtrack
 from refinevis_mm.datasets.occluded_shapes import (CLASSES,
                                                    OccludedShapesGenerator)
-from refinevis_mm.datasets.vis_writer import YouTubeVISWriter
 from refinevis_mm.registry import DATASETS, MODELS
+from refinevis_mm.vis_json import YouTubeVISWriter
 from tests.tar_checks import assert_equal_instances, hide_frame, total_loss
 
 pytestmark = [

@@ -11,6 +11,7 @@ import time
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.structures import InstanceData
 from torch.testing import assert_close
 
@@ -51,22 +52,20 @@ def test_build_from_registry():
     assert tracker.match_score_thr == 0.6
 
 
-def test_presets():
-    youtube, ovis = (
-        vars(ContrastiveTracker.from_preset(name))
-        for name in ('youtube_vis', 'ovis'))
-    assert vars(ContrastiveTracker())['mask_nms_thr'] == 0.5
-    differing = {
-        name: (youtube[name], ovis[name])
-        for name in youtube
-        if isinstance(youtube[name], float) and youtube[name] != ovis[name]
-    }
-    assert differing == dict(mask_nms_thr=(0.5, 0.3), new_score_thr=(0.2, 0.3))
-    assert youtube['new_score_thr'] == ContrastiveTracker().new_score_thr
-    tracker = ContrastiveTracker.from_preset('ovis', new_score_thr=0.4)
-    assert (tracker.mask_nms_thr, tracker.new_score_thr) == (0.3, 0.4)
-    with pytest.raises(ValueError, match="got 'coco'"):
-        ContrastiveTracker.from_preset('coco')
+def test_settings_for_ovis():
+    """IDOL's two data-set settings differ in two thresholds."""
+    youtube = vars(ContrastiveTracker())
+    for path in ('refinevis/refinevis_r50_16xb1-lsj-13k_ovis.py',
+                 'idol/idol_r50_8xb2-12k_ovis.py'):
+        cfg = Config.fromfile(f'configs/{path}').model.tracker
+        ovis = vars(MODELS.build(cfg))
+        differing = {
+            name: (youtube[name], ovis[name])
+            for name in youtube
+            if isinstance(youtube[name], float) and youtube[name] != ovis[name]
+        }
+        assert differing == dict(
+            mask_nms_thr=(0.5, 0.3), new_score_thr=(0.2, 0.3))
 
 
 @pytest.mark.parametrize('kwargs', [
