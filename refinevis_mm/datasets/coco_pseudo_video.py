@@ -10,9 +10,7 @@ from mmengine.fileio import load
 from mmengine.logging import print_log
 
 from refinevis_mm.registry import DATASETS
-from .class_mapping import class_sources
-from .class_names import PRESETS
-from .coco_videos import check_coco
+from refinevis_mm.vis_json import PRESETS, check_coco, class_sources
 
 MIN_POLYGON = 6  # numbers, three points
 

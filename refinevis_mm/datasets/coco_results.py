@@ -12,7 +12,7 @@ from mmengine.structures import InstanceData
 from pycocotools import mask as mask_utils
 from torch import Tensor
 
-from .mask_tube import MaskError, compress_mask
+from refinevis_mm.vis_json import MaskError, compress_mask
 
 # Ids below 91 that COCO's 80 classes leave out.
 UNUSED_COCO_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
@@ -263,7 +263,7 @@ def _check_ids(rows: List[dict], kind: str,
     for number, row in enumerate(rows):
         if not isinstance(row['id'], types) or isinstance(row['id'], bool):
             raise ValueError(f'row {number} of the {kind}: id must be a '
-                             f'number{" or text" * (types != int)}, got '
+                             f'number{" or text" * (types is not int)}, got '
                              f'{row["id"]!r}')
         if row['id'] in seen:
             raise ValueError(f'ids of the {kind} must differ, got '

@@ -7,11 +7,10 @@ from typing import Any, Collection, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from .defects import ERROR
+from refinevis_mm.vis_json import (ERROR, VISJsonWriter, find_defects,
+                                   raise_defect)
 from .everyday_images import CLASSES
 from .ignored_regions import unlabelled_region
-from .validation import find_defects, raise_defect
-from .vis_writer import VISJsonWriter
 
 # clips for validation, and clips to show fine-tuning with
 NUM_VALID = dict(person=2, animal=2, vehicle=1)

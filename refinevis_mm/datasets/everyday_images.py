@@ -6,7 +6,7 @@ from typing import Any, Collection, Dict, List, Sequence, Tuple
 import numpy as np
 import pycocotools.mask as mask_utils
 
-from .coco_videos import check_coco
+from refinevis_mm.vis_json import check_coco
 from .ignored_regions import unlabelled_region
 
 CLASSES = ('person', 'animal', 'vehicle')

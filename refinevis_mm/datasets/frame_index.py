@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Sequence, Tuple, Union
 import numpy as np
 import pycocotools.mask as mask_utils
 
-from .validation import ObjectTracks, VideoSize
+from refinevis_mm.vis_json import ObjectTracks, VideoSize
 
 ENTRY_KEYS = ('first_frame', 'label', 'instance_id', 'ignore_flag')
 

@@ -10,7 +10,7 @@ from typing import Any, Optional, Sequence
 import numpy as np
 import pycocotools.mask as mask_utils
 
-from .mask_tube import compress_mask
+from refinevis_mm.vis_json import compress_mask
 
 
 def unlabelled_region(segmentations: Sequence[Any], height: int,

@@ -12,11 +12,10 @@ from mmengine.fileio import get
 from mmengine.logging import print_log
 
 from refinevis_mm.registry import DATASETS
-from .class_names import PRESETS, match_classes, preset_of
-from .defects import ERROR, WARNING, Defect
+from refinevis_mm.vis_json import (ERROR, PRESETS, WARNING, Defect, VISChecker,
+                                   VISJson, match_classes, preset_of,
+                                   raise_defect, read_plain_tracks)
 from .frame_index import FrameIndex, VideoFrames
-from .json_stream import VISJson
-from .validation import VISChecker, raise_defect, read_plain_tracks
 
 BATCH_FRAMES = 256  # frames of objects that are indexed together
 VALIDATOR = 'tools/analysis_tools/validate_vis.py'
@@ -55,8 +54,9 @@ class VISDataset(BaseVideoDataset):
         **kwargs: See :class:`mmdet.datasets.BaseVideoDataset`.
 
     Raises:
-        ValueError: If the JSON is malformed (see :mod:`.validation`) or its
-            category names differ from the classes asked for.
+        ValueError: If the JSON is malformed (see
+            :mod:`refinevis_mm.vis_json`) or its category names differ from
+            the classes asked for.
         FileNotFoundError: If ``ann_file`` does not exist.
     """
 

@@ -5,14 +5,14 @@ Identities, recovered objects, the best tracklet of each object, and images.
 """
 from .best_tracklet import evaluate_best_tracklet
 from .class_agnostic_coco import ClassAgnosticCocoMetric
+from .finished_videos import FinishedVideos
 from .identity_eval import evaluate_identity
 from .recovery_eval import evaluate_recovery
 from .vis_eval import evaluate_vis
-from .vis_files import check_results, load_json
 from .vis_metric import VISMetric
 
 __all__ = [
-    'ClassAgnosticCocoMetric', 'VISMetric', 'check_results',
+    'ClassAgnosticCocoMetric', 'FinishedVideos', 'VISMetric',
     'evaluate_best_tracklet', 'evaluate_identity', 'evaluate_recovery',
-    'evaluate_vis', 'load_json'
+    'evaluate_vis'
 ]

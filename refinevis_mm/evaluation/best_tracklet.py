@@ -12,9 +12,10 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from .mask_tubes import distinct_tubes, frame_ious, mask_areas, to_rles
-from .vis_files import (PathOrObject, check_ground_truth, check_results,
-                        load_json, num_frames_of)
+from refinevis_mm.vis_json import (PathOrObject, check_ground_truth,
+                                   check_results, distinct_tubes, frame_ious,
+                                   load_json, mask_areas, num_frames_of,
+                                   to_rles)
 
 
 def evaluate_best_tracklet(gt: PathOrObject,
@@ -48,15 +49,13 @@ def evaluate_best_tracklet(gt: PathOrObject,
     """
     gt, results = load_json(gt), load_json(results)
     check_ground_truth(gt)
-    check_results(gt, results)
-    categories = {category['id'] for category in gt['categories']}
+    results = check_results(gt, results)
     objs, rows = defaultdict(list), defaultdict(list)
     for ann in gt['annotations']:
         if not ann.get('iscrowd'):
             objs[ann['video_id']].append(ann)
     for row in results:
-        if row['category_id'] in categories:
-            rows[row['video_id']].append(row)
+        rows[row['video_id']].append(row)
     per_object = {}
     for video in gt['videos']:
         per_object.update(

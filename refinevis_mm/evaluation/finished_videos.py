@@ -3,49 +3,12 @@
 import json
 import os
 import os.path as osp
-from typing import Any, Callable, Iterable, List, Set, Tuple
+from typing import Any, Iterable, List, Set, Tuple
 from urllib.parse import quote
 
+from refinevis_mm.files import write_text
+
 RUN_FILE = 'run.txt'
-
-
-def write_whole(path: str, write: Callable[[str], None]) -> None:
-    """Write a file beside ``path``, then move it there.
-
-    The file appears under its name only when it is complete.
-
-    Args:
-        path (str): Path of the file.
-        write (Callable): Writes to the path that it is given.
-
-    Raises:
-        OSError: If the file cannot be written.
-    """
-    part = f'{path}.{os.getpid()}.tmp'
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        if osp.exists(part):
-            os.remove(part)
-
-
-def write_text(path: str, text: str) -> None:
-    """Write a text file as a whole, see :func:`write_whole`.
-
-    Args:
-        path (str): Path of the file.
-        text (str): Its content.
-
-    Raises:
-        OSError: If the file cannot be written.
-    """
-
-    def write(part: str) -> None:
-        with open(part, 'w', encoding='utf-8') as file:
-            file.write(text)
-
-    write_whole(path, write)
 
 
 class FinishedVideos:
@@ -74,7 +37,6 @@ class FinishedVideos:
         """
         path = osp.join(self.folder, RUN_FILE)
         if not osp.isfile(path):
-            os.makedirs(self.folder, exist_ok=True)
             write_text(path, fingerprint)
         with open(path, encoding='utf-8') as file:
             if file.read() != fingerprint:
@@ -104,7 +66,6 @@ class FinishedVideos:
         Raises:
             OSError: If the file cannot be written.
         """
-        os.makedirs(self.folder, exist_ok=True)
         write_text(
             osp.join(self.folder, _file_name(video_id)),
             json.dumps(

@@ -17,9 +17,10 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from .mask_tubes import distinct_tubes, frame_ious, mask_areas, to_rles
-from .vis_files import (PathOrObject, check_ground_truth, check_results,
-                        load_json, num_frames_of)
+from refinevis_mm.vis_json import (PathOrObject, check_ground_truth,
+                                   check_results, distinct_tubes, frame_ious,
+                                   load_json, mask_areas, num_frames_of,
+                                   to_rles)
 
 
 def evaluate_identity(gt: PathOrObject,
@@ -79,13 +80,12 @@ def evaluate_identity(gt: PathOrObject,
         raise ValueError(f'iou_thr must lie in (0, 1], got {iou_thr}')
     gt, results = load_json(gt), load_json(results)
     check_ground_truth(gt)
-    check_results(gt, results)
-    categories = {category['id'] for category in gt['categories']}
+    results = check_results(gt, results)
     objs, rows = defaultdict(list), defaultdict(list)
     for ann in gt['annotations']:
         objs[ann['video_id']].append(ann)
     for row in results:
-        if row['score'] >= score_thr and row['category_id'] in categories:
+        if row['score'] >= score_thr:
             rows[row['video_id']].append(row)
     per_video = {
         video['id']:

@@ -10,10 +10,10 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from .mask_tubes import (Tube, distinct_tubes, frame_ious, mask_areas, to_rles,
-                         tube_ious)
-from .vis_files import (PathOrObject, check_ground_truth, check_results,
-                        load_json, num_frames_of)
+from refinevis_mm.vis_json import (PathOrObject, Tube, check_ground_truth,
+                                   check_results, distinct_tubes, frame_ious,
+                                   load_json, mask_areas, num_frames_of,
+                                   to_rles, tube_ious)
 
 # Visible share of the object-frames of a subset: at least, and below.
 OCCLUSION_SUBSETS = {
@@ -85,8 +85,7 @@ def evaluate_recovery(gt: PathOrObject, frame_level: PathOrObject,
     gt = load_json(gt)
     files = [load_json(results) for results in (frame_level, *refined)]
     check_ground_truth(gt)
-    for results in files:
-        check_results(gt, results)
+    files = [check_results(gt, results) for results in files]
     anns = [ann for ann in gt['annotations'] if not ann.get('iscrowd')]
     if not anns:
         raise ValueError(

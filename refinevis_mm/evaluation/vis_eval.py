@@ -19,11 +19,11 @@ from typing import (Any, Callable, Dict, Iterable, Iterator, List, NamedTuple,
 
 import numpy as np
 
-from .mask_tubes import (Tube, mask_areas, to_rles, tube_covers, tube_ious,
-                         tube_key)
+from refinevis_mm.vis_json import (PathOrObject, Tube, check_ground_truth,
+                                   check_results, load_json, mask_areas,
+                                   num_frames_of, to_rles, tube_covers,
+                                   tube_ious, tube_key)
 from .occlusion import OCCLUSION_LEVELS, has_occlusion, outside_levels
-from .vis_files import (PathOrObject, check_codes, check_ground_truth,
-                        check_results, load_json, num_frames_of)
 
 IOU_THRS = np.linspace(.5, .95, 10)
 RECALL_THRS = np.linspace(0, 1, 101)
@@ -110,7 +110,7 @@ def evaluate_vis(
         check_masks (bool): Whether to refuse run-length codes that do not
             cover their frame, which files of unknown origin may have: masks
             like these can keep pycocotools busy for ever. Defaults to False,
-            since it takes half as long as the evaluation.
+            since it may take longer than the evaluation.
         num_workers (int, optional): Processes to share the work with; 0 and 1
             mean this process alone. Defaults to None: one for each processor
             up to 4 for large inputs, where processes can be forked.
@@ -130,11 +130,8 @@ def evaluate_vis(
         OSError: If a file cannot be read.
     """
     gt, results = load_json(gt), load_json(results)
-    check_ground_truth(gt)
-    check_results(gt, results, unknown_category)
-    if check_masks:
-        check_codes(gt, gt['annotations'], 'annotation')
-        check_codes(gt, results, 'result')
+    check_ground_truth(gt, check_masks=check_masks)
+    results = check_results(gt, results, unknown_category, check_masks)
     names = {cat['id']: cat.get('name') for cat in gt['categories']}
     categories = sorted(names)
     video_ids = sorted(video['id'] for video in gt['videos'])
@@ -209,14 +206,11 @@ def _make_jobs(gt: dict, results: List[dict], with_levels: bool,
                merge_classes: bool, crowd_regions: bool) -> Dict[Key, _Job]:
     """What has to be matched, by category (None if merged) and video."""
     videos = {video['id']: video for video in gt['videos']}
-    known = {category['id'] for category in gt['categories']}
     groups = defaultdict(lambda: ([], []))
     for part, rows in enumerate((results, gt['annotations'])):
         for row in rows:
-            category_id = row['category_id']
-            if category_id in known:
-                key = None if merge_classes else category_id, row['video_id']
-                groups[key][part].append(row)
+            category_id = None if merge_classes else row['category_id']
+            groups[category_id, row['video_id']][part].append(row)
     return {
         key:
         _Job(videos[key[1]], *group, with_levels, merge_classes, crowd_regions)
@@ -297,7 +291,7 @@ def _match_video(job: _Job) -> Matches:
     outside = _outside(areas.sum(1) / num_masks)  # (A, D)
     crowd = np.array([bool(obj.get('iscrowd')) for obj in objs], dtype=bool)
     obj_ignored = crowd | _outside(
-        np.array([_object_area(obj['areas']) for obj in objs]))  # (A, G)
+        np.array([_object_area(video, obj) for obj in objs]))  # (A, G)
     if job.with_levels:
         levels = outside_levels(objs)
         obj_ignored = np.concatenate([obj_ignored, crowd | levels])
@@ -345,8 +339,12 @@ def _best_rows(video: dict, dets: List[dict]) -> List[dict]:
     return kept
 
 
-def _object_area(areas: Sequence[Optional[float]]) -> float:
-    """Mean of the areas that are neither None nor 0, in pixels."""
+def _object_area(video: dict, obj: dict) -> float:
+    """Mean of the areas that are neither None nor 0, in pixels; those of the
+    masks where the annotation has none."""
+    areas = obj.get('areas')
+    if areas is None:
+        areas, = mask_areas([to_rles(video, obj)], num_frames_of(video))
     areas = [area for area in areas if area]
     return np.array(areas).mean() if areas else 0.
 

@@ -2,7 +2,6 @@
 """VISMetric: the YouTube-VIS protocol inside the Runner."""
 import json
 import logging
-import os
 import os.path as osp
 import sys
 import zipfile
@@ -12,15 +11,14 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 
-from refinevis_mm.datasets.defects import ERROR
-from refinevis_mm.datasets.validation import find_result_defects
+from refinevis_mm.files import whole_file, write_text
 from refinevis_mm.registry import METRICS
-from refinevis_mm.structures.video_result import to_results_json
+from refinevis_mm.structures import to_results_json
+from refinevis_mm.vis_json import check_ground_truth, check_results, load_json
 from .best_tracklet import evaluate_best_tracklet
-from .finished_videos import FinishedVideos, write_text, write_whole
+from .finished_videos import FinishedVideos
 from .identity_eval import evaluate_identity
 from .vis_eval import evaluate_vis
-from .vis_files import check_ground_truth, load_json, num_frames_of
 
 
 @METRICS.register_module()
@@ -247,20 +245,9 @@ def write_submission(rows: List[dict], outfile_prefix: str,
         ValueError: If the validator finds an error in the results.
         OSError: If a file cannot be written.
     """
-    videos = [  # the validator counts file names, which may be missing
-        dict(video, file_names=list(map(str, range(num_frames_of(video)))))
-        for video in ground_truth['videos']
-    ]
-    for defect in find_result_defects(dict(ground_truth, videos=videos), rows):
-        if defect.level == ERROR:
-            raise ValueError(f'the results are not fit to be sent: {defect}')
-    os.makedirs(osp.dirname(osp.abspath(outfile_prefix)), exist_ok=True)
+    check_results(ground_truth, rows, 'raise', check_masks=True)
     content = json.dumps(rows, allow_nan=False)
-
-    def write_zip(path: str) -> None:
-        """Write the rows as the only member of a zip."""
-        with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr('results.json', content)
-
     write_text(f'{outfile_prefix}.json', content)
-    write_whole(f'{outfile_prefix}.zip', write_zip)
+    with whole_file(f'{outfile_prefix}.zip') as part, zipfile.ZipFile(
+            part, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('results.json', content)

@@ -1,16 +1,15 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Results in COCO-video form, as labelling tools and mmdet read them."""
-import os
 from itertools import count
 from typing import Iterator, Optional, Sequence
 
 from pycocotools import mask as mask_utils
 
-from refinevis_mm.evaluation.finished_videos import write_whole
+from refinevis_mm.files import PathLike, whole_file
 from refinevis_mm.structures import class_name
 from .frame_names import frame_names
 from .json_lists import write_json_list
-from .video_recording import PathLike, VideoRecording
+from .video_recording import VideoRecording
 
 
 def write_coco_video(recording: VideoRecording,
@@ -66,15 +65,12 @@ def write_coco_video(recording: VideoRecording,
         images=images,
         annotations=_annotations(recording, view, score_thr))
 
-    def write(part: str) -> None:
-        with open(part, 'w', encoding='utf-8') as file:
-            file.write('{"info": {"description": "results of refinevis_mm"}')
-            for key, items in lists.items():
-                file.write(f',\n"{key}": ')
-                write_json_list(file, items)
-            file.write('}\n')
-
-    write_whole(os.fspath(path), write)
+    with whole_file(path) as part, open(part, 'w', encoding='utf-8') as file:
+        file.write('{"info": {"description": "results of refinevis_mm"}')
+        for key, items in lists.items():
+            file.write(f',\n"{key}": ')
+            write_json_list(file, items)
+        file.write('}\n')
 
 
 def _annotations(recording: VideoRecording, view: Optional[str],

@@ -7,11 +7,11 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from refinevis_mm.datasets.vis_writer import atomic_dir
+from refinevis_mm.files import PathLike, whole_folder
 from refinevis_mm.structures import FrameInstances
 from refinevis_mm.utils.palette import instance_color
 from .frame_names import frame_names
-from .video_recording import PathLike, VideoRecording
+from .video_recording import VideoRecording
 
 MAX_PALETTE = 254  # 255 is "unknown" in maps of 8 bits
 MAX_PIXEL = 65535  # of 16 bits
@@ -66,7 +66,7 @@ def write_id_masks(recording: VideoRecording,
                          f'maps, got {highest - 1}')
     # painted in this order, the last one stays
     order = [track.id for track in sorted(tracks, key=lambda t: t.score)]
-    with atomic_dir(str(folder), force) as work:
+    with whole_folder(folder, force) as work:
         for frame_id, _, instances in recording.frames(view):
             image = _draw(instances, order, highest)
             image.save(osp.join(work, f'{stems[frame_id]}.png'))

@@ -1,12 +1,11 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Results in YouTube-VIS form, as evaluation reads them."""
-import os
 from typing import Optional, Sequence
 
-from refinevis_mm.evaluation.finished_videos import write_whole
+from refinevis_mm.files import PathLike, whole_file
 from refinevis_mm.structures import to_results_json
 from .json_lists import write_json_list
-from .video_recording import PathLike, VideoRecording
+from .video_recording import VideoRecording
 
 
 def write_results_json(recording: VideoRecording,
@@ -38,12 +37,9 @@ def write_results_json(recording: VideoRecording,
     if category_ids is None:
         category_ids = range(1, recording.num_classes + 1)
 
-    def write(part: str) -> None:
-        rows = (
-            row for tracklet in recording.tracklets(view, cls_thr)
-            for row in to_results_json(video_id, [tracklet], category_ids))
-        with open(part, 'w', encoding='utf-8') as file:
-            write_json_list(file, rows)
-            file.write('\n')
-
-    write_whole(os.fspath(path), write)
+    rows = (
+        row for tracklet in recording.tracklets(view, cls_thr)
+        for row in to_results_json(video_id, [tracklet], category_ids))
+    with whole_file(path) as part, open(part, 'w', encoding='utf-8') as file:
+        write_json_list(file, rows)
+        file.write('\n')

@@ -1,14 +1,13 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Tracks as a table, for spreadsheets."""
 import csv
-import os
-from typing import Iterator, Optional
+from typing import Iterator, List, Optional, Union
 
 from pycocotools import mask as mask_utils
 
-from refinevis_mm.evaluation.finished_videos import write_whole
+from refinevis_mm.files import PathLike, whole_file
 from refinevis_mm.structures import FrameInstances
-from .video_recording import STATES, PathLike, VideoRecording
+from .video_recording import STATES, VideoRecording
 
 COLUMNS = ('frame', 'time_s', 'track_id', 'class', 'score', 'frame_score',
            'state', 'x', 'y', 'width', 'height', 'area_px')
@@ -52,19 +51,17 @@ def write_tracks_csv(recording: VideoRecording,
         for track in recording.tracks(view) if track.score >= score_thr
     }
 
-    def write(part: str) -> None:
-        with open(part, 'w', encoding='utf-8', newline='') as file:
-            writer = csv.writer(file, lineterminator='\n')
-            writer.writerow(COLUMNS)
-            for frame_id, time, instances in recording.frames(view):
-                for track_id, cells in zip(instances.ids, _cells(instances)):
-                    if track_id in tracks:
-                        writer.writerow([
-                            frame_id,
-                            round(time, DIGITS), *tracks[track_id], *cells
-                        ])
-
-    write_whole(os.fspath(path), write)
+    with whole_file(path) as part, open(
+            part, 'w', encoding='utf-8', newline='') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(COLUMNS)
+        for frame_id, time, instances in recording.frames(view):
+            for track_id, cells in zip(instances.ids, _cells(instances)):
+                if track_id in tracks:
+                    writer.writerow([
+                        frame_id,
+                        round(time, DIGITS), *tracks[track_id], *cells
+                    ])
 
 
 def _cells(instances: FrameInstances) -> Iterator[list]:
@@ -72,7 +69,7 @@ def _cells(instances: FrameInstances) -> Iterator[list]:
     recovered, missed = instances.recovered, instances.missed
     for row, mask in enumerate(instances.masks):
         state = STATES[recovered[row] + 2 * missed[row]]
-        place = [''] * 5
+        place: List[Union[int, str]] = [''] * 5
         if mask is not None:
             x1, y1, x2, y2 = instances.boxes[row].astype(int).tolist()
             place = [x1, y1, x2 - x1, y2 - y1, int(mask_utils.area(mask))]

@@ -4,16 +4,16 @@ import json
 import os
 import os.path as osp
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from refinevis_mm.files import PathLike, whole_file
 from refinevis_mm.structures import (VIEWS, FrameInstances, FrameResult,
                                      class_name)
 
-PathLike = Union[str, os.PathLike]
 Run = Tuple[int, int, str]  # first frame, end (exclusive), state
 
 FORMAT = 1
@@ -167,21 +167,13 @@ class VideoRecording:
             views=list(views),
             view=view,
             settings=settings)
-        part = f'{path}.part'
-        for leftover in (part, f'{part}-journal'):
-            if osp.exists(leftover):
-                os.remove(leftover)
-        with _os_errors(path):
-            db = sqlite3.connect(part)
-            try:
-                db.executescript(
-                    f'BEGIN; PRAGMA application_id = {APPLICATION_ID}; '
-                    f'PRAGMA user_version = {FORMAT}; {SCHEMA}')
-                _write_facts(db, facts)
-                db.commit()
-            finally:
-                db.close()
-        os.replace(part, path)
+        with _os_errors(path), whole_file(path) as part, closing(
+                sqlite3.connect(part)) as db:
+            db.executescript(
+                f'BEGIN; PRAGMA application_id = {APPLICATION_ID}; '
+                f'PRAGMA user_version = {FORMAT}; {SCHEMA}')
+            _write_facts(db, facts)
+            db.commit()
         return cls(path)
 
     @classmethod
@@ -283,8 +275,8 @@ class VideoRecording:
     @property
     def state(self) -> Optional[bytes]:
         """bytes | None: State of the last checkpoint, None before it."""
-        found = self._one('SELECT content FROM state')
-        return found and found[0]
+        found = self._db.execute('SELECT content FROM state').fetchone()
+        return None if found is None else found[0]
 
     @property
     def finished(self) -> bool:
@@ -475,8 +467,8 @@ class VideoRecording:
 
     # ---------------------------------------------------------------- helpers
 
-    def _one(self, query: str) -> Optional[tuple]:
-        """First row of a query."""
+    def _one(self, query: str) -> tuple:
+        """The row that a query always has."""
         return self._db.execute(query).fetchone()
 
     def _read_facts(self) -> dict:
@@ -510,7 +502,9 @@ class VideoRecording:
 
     def _rle(self, counts: Optional[str]) -> Optional[dict]:
         """COCO run-length code of stored counts."""
-        return counts and dict(size=list(self.size), counts=counts)
+        if counts is None:
+            return None
+        return dict(size=list(self.size), counts=counts)
 
     def _check_frame(self, frame: FrameResult) -> None:
         """Raise ValueError if a frame cannot be added."""

@@ -25,7 +25,7 @@ def collect_env() -> Dict[str, str]:
     """
     from mmcv.utils import collect_env as mmcv_collect_env
 
-    from refinevis_mm.models.layers.ms_deform_attn import select_backend
+    from refinevis_mm.models.layers import select_backend
 
     env = {key: str(value) for key, value in mmcv_collect_env().items()}
     env['MMCV compiled ops'] = str(has_compiled_ops())

@@ -5,11 +5,11 @@ from .clipped_source import ClippedSource, parse_position
 from .concat_videos import concat_videos
 from .frame_source import DEFAULT_FPS, FrameSource, LazyFrame, TimedFrame
 from .h264_writer import H264Writer
+from .image_file import write_image
 from .image_files_source import ImageFilesSource
 from .iterable_source import IterableSource
 from .live_source import LiveSource
 from .open_source import open_source
-from .output_folder import output_folder, write_image
 from .stream_source import StreamSource
 from .video_file_source import VideoFileSource
 from .webcam_source import WebcamSource
@@ -18,6 +18,5 @@ __all__ = [
     'ArraySource', 'ClippedSource', 'DEFAULT_FPS', 'FrameSource', 'H264Writer',
     'ImageFilesSource', 'IterableSource', 'LazyFrame', 'LiveSource',
     'StreamSource', 'TimedFrame', 'VideoFileSource', 'WebcamSource',
-    'concat_videos', 'open_source', 'output_folder', 'parse_position',
-    'write_image'
+    'concat_videos', 'open_source', 'parse_position', 'write_image'
 ]

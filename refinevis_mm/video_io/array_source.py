@@ -4,8 +4,8 @@ from typing import Iterator
 
 import numpy as np
 
-from .frame_source import (DEFAULT_FPS, FrameSource, LazyFrame, TimedFrame,
-                           check_image)
+from .frame_source import (DEFAULT_FPS, FrameSource, LazyFrame, LazyFrames,
+                           TimedFrame, check_image)
 
 
 class ArraySource(FrameSource):
@@ -35,7 +35,7 @@ class ArraySource(FrameSource):
         """See :meth:`FrameSource.__iter__`."""
         return self.frames_from(0)
 
-    def scan(self) -> Iterator[LazyFrame]:
+    def scan(self) -> LazyFrames:
         """See :meth:`FrameSource.scan`."""
         for index, image in enumerate(self.array):
-            yield LazyFrame(index, index / self.fps, lambda image=image: image)
+            yield LazyFrame.loaded(index, index / self.fps, image)

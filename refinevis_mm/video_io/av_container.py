@@ -50,10 +50,11 @@ def open_container(
     try:
         container = av.open(path, timeout=timeout, options=options)
     except (av.FFmpegError, OSError) as error:
-        late = timeout is not None and gave_up(error, start, timeout[0])
+        limit = None if timeout is None else timeout[0]
+        late = limit is not None and gave_up(error, start, limit)
         if isinstance(error, av.error.InvalidDataError) and not late:
             raise ValueError(f'"{name}" cannot be read as a video') from error
-        reason = f'no answer for {timeout[0]:g} s' if late else error.strerror
+        reason = f'no answer for {limit:g} s' if late else error.strerror
         raise OSError(f'"{name}" cannot be opened: {reason}') from error
     if not container.streams.video:
         container.close()

@@ -3,12 +3,13 @@
 import math
 import re
 from contextlib import closing
+from functools import partial
 from typing import Iterator, Optional, Union
 
 import cv2
 import numpy as np
 
-from .frame_source import FrameSource, LazyFrame, TimedFrame
+from .frame_source import FrameSource, LazyFrame, LazyFrames, TimedFrame
 
 Position = Union[int, float, str]
 
@@ -67,7 +68,7 @@ class ClippedSource(FrameSource):
             max_size=max_size)
 
     @property
-    def num_dropped(self) -> int:
+    def num_dropped(self) -> int:  # type: ignore[override]
         """Frames that the live source dropped."""
         return self.source.num_dropped
 
@@ -75,7 +76,7 @@ class ClippedSource(FrameSource):
         """See :meth:`FrameSource.__iter__`."""
         return (frame.timed() for frame in self.scan())
 
-    def scan(self) -> Iterator[LazyFrame]:
+    def scan(self) -> LazyFrames:
         """See :meth:`FrameSource.scan`."""
         num_taken, due = 0, 0
         with closing(self.source.scan()) as frames:
@@ -84,10 +85,8 @@ class ClippedSource(FrameSource):
                     break
                 if not _reached(frame, self.start) or frame.index < due:
                     continue
-                yield LazyFrame(
-                    num_taken,
-                    frame.time,
-                    lambda frame=frame: shrink(frame.load(), self.max_size))
+                yield LazyFrame(num_taken, frame.time,
+                                partial(self._load, frame))
                 num_taken += 1
                 due = frame.index + self.stride
         if not num_taken:
@@ -98,12 +97,20 @@ class ClippedSource(FrameSource):
         """See :meth:`FrameSource.close`."""
         self.source.close()
 
+    def _load(self, frame: LazyFrame) -> np.ndarray:
+        """The image of a frame in the size that is wanted."""
+        return shrink(frame.load(), self.max_size)
+
+    def _index(self, position: Union[int, float]) -> int:
+        """Index of the first frame at or behind a position, roughly."""
+        if isinstance(position, int):
+            return position
+        return math.ceil((position - TIME_TOLERANCE) * self.source.fps)
+
     def _expected(self) -> int:
         """Number of frames expected, 0 where it is unknown."""
-        first, last = (
-            value if value is None or isinstance(value, int) else math.ceil(
-                (value - TIME_TOLERANCE) * self.source.fps)
-            for value in (self.start, self.end))
+        first = self._index(self.start)
+        last = None if self.end is None else self._index(self.end)
         if last is None or 0 < self.source.num_frames < last:
             last = self.source.num_frames
         return max(0, math.ceil((last - first) / self.stride))

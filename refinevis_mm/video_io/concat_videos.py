@@ -51,7 +51,8 @@ def _copy_parts(parts: Sequence[Union[str, Path]], file: Mp4File) -> None:
                 if (start is None) != (origin is None):
                     raise ValueError(f'part "{part}" must have frame times '
                                      'like the first one, or none like it')
-                offset = end if start is None else start - origin
+                offset = end if start is None or origin is None else \
+                    start - origin
                 if offset <= last:
                     raise ValueError(f'part "{part}" must begin after the '
                                      'one before it ends')

@@ -65,6 +65,7 @@ class FrameConverter:
         Returns:
             np.ndarray: Has shape (H, W, 3), uint8, BGR.
         """
+        assert self._size is not None, 'its time must be asked for first'
         width, height = self._size
         image = self._reformatter.reformat(
             frame, width=width, height=height, format='bgr24').to_ndarray()

@@ -2,7 +2,7 @@
 """What all sources of frames share."""
 from abc import ABCMeta, abstractmethod
 from itertools import islice
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Tuple
+from typing import Any, Callable, Dict, Generator, Iterator, NamedTuple, Tuple
 
 import numpy as np
 
@@ -31,13 +31,21 @@ class LazyFrame(NamedTuple):
         load (Callable): Gives the image of :class:`TimedFrame`.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]
     time: float
     load: Callable[[], np.ndarray]
+
+    @classmethod
+    def loaded(cls, index: int, time: float, image: np.ndarray) -> 'LazyFrame':
+        """A frame whose image is there already."""
+        return cls(index, time, lambda: image)
 
     def timed(self) -> TimedFrame:
         """Load the frame."""
         return TimedFrame(self.load(), self.time)
+
+
+LazyFrames = Generator[LazyFrame, None, None]
 
 
 class FrameSource(metaclass=ABCMeta):
@@ -67,7 +75,7 @@ class FrameSource(metaclass=ABCMeta):
     def __iter__(self) -> Iterator[TimedFrame]:
         """Read the frames from the first one."""
 
-    def scan(self) -> Iterator[LazyFrame]:
+    def scan(self) -> LazyFrames:
         """Go through the frames without making images where that is cheaper.
 
         The frames of this class are already loaded.
@@ -76,7 +84,7 @@ class FrameSource(metaclass=ABCMeta):
             :obj:`LazyFrame`: The next frame.
         """
         for index, frame in enumerate(self):
-            yield LazyFrame(index, frame.time, lambda image=frame.image: image)
+            yield LazyFrame.loaded(index, frame.time, frame.image)
 
     def frames_from(self, index: int) -> Iterator[TimedFrame]:
         """Read the frames from a later one on, to resume a stopped run.

@@ -78,13 +78,13 @@ class H264Writer:
             raise ValueError(
                 f'frames must be {self.size[0]} x {self.size[1]}, got '
                 f'{image.shape[1]} x {image.shape[0]}')
-        tick = self._tick(time)
+        pts = self._next_pts(time)
         frame = self._reformatter.reformat(
             av.VideoFrame.from_ndarray(_pad_even(image), format='bgr24'),
             format='yuv420p',
             dst_colorspace=Colorspace.ITU601,
             dst_color_range=ColorRange.MPEG)
-        frame.pts = tick - self._first
+        frame.pts = pts
         frame.time_base = Fraction(1, TICKS)
         self._file.mux(self._encode(frame))
         self.num_frames += 1
@@ -130,13 +130,14 @@ class H264Writer:
         codec.color_range = ColorRange.MPEG
         return stream
 
-    def _tick(self, time: Optional[float]) -> int:
-        """Give the time of the next frame in ticks."""
+    def _next_pts(self, time: Optional[float]) -> int:
+        """Give the ticks from the first to the next frame."""
         timed = time is not None
         if self._timed not in (None, timed):
             raise ValueError('all frames of a video must have a time, or '
                              'none')
-        tick = round((time if timed else self.num_frames / self.fps) * TICKS)
+        seconds = self.num_frames / self.fps if time is None else time
+        tick = round(seconds * TICKS)
         if self._last is not None and tick <= self._last:
             raise ValueError('the times of frames must grow, got '
                              f'{tick / TICKS:.5f} s after '
@@ -146,7 +147,7 @@ class H264Writer:
             if timed:
                 self._file.set_start(tick)
         self._last = tick
-        return tick
+        return tick - self._first
 
     def _encode(self, frame: Optional[av.VideoFrame]) -> List[av.Packet]:
         """Encode a frame, or with None give the frames that are left."""

@@ -1,14 +1,15 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Frames that are image files."""
 import logging
+from functools import partial
 from typing import Iterator, List, Optional, Sequence, Tuple
 
 import mmcv
 import numpy as np
 from mmengine.logging import print_log
 
-from .frame_source import (DEFAULT_FPS, FrameSource, LazyFrame, TimedFrame,
-                           check_size)
+from .frame_source import (DEFAULT_FPS, FrameSource, LazyFrame, LazyFrames,
+                           TimedFrame, check_size)
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -54,7 +55,7 @@ class ImageFilesSource(FrameSource):
         """See :meth:`FrameSource.__iter__`."""
         return self.frames_from(0)
 
-    def scan(self) -> Iterator[LazyFrame]:
+    def scan(self) -> LazyFrames:
         """See :meth:`FrameSource.scan`.
 
         Files are read when the image is loaded. Only where damaged files are
@@ -63,10 +64,8 @@ class ImageFilesSource(FrameSource):
         reader = _SameSizeReader()
         if not self.allow_damaged:
             for index, path in enumerate(self.paths):
-                yield LazyFrame(
-                    index,
-                    index / self.fps,
-                    lambda path=path: reader.read(path))
+                yield LazyFrame(index, index / self.fps,
+                                partial(reader.read, path))
             return
         num_read = 0
         for index, path in enumerate(self.paths):
@@ -75,8 +74,7 @@ class ImageFilesSource(FrameSource):
             except ValueError as error:
                 print_log(str(error), logger='current', level=logging.WARNING)
                 continue
-            yield LazyFrame(
-                num_read, index / self.fps, lambda image=image: image)
+            yield LazyFrame.loaded(num_read, index / self.fps, image)
             num_read += 1
         if not num_read:
             raise ValueError(f'none of {len(self.paths)} frames can be read')

@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Frames of any iterable of images."""
-from typing import Iterable, Iterator, Union
+from typing import Iterable, Iterator, Sized, Union
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class IterableSource(FrameSource):
                  fps: float = DEFAULT_FPS) -> None:
         self.frames = frames
         self.name = type(frames).__name__
-        self.num_frames = len(frames) if hasattr(frames, '__len__') else 0
+        self.num_frames = len(frames) if isinstance(frames, Sized) else 0
         self.fps = fps
         self.settings = dict(input='iterable', fps=fps)
         self._used = False

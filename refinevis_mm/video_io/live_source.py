@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, Optional
 
 from mmengine.logging import print_log
 
-from .frame_source import FrameSource, LazyFrame, TimedFrame
+from .frame_source import FrameSource, LazyFrame, LazyFrames, TimedFrame
 
 # Seconds to wait for the thread when a source is closed.
 CLOSE_WAIT = 1.
@@ -51,7 +51,7 @@ class LiveSource(FrameSource):
         self._thread.start()
 
     @abstractmethod
-    def receive(self) -> Iterator[LazyFrame]:
+    def receive(self) -> LazyFrames:
         """Receive frames until the source ends; runs in the thread.
 
         Yields:
@@ -65,7 +65,7 @@ class LiveSource(FrameSource):
         """See :meth:`FrameSource.__iter__`."""
         return (frame.timed() for frame in self.scan())
 
-    def scan(self) -> Iterator[LazyFrame]:
+    def scan(self) -> LazyFrames:
         """See :meth:`FrameSource.scan`.
 
         Raises:
@@ -85,7 +85,7 @@ class LiveSource(FrameSource):
         self._closing.set()
         self._thread.join(CLOSE_WAIT)
 
-    def _newest_frames(self) -> Iterator[LazyFrame]:
+    def _newest_frames(self) -> LazyFrames:
         """Take the newest frame again and again."""
         num_taken = 0
         try:

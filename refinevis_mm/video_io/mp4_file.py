@@ -4,9 +4,11 @@ import os
 import os.path as osp
 import re
 from pathlib import Path
-from typing import Iterable, Optional, Union
+from typing import Iterable, Optional
 
 import av
+
+from refinevis_mm.files import PARTIAL, PathLike
 
 # Times are kept in steps of 1 / TICKS seconds.
 TICKS = 90000
@@ -23,10 +25,10 @@ class Mp4File:
         path (str | Path): The file.
     """
 
-    def __init__(self, path: Union[str, Path]) -> None:
+    def __init__(self, path: PathLike) -> None:
         self.path = str(path)
         self.num_packets = 0
-        self._partial = f'{path}.partial'
+        self._partial = f'{path}{PARTIAL}'
         try:
             Path(self._partial).touch()  # PyAV opens it at the first packet
             self.container = av.open(

@@ -1,13 +1,14 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Frames of an address: RTSP, HTTP and others."""
 import time
+from functools import partial
 from typing import Iterator, Optional
 
 import av
 
 from .av_container import TIMEOUT, gave_up, hide_password, open_container
 from .frame_converter import FrameConverter
-from .frame_source import DEFAULT_FPS, LazyFrame
+from .frame_source import DEFAULT_FPS, LazyFrame, LazyFrames
 from .live_source import LiveSource
 
 
@@ -43,17 +44,15 @@ class StreamSource(LiveSource):
             float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS),
             timeout)
 
-    def receive(self) -> Iterator[LazyFrame]:
+    def receive(self) -> LazyFrames:
         """See :meth:`LiveSource.receive`."""
         converter = FrameConverter(self.fps)
         with self._container as container:
             index = 0
             for packet in self._packets(container):
                 for frame in _decode(packet):
-                    yield LazyFrame(
-                        index,
-                        converter.time(frame),
-                        lambda frame=frame: converter.image(frame))
+                    yield LazyFrame(index, converter.time(frame),
+                                    partial(converter.image, frame))
                     index += 1
 
     def _packets(

@@ -2,6 +2,7 @@
 """Frames of a video file."""
 import logging
 import os.path as osp
+from functools import partial
 from typing import Iterator, Optional, Tuple
 
 import av
@@ -9,7 +10,8 @@ from mmengine.logging import print_log
 
 from .av_container import open_container
 from .frame_converter import FrameConverter
-from .frame_source import DEFAULT_FPS, FrameSource, LazyFrame, TimedFrame
+from .frame_source import (DEFAULT_FPS, FrameSource, LazyFrame, LazyFrames,
+                           TimedFrame)
 
 # FFmpeg's AVINDEX_DISCARD_FRAME: an edit list cuts the frame off.
 DISCARDED = 2
@@ -74,7 +76,7 @@ class VideoFileSource(FrameSource):
         """See :meth:`FrameSource.__iter__`."""
         return self.frames_from(0)
 
-    def scan(self) -> Iterator[LazyFrame]:
+    def scan(self) -> LazyFrames:
         """See :meth:`FrameSource.scan`.
 
         All frames are decoded; only those loaded are converted.
@@ -84,8 +86,7 @@ class VideoFileSource(FrameSource):
             time = converter.time(frame)
             if self._constant_fps is not None:
                 time = index / self._constant_fps
-            yield LazyFrame(
-                index, time, lambda frame=frame: converter.image(frame))
+            yield LazyFrame(index, time, partial(converter.image, frame))
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Decode the frames and report damage."""

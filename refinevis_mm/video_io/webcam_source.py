@@ -1,12 +1,11 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Frames of a webcam."""
 import time
-from typing import Iterator
 
 import cv2
 
 from .av_container import TIMEOUT
-from .frame_source import DEFAULT_FPS, LazyFrame
+from .frame_source import DEFAULT_FPS, LazyFrame, LazyFrames
 from .live_source import LiveSource
 
 
@@ -41,7 +40,7 @@ class WebcamSource(LiveSource):
         super().__init__(f'webcam {index}', dict(input=index),
                          fps if fps > 0 else DEFAULT_FPS, timeout)
 
-    def receive(self) -> Iterator[LazyFrame]:
+    def receive(self) -> LazyFrames:
         """See :meth:`LiveSource.receive`."""
         index, start = 0, None
         try:
@@ -51,7 +50,7 @@ class WebcamSource(LiveSource):
                     raise OSError('the camera gives no frame')
                 now = time.monotonic()
                 start = now if start is None else start
-                yield LazyFrame(index, now - start, lambda image=image: image)
+                yield LazyFrame.loaded(index, now - start, image)
                 index += 1
         finally:
             self._camera.release()

@@ -23,15 +23,13 @@ import cv2
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from refinevis_mm.datasets.class_mapping import class_sources
 from refinevis_mm.evaluation import evaluate_vis
-from refinevis_mm.evaluation.finished_videos import write_whole
-from refinevis_mm.evaluation.mask_tubes import to_rles
-from refinevis_mm.evaluation.vis_files import (check_codes, check_ground_truth,
-                                               num_frames_of)
+from refinevis_mm.files import whole_file
 from refinevis_mm.recording import STATES, VideoRecording
 from refinevis_mm.structures import class_name
 from refinevis_mm.utils.palette import instance_color
+from refinevis_mm.vis_json import (check_ground_truth, class_sources,
+                                   num_frames_of, to_rles)
 
 Size = Tuple[int, int]  # height, width
 Row = List[Any]  # id, label, score or None, state, run-length code or None
@@ -138,8 +136,9 @@ def select_video(gt: dict,
     if not annotations:
         raise ValueError(f'video {found[0]["id"]} of the ground truth has no '
                          'annotations')
-    check_codes(gt, annotations, 'annotation')
-    return dict(gt, videos=found, annotations=annotations)
+    selected = dict(gt, videos=found, annotations=annotations)
+    check_ground_truth(selected, check_masks=True)
+    return selected
 
 
 def check_fits(gt: dict,
@@ -276,23 +275,16 @@ def write_report(path: Union[str, os.PathLike],
     jpegs = _check_frames(frames, recording, frame_size, quality)
     head, tail = _page(title, report)
 
-    def write(part: str) -> None:
-        # names of files may hold what UTF-8 has no code for
-        with open(
-                part,
-                'w',
-                encoding='utf-8',
-                errors='xmlcharrefreplace',
-                newline='\n') as file:
-            file.write(head)
-            for index, (jpeg, *view_rows) in enumerate(zip(jpegs, *rows)):
-                frame = dict(
-                    jpeg=base64.b64encode(jpeg).decode(), views=view_rows)
-                file.write(f'<script type="application/json" '
-                           f'id="frame-{index}">{_to_json(frame)}</script>\n')
-            file.write(tail)
-
-    write_whole(os.fspath(path), write)
+    # names of files may hold what UTF-8 has no code for
+    with whole_file(path) as part, open(
+            part, 'w', encoding='utf-8', errors='xmlcharrefreplace',
+            newline='\n') as file:
+        file.write(head)
+        for index, (jpeg, *view_rows) in enumerate(zip(jpegs, *rows)):
+            frame = dict(jpeg=base64.b64encode(jpeg).decode(), views=view_rows)
+            file.write(f'<script type="application/json" '
+                       f'id="frame-{index}">{_to_json(frame)}</script>\n')
+        file.write(tail)
     return osp.getsize(path)
 
 
@@ -340,10 +332,11 @@ def _check_encoding(frame_size: int, quality: int) -> None:
         raise ValueError(f'quality must lie in [1, 100], got {quality}')
 
 
-def _shown_size(size: Size, frame_size: int) -> Size:
+def _shown_size(size: Sequence[int], frame_size: int) -> Size:
     """Height and width of frames whose longer side is limited."""
     scale = min(1., frame_size / max(size))
-    return tuple(max(1, round(scale * side)) for side in size)
+    height, width = (max(1, round(scale * side)) for side in size)
+    return height, width
 
 
 def _encode_frame(image: np.ndarray, frame_size: int, quality: int) -> bytes:

@@ -213,7 +213,7 @@ class RefinementStrips:
             both views.
         """
         strips = self._best()
-        if not strips:
+        if not strips or self._after is None:
             return None
         views = (self.before, self._after)
         titles = [[word, VIEW_NAMES.get(view, view)]
@@ -290,7 +290,7 @@ class RefinementStrips:
     @property
     def _window_start(self) -> int:
         """First of the last ``num_frames`` frames."""
-        return max(self._start, self._end - self.num_frames)
+        return max(self._start or 0, self._end - self.num_frames)
 
     def _best(self) -> List[_Strip]:
         """The strips to draw, by time."""
@@ -369,11 +369,11 @@ class RefinementStrips:
                       corner: Tuple[int, int], width: int) -> None:
         """Write above a strip what it shows."""
         left, top = corner
-        instance = self._frames[strip.moment].instances[strip.instance_id]
+        chosen = self._frames[strip.moment].instances[strip.instance_id]
         draw_text(
             canvas,
-            f'{instance.name} #{strip.instance_id}, frame {strip.moment}: '
-            f'{instance.verdict.replace("IoU", "IoU before/after")}',
+            f'{chosen.name} #{strip.instance_id}, frame {strip.moment}: '
+            f'{chosen.verdict.replace("IoU", "IoU before/after")}',
             (left, top),
             FONT_SIZE,
             bold=True)

@@ -215,10 +215,10 @@ def resize_image(image: np.ndarray, scale: float) -> np.ndarray:
 
 def _find_spot(mask: Mask, scale: float) -> Optional[_Spot]:
     """The part of a mask that is not empty, at the size of the drawing."""
-    if isinstance(mask, dict):
-        mask = mask_utils.decode(mask)
     if mask is None:
         return None
+    if isinstance(mask, dict):
+        return _find_spot(mask_utils.decode(mask), scale)
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
         return None

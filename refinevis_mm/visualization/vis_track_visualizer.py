@@ -1,5 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import mmcv
 import numpy as np
@@ -96,7 +96,7 @@ class VISTrackVisualizer(Visualizer):
                 of another size than the image.
         """
         image = image.clip(0, 255).astype(np.uint8)
-        panels = []
+        panels: List[np.ndarray] = []
         if draw_gt:
             panels += self._draw(image, data_sample, 'gt_instances')
         if draw_pred:
@@ -133,12 +133,14 @@ class VISTrackVisualizer(Visualizer):
             if score is None or score >= score_thr
         ]
         classes = (self.dataset_meta or {}).get('classes') or ()
+        texts = [
+            instance_text(
+                class_name(classes, labels[row]), ids[row], scores[row])
+            for row in rows
+        ]
         return [
-            self._overlay(image, masks[rows], [ids[row] for row in rows], [
-                instance_text(
-                    class_name(classes, labels[row]), ids[row], scores[row])
-                for row in rows
-            ])
+            self._overlay(image, list(masks[rows]), [ids[row] for row in rows],
+                          texts)
         ]
 
     def _overlay(
@@ -159,7 +161,7 @@ class VISTrackVisualizer(Visualizer):
         return np.ascontiguousarray(drawn[..., ::-1])
 
 
-def _check_instances(instances: InstanceData, size: Tuple[int, int],
+def _check_instances(instances: InstanceData, size: Tuple[int, ...],
                      key: str) -> Tuple[np.ndarray, list, list]:
     """Masks (N, H, W), ids and labels of instances of a frame."""
     id_key = next((name for name in ID_KEYS if name in instances), ID_KEYS[0])

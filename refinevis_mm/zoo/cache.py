@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Optional
 from urllib.parse import urlsplit
 
+from refinevis_mm.files import write_text
 from .entry import SHIPPED, ZooEntry
 from .part_file import CACHE_ENV
 
@@ -153,8 +154,7 @@ def _known_sha256(path: str) -> str:
 def _remember_sha256(path: str, digest: str) -> None:
     """Keep the SHA-256 of a file in ``<file>.sha256`` beside it."""
     with suppress(OSError):  # a cache of others; hashed again next time
-        with open(f'{path}.sha256', 'w', encoding='ascii') as file:
-            file.write(f'{digest} {_state(path)}')
+        write_text(f'{path}.sha256', f'{digest} {_state(path)}')
 
 
 def _state(path: str) -> str:

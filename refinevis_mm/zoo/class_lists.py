@@ -27,7 +27,7 @@ def _lvis_v1() -> Tuple[str, ...]:
 
 def _youtube_vis_2021() -> Tuple[str, ...]:
     """The classes of YouTube-VIS 2021."""
-    from ..datasets.class_names import YOUTUBE_VIS_2021
+    from refinevis_mm.vis_json import YOUTUBE_VIS_2021
     return YOUTUBE_VIS_2021
 
 

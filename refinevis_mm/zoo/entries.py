@@ -7,13 +7,13 @@ weights are those of the metafiles in its wheel; a test compares them. Sizes
 are those of the state dicts of models built from the configs.
 """
 import re
-from typing import Any, Tuple
+from typing import Any, Dict, Tuple
 
 from .entry import SHIPPED, StatedResult, ZooEntry
 
 OPENMMLAB = 'https://download.openmmlab.com/mmdetection/'
 # the question is open: github.com/open-mmlab/mmdetection/issues/11484
-OPENMMLAB_LICENCE = dict(
+OPENMMLAB_LICENCE: Dict[str, Any] = dict(
     licence='Apache-2.0',
     licence_note='of OpenMMLab\'s repository; none is stated for the weights')
 VERIFIED = 'address and AP: the metafile of mmdet 3.3.0'

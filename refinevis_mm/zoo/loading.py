@@ -99,9 +99,9 @@ def rename_keys(
         key in own for key in state_dict) else _find_table(state_dict, own)
     if table is None:
         return dict(state_dict), OWN, [KeyUse(key, key) for key in state_dict]
-    uses = [KeyUse(key, _rename(key, table)) for key in state_dict]
-    renamed = {use.target: state_dict[use.source] for use in uses}
-    return renamed, table.family, uses
+    targets = [_rename(key, table) for key in state_dict]
+    uses = [KeyUse(*keys) for keys in zip(state_dict, targets)]
+    return dict(zip(targets, state_dict.values())), table.family, uses
 
 
 def load_checkpoint_renamed(model: nn.Module,

@@ -4,7 +4,6 @@
 Each file has a part between two comments that is written from here; the rest
 is written by hand.
 """
-import os
 import os.path as osp
 import re
 import textwrap
@@ -12,6 +11,7 @@ from typing import Any, Dict, List, Sequence
 
 import yaml
 
+from refinevis_mm.files import write_text
 from .entry import SHIPPED, ZooEntry
 from .listing import HEADER, licence_notes, table_rows
 from .names import list_entries
@@ -78,9 +78,7 @@ def write_metafiles() -> List[str]:
         with open(path, encoding='utf-8') as file:
             if file.read() == text:
                 continue
-        with open(f'{path}.tmp', 'w', encoding='utf-8') as file:
-            file.write(text)
-        os.replace(f'{path}.tmp', path)
+        write_text(path, text)
         changed.append(path)
     return changed
 
@@ -109,7 +107,7 @@ def _models(entries: Sequence[ZooEntry]) -> str:
 
 def _model(entry: ZooEntry) -> Dict[str, Any]:
     """A model of a metafile."""
-    model = {
+    model: Dict[str, Any] = {
         'Name': entry.name,
         'In Collection': entry.family,
         'Config': f'configs/{FOLDERS[entry.family]}/{entry.config}',

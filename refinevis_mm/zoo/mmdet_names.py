@@ -112,7 +112,8 @@ def _metafiles() -> List[str]:
 
 def _root() -> str:
     """Where mmdet keeps what mim looks for."""
-    return osp.join(osp.dirname(find_spec('mmdet').origin), '.mim')
+    origin = find_spec('mmdet').origin  # type: ignore[union-attr]
+    return osp.join(osp.dirname(str(origin)), '.mim')
 
 
 def _read(path: str) -> List[Dict[str, Any]]:

@@ -18,9 +18,9 @@ from refinevis_mm.apis import render as render_module
 from refinevis_mm.apis.render import (DEFAULT_OUTPUTS, OUTPUTS, RenderStopped,
                                       record_video, render_video)
 from refinevis_mm.apis.session import Session
-from refinevis_mm.evaluation.vis_eval import check_results
 from refinevis_mm.recording import VideoRecording
 from refinevis_mm.video_io import ImageFilesSource, IterableSource, TimedFrame
+from refinevis_mm.vis_json import check_results
 from tests.tiny_files import CLASSES, random_frames, write_model_files
 
 ROOT = str(Path(__file__).resolve().parents[2])

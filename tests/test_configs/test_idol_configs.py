@@ -10,8 +10,6 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 
-from refinevis_mm.models.association.contrastive_tracker import (
-    PRESETS, ContrastiveTracker)
 from refinevis_mm.registry import DATASETS, MODELS
 from tests.demo_clips import demo_clip, empty_clip, two_object_clip
 from tests.tiny_idol import tiny_idol_cfg
@@ -83,10 +81,8 @@ def test_numbers_of_idol(path):
     assert cfg.param_scheduler.milestones == [8000]
     assert 8 * cfg.train_dataloader.batch_size == (16 if ovis else 32)
     tracker = MODELS.build(cfg.model.tracker)
-    preset = ContrastiveTracker.from_preset('ovis' if ovis else 'youtube_vis')
-    assert all(
-        getattr(tracker, name) == getattr(preset, name)
-        for name in PRESETS['ovis'])
+    thresholds = (0.3, 0.3) if ovis else (0.5, 0.2)
+    assert (tracker.mask_nms_thr, tracker.new_score_thr) == thresholds
     frame_model = cfg.model.frame_model
     assert frame_model.head.num_classes == (25 if ovis else 40)
     assert frame_model.encoder.num_layers == 6

@@ -9,11 +9,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from refinevis_mm.datasets import coco_pseudo_video  # noqa: F401
-from refinevis_mm.datasets.class_names import PRESETS
 from refinevis_mm.engine import samplers  # noqa: F401
-from refinevis_mm.models.association.contrastive_tracker import \
-    PRESETS as TRACKER_PRESETS
 from refinevis_mm.registry import DATASETS
+from refinevis_mm.vis_json import PRESETS
 from tests.tiny_coco import write_coco, write_vis
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +102,10 @@ def test_phase_3(backbone, data):
         assert loader.dataset.preset == DATA[data]
         assert cfg.test_evaluator.ann_file == \
             loader.dataset.data_root + loader.dataset.ann_file
-    preset = TRACKER_PRESETS['ovis' if data == 'ovis' else 'youtube_vis']
+    # IDOL's values
+    preset = dict(
+        mask_nms_thr=0.3 if data == 'ovis' else 0.5,
+        new_score_thr=0.3 if data == 'ovis' else 0.2)
     tracker = cfg.model.tracker
     for key in ('mask_nms_thr', 'new_score_thr'):
         if data == 'ovis':

@@ -10,7 +10,7 @@ from mmengine.registry import DefaultScope
 from refinevis_mm.datasets import VISDataset
 from refinevis_mm.datasets.clip_composer import ClipComposer, forth_and_back
 from refinevis_mm.datasets.transforms.track_pasting import TrackPaster
-from refinevis_mm.datasets.validation import find_defects
+from refinevis_mm.vis_json import find_defects
 from tests.tiny_clips import CATEGORIES, COLORS, GREY, write_rectangles
 
 

@@ -9,8 +9,8 @@ from mmdet.datasets import CocoDataset
 from mmengine.dataset import ConcatDataset
 
 from refinevis_mm.datasets import VISDataset
-from refinevis_mm.datasets.class_names import PRESETS
 from refinevis_mm.datasets.coco_pseudo_video import CocoPseudoVideoDataset
+from refinevis_mm.vis_json import PRESETS
 from tests.tiny_coco import write_coco, write_vis
 
 COCO = CocoDataset.METAINFO['classes']

@@ -6,7 +6,7 @@ import pytest
 
 from refinevis_mm.datasets.everyday_clips import (check_clips, draw_clips,
                                                   sort_clips, write_clips)
-from refinevis_mm.datasets.validation import find_defects
+from refinevis_mm.vis_json import find_defects
 from tests.tiny_everyday import write_source
 
 

@@ -4,7 +4,7 @@ import pycocotools.mask as mask_utils
 import pytest
 
 from refinevis_mm.datasets.ignored_regions import unlabelled_region
-from refinevis_mm.datasets.vis_writer import encode_counts
+from refinevis_mm.vis_json.vis_writer import encode_counts
 
 
 def test_complement_by_hand():

@@ -10,10 +10,9 @@ import pytest
 from mmdet.datasets.samplers import TrackImgSampler
 
 from refinevis_mm.datasets import VISDataset
-from refinevis_mm.datasets.class_names import OVIS, PRESETS
 from refinevis_mm.datasets.occluded_shapes import (CLASSES,
                                                    OccludedShapesGenerator)
-from refinevis_mm.datasets.vis_writer import YouTubeVISWriter
+from refinevis_mm.vis_json import OVIS, PRESETS, YouTubeVISWriter
 
 
 @pytest.fixture(scope='module')

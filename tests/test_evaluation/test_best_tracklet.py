@@ -113,9 +113,9 @@ def test_files_and_objects_without_a_mask(gt, tmp_path):
 
 
 def test_bad_input(gt):
-    with pytest.raises(ValueError, match='unknown video_id 5'):
+    with pytest.raises(ValueError, match='video 5: there is no such video'):
         evaluate_best_tracklet(gt, [result(BEST, video_id=5)])
-    with pytest.raises(ValueError, match='one segmentation or null for each'):
+    with pytest.raises(ValueError, match='one entry for each of the'):
         evaluate_best_tracklet(gt, [result(BEST[:3])])
     for ann in gt['annotations']:
         ann['iscrowd'] = 1

@@ -27,7 +27,7 @@ def test_a_killed_write_is_not_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'replace', killed)
     with pytest.raises(KeyboardInterrupt):
         finished.add(7, [])
-    (tmp_path / '8.json.123.tmp').write_text('{"video')
+    (tmp_path / '.8.json.123.partial').write_text('{"video')
     assert finished.ids() == set()
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from refinevis_mm.evaluation import evaluate_identity, load_json
+from refinevis_mm.evaluation import evaluate_identity
+from refinevis_mm.vis_json import load_json
 
 CASES = Path(__file__).parents[1] / 'data' / 'metric'
 WIDTH = 40
@@ -329,12 +330,13 @@ def test_input_forms_agree(tmp_path):
     (lambda gt, rows: gt['annotations'][0].update(segmentations=[None] * 2),
      'no ground truth: all annotations are crowds or have no mask'),
     (lambda gt, rows: gt['annotations'][0]['segmentations'].pop(),
-     'annotation 0 .video 5. .* 2 frames, got 1'),
+     'video 5, annotation 0: .* 2 frames, but got 1'),
     (lambda gt, rows: rows[0]['segmentations'].pop(),
-     'result 0 .video 5. .* 2 frames, got 1'),
-    (lambda gt, rows: rows[0].update(video_id=9), 'unknown video_id 9'),
+     'result 0, video 5: .* 2 frames, but got 1'),
+    (lambda gt, rows: rows[0].update(video_id=9),
+     'video 9: there is no such video'),
     (lambda gt, rows: gt['videos'][0].update(width=41),
-     r'size \[1, 41\], got \[1, 40\]'),
+     r'size is \[1, 40\], but .* \[1, 41\]'),
 ])
 def test_bad_input(change, match):
     gt, rows = ground_truth([0, 0]), [result([0, 0])]

@@ -225,7 +225,7 @@ def test_refuses_bad_visibility(case, visibility, message):
 
 def test_refuses_results_of_other_videos(case):
     gt, frame_level, _ = case
-    with pytest.raises(ValueError, match='unknown video_id 9'):
+    with pytest.raises(ValueError, match='video 9: there is no such video'):
         evaluate_recovery(gt, frame_level, [[result(REFINED, video_id=9)]])
 
 

@@ -15,10 +15,9 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from refinevis_mm.evaluation.mask_tubes import (distinct_tubes, mask_areas,
-                                                to_rles, tube_ious)
 from refinevis_mm.evaluation.vis_eval import evaluate_vis
-from refinevis_mm.evaluation.vis_files import load_json
+from refinevis_mm.vis_json import (distinct_tubes, load_json, mask_areas,
+                                   to_rles, tube_ious)
 
 FOLDERS = [Path(__file__).parents[1] / 'data' / 'metric']
 if 'REFINEVIS_PARITY_DIR' in os.environ:
@@ -306,26 +305,26 @@ def test_unknown_category():
     rows = [result([bar(0, 5), None])]
     extra = [result([bar(0, 5), None], category_id=7)]
     assert evaluate_vis(gt, rows + extra) == evaluate_vis(gt, rows)
-    with pytest.raises(ValueError, match='result 1 .* category_id 7'):
+    with pytest.raises(ValueError, match='result 1, .* category_id 7'):
         evaluate_vis(gt, rows + extra, unknown_category='raise')
     with pytest.raises(ValueError, match="got 'keep'"):
         evaluate_vis(gt, rows, unknown_category='keep')
 
 
 @pytest.mark.parametrize('row, match', [
-    (result([bar(0, 5)]), 'result 1 .video 3. .* 2 frames, got 1'),
-    (result([bar(0, 5)] * 3), 'result 1 .* got 3'),
+    (result([bar(0, 5)]), 'result 1, video 3: .* 2 frames, but got 1'),
+    (result([bar(0, 5)] * 3), 'result 1, .* got 3'),
     (result('ab'), 'result 1'),
-    (result([None, bar(0, 5, 9)]), r'\[1, 10\], got \[1, 9\] in frame 1'),
-    (result([None, dict(counts='05')]), 'got None in frame 1'),
-    (result([None, 'abc']), 'got str in frame 1'),
+    (result([None, bar(0, 5, 9)]), r'frame 1: mask size is \[1, 9\], but'),
+    (result([None, dict(counts='05')]), 'frame 1: a mask must .* got dict'),
+    (result([None, 'abc']), 'frame 1: a mask must .* got str'),
     (result([None, dict(size=[1, 10])]), 'counts'),
-    (result([None, dict(size=[1, 10], counts=5)]), 'counts as text or list'),
-    (result([None, None], video_id=4), 'result 1 has the unknown video_id 4'),
-    (result([None, None], score=float('nan')), 'score, got nan'),
-    (result([None, None], score='0.5'), "score, got '0.5'"),
-    (dict(video_id=3, category_id=2, score=1), 'lacks segmentations'),
-    ('row', 'result 1 must be a dict, got str'),
+    (result([None, dict(size=[1, 10], counts=5)]), 'counts must be a list'),
+    (result([None, None], video_id=4), 'result 1, video 4: there is no such'),
+    (result([None, None], score=float('nan')), 'score must be .* got nan'),
+    (result([None, None], score='0.5'), "score must be .* got '0.5'"),
+    (dict(video_id=3, category_id=2, score=1), "key 'segmentations' is"),
+    ('row', 'result 1: expected an object, but got str'),
 ])
 def test_bad_results(row, match):
     gt = ground_truth([bar(0, 5), None])
@@ -343,21 +342,28 @@ def test_results_must_be_a_list():
     (lambda gt: gt.update(annotations=None), 'no ground truth'),
     (lambda gt: gt.update(annotations=[]), 'no ground truth'),
     (lambda gt: gt.update(videos=[]), 'no videos'),
-    (lambda gt: gt.pop('categories'), 'no categories'),
-    (lambda gt: gt['annotations'][1].update(id=1), '1 twice in annotations'),
-    (lambda gt: gt['videos'].append(gt['videos'][0]), '3 twice in videos'),
-    (lambda gt: gt['categories'][0].update(id=1), '1 twice in categories'),
-    (lambda gt: gt['videos'][0].pop('height'), 'video 3 lacks height'),
-    (lambda gt: gt['videos'][0].pop('length'), 'video 3 needs length'),
-    (lambda gt: gt['annotations'][1].pop('areas'), 'annotation 2 lacks areas'),
+    (lambda gt: gt.pop('categories'), "key 'categories' is missing"),
+    (lambda gt: gt.update(categories=[]), 'no categories'),
+    (lambda gt: gt['annotations'][1].update(id=1),
+     'annotation 1: the id is used twice'),
+    (lambda gt: gt['videos'].append(gt['videos'][0]),
+     'video 3: the id is used twice'),
+    (lambda gt: gt['categories'][0].update(id=1),
+     'category 1: the id is used twice'),
+    (lambda gt: gt['videos'][0].pop('height'), "video 3: key 'height' is"),
+    (lambda gt: gt['videos'][0].pop('length'), "video 3: key 'file_names'"),
+    (lambda gt: gt['videos'][0].update(length='2'), 'length must be a pos'),
+    (lambda gt: gt['annotations'][1]['areas'].pop(), 'areas must have one'),
+    (lambda gt: gt['annotations'][1].update(areas=['x', None]),
+     "annotation 2, frame 0: areas must be numbers .* got 'x'"),
     (lambda gt: gt['annotations'][1].update(video_id=8),
-     'annotation 2 has the unknown video_id 8'),
+     'video 8, annotation 2: there is no such video'),
     (lambda gt: gt['annotations'][1].update(category_id=8),
-     'annotation 2 has the unknown category_id 8'),
+     'annotation 2: category_id 8 is not among'),
     (lambda gt: gt['annotations'][1]['segmentations'].pop(),
-     'annotation 2 .video 3. .* got 1'),
+     'video 3, annotation 2: .* got 1'),
     (lambda gt: gt['videos'][0].update(height=2),
-     r'annotation 1 .* \[2, 10\], got \[1, 10\] in frame 0'),
+     r'annotation 1, frame 0: mask size is \[1, 10\], but .* \[2, 10\]'),
 ])
 def test_bad_ground_truth(change, match):
     gt = ground_truth([bar(0, 5), None], [bar(5, 9), None])
@@ -478,6 +484,7 @@ def test_short_and_long_videos():
             gt['annotations'][0],
             id=2,
             video_id=7,
+            areas=None,
             segmentations=[*tube, bar(0, 4)]))
     rows = [result(tube)]
     stats = evaluate_vis(gt, rows, short_videos=2)
@@ -488,7 +495,9 @@ def test_short_and_long_videos():
         evaluate_vis(
             gt, rows, short_videos=dict(videos=[dict(file_names=['a/0.jpg'])]))
     for video, folder in zip(gt['videos'], 'ab'):
-        video['file_names'] = [f'{folder}/{i}.jpg' for i in range(3)]
+        video['file_names'] = [
+            f'{folder}/{i}.jpg' for i in range(video['length'])
+        ]
     short = dict(videos=[dict(file_names=['b/0.jpg'])])
     stats = evaluate_vis(gt, rows, short_videos=short)
     assert stats['AP_long'] == pytest.approx(1) and stats['AP_short'] == 0
@@ -498,9 +507,11 @@ def test_short_and_long_videos():
 
 
 @pytest.mark.parametrize('counts, match', [
-    ([0, 5], r'result 1 .video 3. .* cover 10 pixels, got \[5\]'),
-    ('05', r'result 1 .video 3. .* cover 10 pixels, got \[5\]'),
-    ('0 5', 'result 1 .video 3. has a broken mask: not a run-length code'),
+    ([0, 5],
+     'result 1, video 3, frame 1: .* cover 5 pixels, but the frame has 10'),
+    ('05',
+     'result 1, video 3, frame 1: .* cover 5 pixels, but the frame has 10'),
+    ('0 5', "result 1, video 3, frame 1: RLE counts must .* got '0 5'"),
 ])
 def test_broken_codes(counts, match):
     tube = [bar(0, 5), None]
@@ -509,5 +520,6 @@ def test_broken_codes(counts, match):
     with pytest.raises(ValueError, match=match):
         evaluate_vis(gt, rows, check_masks=True)
     gt['annotations'][0]['segmentations'][0] = rows[1]['segmentations'][1]
-    with pytest.raises(ValueError, match='annotation 1 .video 3. has'):
+    with pytest.raises(
+            ValueError, match='video 3, annotation 1, frame 0: RLE counts'):
         evaluate_vis(gt, rows[:1], check_masks=True)

@@ -14,10 +14,11 @@ from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
 
-from refinevis_mm.evaluation import VISMetric, evaluate_vis, load_json
+from refinevis_mm.evaluation import VISMetric, evaluate_vis
 from refinevis_mm.evaluation.vis_metric import write_submission
 from refinevis_mm.registry import METRICS
 from refinevis_mm.structures.video_result import VideoResult
+from refinevis_mm.vis_json import load_json
 
 CASE = Path(__file__).parents[1] / 'data' / 'metric' / 'medium'
 NAMES = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR1', 'AR10', 'AR100',
@@ -216,8 +217,8 @@ def test_missing_video(tiny_gt):
 @pytest.mark.parametrize('video_id, change, match', [
     (8, dict(), 'unknown video_id 8'),
     (5, dict(label=2), r'\[0, 2\), got 2 in video 5'),
-    (5, dict(segmentations=[None]), 'video 5.* 2 frames, got 1'),
-    (5, dict(score=float('inf')), 'score, got inf'),
+    (5, dict(segmentations=[None]), 'video 5.* 2 frames, but got 1'),
+    (5, dict(score=float('inf')), 'score must be .* got inf'),
 ])
 def test_bad_tracklets(tiny_gt, video_id, change, match):
     metric = VISMetric(tiny_gt, allow_missing=True)
@@ -299,7 +300,7 @@ def test_submission_is_validated(tiny_gt, tmp_path):
         score=0.5,
         segmentations=[dict(size=[8, 8], counts='05'), None])
     prefix = tmp_path / 'sent' / 'out'
-    with pytest.raises(ValueError, match='not fit to be sent: .*video 5'):
+    with pytest.raises(ValueError, match='results: result 0, video 5'):
         write_submission([row], str(prefix), load_json(tiny_gt))
     assert not prefix.parent.exists()
 

@@ -268,14 +268,6 @@ def test_killed_at_any_moment(path):
         path.unlink()
 
 
-def test_killed_while_it_is_created(path, monkeypatch):
-    """There is no file then; what was left behind does not disturb."""
-    Path(f'{path}.part').write_bytes(b'rubbish')
-    Path(f'{path}.part-journal').write_bytes(b'rubbish')
-    assert create(path).num_frames == 0
-    assert list(path.parent.iterdir()) == [path]
-
-
 # ----------------------------------------------------------------- bad input
 
 

@@ -16,8 +16,8 @@ from mmengine.structures import InstanceData
 
 from refinevis_mm.datasets.occluded_shapes import (CLASSES,
                                                    OccludedShapesGenerator)
-from refinevis_mm.datasets.vis_writer import YouTubeVISWriter
 from refinevis_mm.registry import DATASETS
+from refinevis_mm.vis_json import YouTubeVISWriter
 from refinevis_mm.visualization import instance_color
 
 ROOT = Path(__file__).parents[2]

@@ -299,7 +299,7 @@ def refuse(compare, *args):
 def test_bad_input(compare, files, videos, no_packages, tmp_path):
     folder, gt = videos
     assert 'no.json' in refuse(compare, *files, tmp_path / 'no.json', folder)
-    for content, reason in (([], 'ground truth must be a dict'),
+    for content, reason in (([], 'expected a JSON object'),
                             (dict(gt, videos=[]), 'no videos'),
                             (dict(gt, categories=[]), 'no categories'),
                             (dict(gt, annotations=[]), 'no annotations')):

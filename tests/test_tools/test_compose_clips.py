@@ -8,7 +8,7 @@ import numpy as np
 import pycocotools.mask as mask_utils
 import pytest
 
-from refinevis_mm.datasets.validation import find_defects
+from refinevis_mm.vis_json import find_defects
 from tests.tiny_clips import write_rectangles
 
 TOOL = str(

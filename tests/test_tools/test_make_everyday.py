@@ -8,8 +8,7 @@ from pathlib import Path
 import pycocotools.mask as mask_utils
 import pytest
 
-from refinevis_mm.datasets.defects import NOTE
-from refinevis_mm.datasets.validation import find_defects
+from refinevis_mm.vis_json import NOTE, find_defects
 from tests.tiny_everyday import HEIGHT, WIDTH, write_source
 
 TOOL = str(

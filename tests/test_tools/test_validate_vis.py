@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from refinevis_mm.datasets.class_names import OVIS
-from refinevis_mm.datasets.defects import ERROR, LEVELS, NOTE, WARNING
+from refinevis_mm.vis_json import ERROR, LEVELS, NOTE, OVIS, WARNING
 
 TOOL = runpy.run_path(
     str(

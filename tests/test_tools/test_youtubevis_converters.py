@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from refinevis_mm.datasets import VISDataset
-from refinevis_mm.datasets.validation import find_defects
+from refinevis_mm.vis_json import find_defects
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'dataset_converters'
 

@@ -34,6 +34,8 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 from mmengine.config import Config, ConfigDict, DictAction
 from terminaltables import AsciiTable, GithubFlavoredMarkdownTable
 
+from refinevis_mm.files import write_text
+
 TOOLS = osp.dirname(osp.dirname(osp.abspath(__file__)))
 METRICS = ('AP', 'AP50', 'AP75', 'AR1', 'AR10')
 FORMATS = dict(text=AsciiTable, markdown=GithubFlavoredMarkdownTable)
@@ -524,8 +526,7 @@ def adopt(folder: str, table: Table, args: argparse.Namespace) -> None:
     shutil.copy(osp.join(folder, checkpoint), training.checkpoint)
     # comes last: marks a finished training
     marker = osp.join(training.folder, 'last_checkpoint')
-    with open(marker, 'w', encoding='utf-8') as file:
-        file.write(checkpoint)
+    write_text(marker, checkpoint)
 
 
 def train(training: Training, nproc: int) -> None:
@@ -707,9 +708,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         for path in missing:
             report(f'missing: {path}')
         if args.json is not None:
-            os.makedirs(osp.dirname(osp.abspath(args.json)), exist_ok=True)
-            with open(args.json, 'w', encoding='utf-8') as file:
-                json.dump(dict(table=args.table, lines=lines), file, indent=1)
+            content = dict(table=args.table, lines=lines)
+            write_text(args.json, json.dumps(content, indent=1))
     except (OSError, ValueError) as error:
         report(f'error: {error}')
         return 1

@@ -37,6 +37,7 @@ from mmengine.utils import ProgressBar
 from terminaltables import AsciiTable
 
 from refinevis_mm.apis import Session, init_model
+from refinevis_mm.files import write_text
 from refinevis_mm.models.refinevis import RefineVIS
 from refinevis_mm.recording import VideoRecording
 from refinevis_mm.registry import MODELS
@@ -261,7 +262,7 @@ def main() -> None:
             with ProcessPoolExecutor(1, get_context('spawn')) as pool:
                 curves[mode] = pool.submit(measure, args, mode).result()
     if args.out is not None:
-        Path(args.out).write_text(json.dumps(curves, indent=1))
+        write_text(args.out, json.dumps(curves, indent=1))
     if args.plot is not None:
         plot(curves, args.plot)
     print(summarise(curves, args.frames))

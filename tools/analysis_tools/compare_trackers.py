@@ -28,13 +28,13 @@ from torch import Tensor
 
 from refinevis_mm.apis import Session, init_model
 from refinevis_mm.evaluation import evaluate_identity, evaluate_vis
-from refinevis_mm.evaluation.vis_files import check_ground_truth, load_json
 from refinevis_mm.models import RefineVIS, StreamingTracker, Tracker
 from refinevis_mm.models.association import mask_iou
 from refinevis_mm.models.association.detections import greedy_nms
 from refinevis_mm.structures import FrameOutput, VideoResult, to_results_json
 from refinevis_mm.utils import add_model_arguments, one_line_errors
 from refinevis_mm.video_io import ImageFilesSource
+from refinevis_mm.vis_json import check_ground_truth, load_json
 
 # mmdet's own matching with the score thresholds of StreamingTracker
 BOX_TRACKERS = dict(

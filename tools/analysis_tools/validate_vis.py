@@ -17,11 +17,11 @@ import sys
 from collections import Counter
 from typing import Dict, List, Optional
 
-from refinevis_mm.datasets.class_names import PRESETS, match_classes
-from refinevis_mm.datasets.defects import ERROR, LEVELS, NOTE, WARNING, Defect
-from refinevis_mm.datasets.frame_files import find_frame_defects
-from refinevis_mm.datasets.validation import find_defects, find_result_defects
-from refinevis_mm.evaluation.vis_eval import load_json
+from refinevis_mm.files import write_text
+from refinevis_mm.vis_json import (ERROR, LEVELS, NOTE, PRESETS, WARNING,
+                                   Defect, find_defects, find_frame_defects,
+                                   find_result_defects, load_json,
+                                   match_classes)
 
 COUNTED = ('categories', 'videos', 'annotations')
 
@@ -166,8 +166,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         }
         report = make_report(content, defects)
         if args.json:
-            with open(args.json, 'w', encoding='utf-8') as file:
-                json.dump(report, file, indent=1)
+            write_text(args.json, json.dumps(report, indent=1))
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

@@ -14,11 +14,9 @@ from typing import Any, List, Optional
 
 from mmengine.utils import track_iter_progress
 
-from refinevis_mm.datasets.coco_videos import (ImageVideo, check_coco,
-                                               write_videos)
-from refinevis_mm.datasets.vis_writer import VISJsonWriter
-from refinevis_mm.evaluation.vis_eval import load_json
 from refinevis_mm.utils import one_line_errors
+from refinevis_mm.vis_json import (ImageVideo, VISJsonWriter, check_coco,
+                                   load_json, write_videos)
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:

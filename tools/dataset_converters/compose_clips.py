@@ -33,7 +33,7 @@ from refinevis_mm.datasets import VISDataset
 from refinevis_mm.datasets.clip_composer import (NUM_FRAMES, NUM_OBJECTS,
                                                  PASTING, ClipComposer)
 from refinevis_mm.datasets.transforms.track_pasting import TrackPaster
-from refinevis_mm.datasets.vis_writer import atomic_dir
+from refinevis_mm.files import whole_folder
 from refinevis_mm.utils import one_line_errors
 
 
@@ -113,7 +113,7 @@ def main() -> None:
         behind_prob=args.behind_prob,
         max_drift=args.max_drift)
     composer = ClipComposer(dataset, paster, args.objects, args.length)
-    with atomic_dir(args.out, args.force) as root:
+    with whole_folder(args.out, args.force) as root:
         stats = {
             args.split:
             composer.compose_split(root, args.split,

@@ -28,9 +28,8 @@ from mmengine.fileio import load
 from mmengine.utils import track_iter_progress
 from PIL import Image
 
-from refinevis_mm.datasets.frame_files import image_size
-from refinevis_mm.datasets.vis_writer import VISJsonWriter
 from refinevis_mm.utils import one_line_errors
+from refinevis_mm.vis_json import VISJsonWriter, image_size
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 UNKNOWN = dict(davis=255, mots=10000)

@@ -45,11 +45,10 @@ from refinevis_mm.datasets.everyday_images import (CLASSES, add_unlabelled,
                                                    count_objects,
                                                    licence_counts,
                                                    sort_objects, split_images)
-from refinevis_mm.datasets.frame_files import copy_images
 from refinevis_mm.datasets.transforms.track_pasting import TrackPaster
-from refinevis_mm.datasets.vis_writer import atomic_dir
-from refinevis_mm.evaluation.vis_eval import load_json
+from refinevis_mm.files import whole_folder
 from refinevis_mm.utils import one_line_errors
+from refinevis_mm.vis_json import copy_images, load_json
 
 LICENCES = dict(
     images='COCO annotations: CC BY 4.0; pictures: Flickr, each with a '
@@ -223,7 +222,7 @@ def main() -> None:
     """Make the data set."""
     args = parse_args()
     init_default_scope('mmdet')
-    with atomic_dir(args.out, args.force) as root:
+    with whole_folder(args.out, args.force) as root:
         images = make_images(args, root)
         clips = make_clips(args, root)
         stats = dict(

@@ -25,7 +25,8 @@ import refinevis_mm  # noqa: F401
 from refinevis_mm.datasets.occluded_shapes import (CLASSES,
                                                    OccludedShapesGenerator,
                                                    ShapesVideo, summarize)
-from refinevis_mm.datasets.vis_writer import YouTubeVISWriter, atomic_dir
+from refinevis_mm.files import whole_folder
+from refinevis_mm.vis_json import YouTubeVISWriter
 
 
 class Split(NamedTuple):
@@ -181,7 +182,7 @@ def main(argv: Optional[List[str]] = None) -> int:
             *args.size,
             num_objects=tuple(args.objects),
             num_frames=tuple(args.frames))
-        with atomic_dir(args.out, args.force) as root:
+        with whole_folder(args.out, args.force) as root:
             stats = {
                 split.name: make_split(root, split, generator, samples)
                 for split in args.split

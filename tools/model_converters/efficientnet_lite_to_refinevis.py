@@ -10,8 +10,6 @@ weights with the names of efficientnet-lite-pytorch:
         data/efficientnet-lite0_imagenet.pth
 """
 import argparse
-import os
-import os.path as osp
 import re
 from typing import Dict, List
 
@@ -19,6 +17,7 @@ import torch
 from torch import Tensor
 
 from refinevis_mm.compat.checkpoints import check_state_dict, read_checkpoint
+from refinevis_mm.files import whole_file
 from refinevis_mm.models.backbones import EfficientNetLite
 from refinevis_mm.models.backbones.efficientnet_lite import ARCHS, STAGES
 from refinevis_mm.utils import one_line_errors
@@ -87,9 +86,8 @@ def main() -> None:
     parser.add_argument('dst', help='file to write')
     args = parser.parse_args()
     state_dict = convert(read_checkpoint(args.src)['state_dict'], args.arch)
-    os.makedirs(osp.dirname(osp.abspath(args.dst)), exist_ok=True)
-    torch.save(dict(state_dict=state_dict), f'{args.dst}.part')
-    os.replace(f'{args.dst}.part', args.dst)
+    with whole_file(args.dst) as part, open(part, 'wb') as file:
+        torch.save(dict(state_dict=state_dict), file)
     print(f'{len(state_dict)} tensors written to {args.dst}')
 
 

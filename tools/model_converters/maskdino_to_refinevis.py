@@ -21,7 +21,6 @@ on each level: the printed ``proposal_wh_order`` must be that of the config.
 either and must be that of the official config.
 """
 import argparse
-import os
 import os.path as osp
 import pickle
 import re
@@ -34,11 +33,11 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 
 from refinevis_mm.compat.checkpoints import CheckpointError, check_state_dict
-from refinevis_mm.datasets.class_names import (OVIS, YOUTUBE_VIS_2019,
-                                               YOUTUBE_VIS_2021)
+from refinevis_mm.files import whole_file
 from refinevis_mm.registry import MODELS
 from refinevis_mm.utils import one_line_errors
 from refinevis_mm.version import __version__
+from refinevis_mm.vis_json import OVIS, YOUTUBE_VIS_2019, YOUTUBE_VIS_2021
 
 PREFIX = 'frame_model.'
 # Sampled points per level and head, in every official model.
@@ -765,10 +764,8 @@ def main() -> None:
         dataset_meta=dict(classes=list(names)) if known else {},
         proposal_wh_order=arch.proposal_wh_order,
         refinevis_mm=__version__)
-    os.makedirs(osp.dirname(osp.abspath(args.dst)), exist_ok=True)
-    partial = args.dst + '.part'
-    torch.save(dict(state_dict=state_dict, meta=meta), partial)
-    os.replace(partial, args.dst)
+    with whole_file(args.dst) as part, open(part, 'wb') as file:
+        torch.save(dict(state_dict=state_dict, meta=meta), file)
     dropped = sum(row.target == '-' for row in report)
     print(f'{len(state_dict)} tensors written to {args.dst}, {dropped} '
           'dropped. Its config needs:')

@@ -18,6 +18,8 @@ from typing import Dict
 import torch
 from torch import Tensor
 
+from refinevis_mm.files import whole_file
+
 # Inverted residual blocks of each stage of MobileNetV2.
 BLOCKS_PER_STAGE = (1, 2, 3, 4, 3, 3, 1)
 CONV_OR_BN = ('conv', 'bn')
@@ -90,10 +92,8 @@ def main() -> None:
         parser.error(f'src must be a file, got {args.src}')
     source = torch.load(args.src, map_location='cpu', weights_only=True)
     state_dict = convert(source.get('state_dict', source))
-    os.makedirs(os.path.dirname(os.path.abspath(args.dst)), exist_ok=True)
-    partial = args.dst + '.part'
-    torch.save(dict(state_dict=state_dict), partial)
-    os.replace(partial, args.dst)
+    with whole_file(args.dst) as part, open(part, 'wb') as file:
+        torch.save(dict(state_dict=state_dict), file)
     print(f'{len(state_dict)} tensors written to {args.dst}')
 
 

@@ -5,12 +5,12 @@
         work_dirs/RUN/iter_5000.pth checkpoints/MODEL.pth --half
 """
 import argparse
-import os
 import os.path as osp
 
 import torch
 
 from refinevis_mm.compat.checkpoints import read_checkpoint
+from refinevis_mm.files import whole_file
 from refinevis_mm.utils import one_line_errors
 from refinevis_mm.version import __version__
 
@@ -53,10 +53,8 @@ def main() -> None:
         '--half', action='store_true', help='store half-precision weights')
     args = parser.parse_args()
     published = strip(read_checkpoint(args.src), args.half)
-    os.makedirs(osp.dirname(osp.abspath(args.dst)), exist_ok=True)
-    partial = args.dst + '.part'
-    torch.save(published, partial)
-    os.replace(partial, args.dst)
+    with whole_file(args.dst) as part, open(part, 'wb') as file:
+        torch.save(published, file)
     size = osp.getsize(args.dst) / 2**20
     print(f'{len(published["state_dict"])} tensors, {size:.1f} MiB written to '
           f'{args.dst}')

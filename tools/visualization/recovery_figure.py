@@ -26,12 +26,11 @@ from mmengine.utils import ProgressBar
 from pycocotools import mask as mask_utils
 
 from refinevis_mm.apis import VISInferencer
-from refinevis_mm.evaluation.vis_eval import (Tube, check_ground_truth,
-                                              load_json, mask_areas, to_rles,
-                                              tube_ious)
 from refinevis_mm.structures import class_name
 from refinevis_mm.utils import one_line_errors
 from refinevis_mm.video_io import FrameSource, ImageFilesSource, open_source
+from refinevis_mm.vis_json import (Tube, check_ground_truth, load_json,
+                                   mask_areas, to_rles, tube_ious)
 from refinevis_mm.visualization import display_scale, draw_instances
 from refinevis_mm.visualization.refinement_figure import draw_panels
 

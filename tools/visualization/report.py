@@ -24,11 +24,11 @@ from mmengine.utils import ProgressBar
 
 from refinevis_mm.apis import VISInferencer
 from refinevis_mm.apis.command_line import INTERRUPTED
-from refinevis_mm.evaluation.vis_files import load_json
 from refinevis_mm.structures import FRAME_LEVEL, VIEWS
 from refinevis_mm.utils import (add_model_arguments, add_source_arguments,
                                 one_line_errors)
 from refinevis_mm.video_io import FrameSource, TimedFrame, open_source
+from refinevis_mm.vis_json import load_json
 from refinevis_mm.visualization.html_report import (FrameSpool, check_fits,
                                                     match_classes,
                                                     select_video, write_report)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from refinevis_mm.compat.checkpoints import (MAX_NAMED_KEYS,
                                              CheckpointMismatchError)
-from refinevis_mm.datasets.class_mapping import class_sources
 from refinevis_mm.registry import HOOKS
+from refinevis_mm.vis_json import class_sources
 
 # Tensors with a row for each class.
 CLASS_ROWS = re.compile(

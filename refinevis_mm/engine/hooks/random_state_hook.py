@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Random states in the checkpoint, for runs that resume exactly."""
 import random
-from typing import Optional
+from typing import Optional, cast
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class RandomStateHook(Hook):
                 can be read without unpickling code.
         """
         version, inner, gauss = random.getstate()
-        kind, keys, pos, has_gauss, cached = np.random.get_state()
+        kind, keys, pos, has_gauss, cached = cast(tuple, np.random.get_state())
         checkpoint[STATE_KEY] = dict(
             python=[version, list(inner), gauss],
             numpy=[

@@ -14,10 +14,11 @@ from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner
 
 from refinevis_mm.datasets.transforms import LoadFrame
-from refinevis_mm.evaluation.mask_tubes import to_rles
+from refinevis_mm.files import whole_files
 from refinevis_mm.registry import HOOKS
 from refinevis_mm.structures import class_name
-from refinevis_mm.video_io import H264Writer, output_folder
+from refinevis_mm.video_io import H264Writer
+from refinevis_mm.vis_json import to_rles
 from refinevis_mm.visualization.refinement_figure import draw_panels
 from refinevis_mm.visualization.vis_overlay import (draw_instances,
                                                     instance_text)
@@ -201,9 +202,9 @@ class VISVisualizationHook(Hook):
                 f'got {type(dataset).__name__}')
         total = len(dataset)
         number = min(self.num_videos, total)
-        positions = [i * total // number for i in range(number)]
-        if self.video_ids is not None:
-            positions = range(total)
+        positions: Iterable[int] = range(total)
+        if self.video_ids is None:
+            positions = [i * total // number for i in range(number)]
         found = {dataset.get_data_info(i)['video_id']: i for i in positions}
         if self.video_ids is None:
             return found
@@ -228,7 +229,7 @@ class VISVisualizationHook(Hook):
             folder = osp.join(runner.log_dir, FOLDER,
                               f'{phase}_iter_{_step(runner)}')
             # a video that a sampler repeats may end on two ranks at once
-            with output_folder(folder) as part:
+            with whole_files(folder) as part:
                 clip.write_film(
                     str(part / f'video_{_file_name(video_id)}.mp4'), self.fps)
             self._strips[video_id] = clip.draw_strip(self.strip_frames)
@@ -283,7 +284,8 @@ class _Clip:
         """Write all frames as an mp4 file."""
         pictures = self._draw_film()
         first = next(pictures)
-        with H264Writer(path, fps, first.shape[1::-1]) as writer:
+        height, width = first.shape[:2]
+        with H264Writer(path, fps, (width, height)) as writer:
             for picture in chain([first], pictures):
                 writer.write(picture)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from mmdet.datasets.samplers import TrackImgSampler
 
-from refinevis_mm.evaluation.finished_videos import FinishedVideos
+from refinevis_mm.evaluation import FinishedVideos
 from refinevis_mm.registry import DATA_SAMPLERS
 
 

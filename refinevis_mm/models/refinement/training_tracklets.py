@@ -149,8 +149,8 @@ class TrackedTrackletBuilder:
                 masks[track_id][t] = tracked.masks[i]
         if not queries:
             empty = target.ids.new_zeros(0, num_frames)
-            return empty, target.masks.new_zeros(
-                0, num_frames, *target.masks.shape[-2:])
+            return empty, target.masks.new_zeros(0, num_frames,
+                                                 *target.masks.shape[-2:])
         return (torch.stack(list(queries.values())),
                 torch.stack(list(masks.values())))
 

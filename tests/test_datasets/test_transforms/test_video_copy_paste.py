@@ -11,7 +11,7 @@ from mmengine.config import Config
 from refinevis_mm.datasets.occluded_shapes import (CLASSES,
                                                    OccludedShapesGenerator)
 from refinevis_mm.datasets.transforms import VideoCopyPaste
-from refinevis_mm.datasets.vis_writer import YouTubeVISWriter
+from refinevis_mm.vis_json import YouTubeVISWriter
 
 CONFIG = (
     Path(__file__).parents[3] / 'configs/refinevis' /

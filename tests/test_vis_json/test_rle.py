@@ -3,8 +3,8 @@ import numpy as np
 import pycocotools.mask as mask_utils
 import pytest
 
-from refinevis_mm.datasets.rle import compress_counts, sum_codes, sum_counts
-from refinevis_mm.datasets.vis_writer import encode_counts
+from refinevis_mm.vis_json.rle import compress_counts, sum_codes, sum_counts
+from refinevis_mm.vis_json.vis_writer import encode_counts
 
 
 def random_masks(seed):

@@ -1,5 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-"""The rules of the YouTube-VIS form, for the reader and the validator.
+"""The rules of the YouTube-VIS form, for readers, validator and evaluator.
 
 Null rules: ``annotations`` may be missing or null (test splits); inside an
 annotation a null segmentation means that the object is absent in the frame,
@@ -7,13 +7,14 @@ and its box is null then, too.
 """
 import math
 from array import array
+from numbers import Integral
 from typing import (Any, Callable, Dict, Iterable, List, NamedTuple, NoReturn,
                     Optional, Sequence, Set, Union)
 
 import numpy as np
 
-from .defects import ERROR, Defect
-from .mask_tube import MaskTube, is_number, pack_masks, pack_plain_masks
+from .defects import Defect
+from .packed_masks import PackedMasks, is_number, pack_masks, pack_plain_masks
 
 PER_FRAME_KEYS = ('segmentations', 'bboxes', 'areas')
 BOX_TOLERANCE = 0.01  # pixels, boxes are written with few decimals
@@ -31,12 +32,12 @@ class ObjectTracks(NamedTuple):
     """n masks of some annotations, and their boxes.
 
     Attributes:
-        masks (MaskTube): Masks that have pixels; their owners are positions
+        masks (PackedMasks): Masks that have pixels; their owners are positions
             among the annotations.
         boxes (np.ndarray): (x1, y1, x2, y2) in pixels inside the frame, NaN
             where the annotation has no usable box. Float64, (n, 4).
     """
-    masks: MaskTube
+    masks: PackedMasks
     boxes: np.ndarray
 
 
@@ -49,14 +50,20 @@ class VISChecker:
     Args:
         report (Callable): Called with each :obj:`Defect`. The reader raises
             there, the validator collects.
+        need_files (bool): Whether videos need ``file_names``. Defaults to
+            True. False takes ``length`` in their place, for who reads no
+            frames.
 
     Attributes:
         videos (dict[int, VideoSize]): Extent of each usable video by id.
         category_ids (set[int]): Ids of the categories.
     """
 
-    def __init__(self, report: Callable[[Defect], None]) -> None:
+    def __init__(self,
+                 report: Callable[[Defect], None],
+                 need_files: bool = True) -> None:
         self.report = report
+        self.need_files = need_files
         self.videos: Dict[int, VideoSize] = {}
         self.category_ids: Set[int] = set()
         self._annotation_ids: Set[int] = set()
@@ -130,7 +137,7 @@ class VISChecker:
         if all([
                 self._has_frames(annotation, key, video, place)
                 for key in PER_FRAME_KEYS
-        ]):
+        ]) and self._are_numbers(annotation.get('areas') or (), place):
             return video
         return None
 
@@ -151,6 +158,28 @@ class VISChecker:
             self._add('never-visible', 'the object is absent in all frames',
                       place)
         return ObjectTracks(masks, boxes[masks.frames])
+
+    def check_masks(self,
+                    item: dict,
+                    video: VideoSize,
+                    result: Optional[int] = None,
+                    codes: bool = True) -> None:
+        """Check masks alone, those of an annotation or of a row of results.
+
+        Args:
+            item (dict): Passed :meth:`check_annotation` or
+                :meth:`check_result`.
+            video (VideoSize): What that returned.
+            result (int, optional): Position of a row. Defaults to None, an
+                annotation.
+            codes (bool): Whether run-length codes must be whole and cover
+                the frame. Defaults to True; to find that out is most of the
+                work.
+        """
+        if codes or not _are_plain(item['segmentations'], [*video[:2]]):
+            place = _place_of(item, None) if result is None else \
+                _place_of_result(item, result)
+            self._check_masks(item['segmentations'], video, place)
 
     def check_areas(self, annotation: dict, track: ObjectTracks) -> None:
         """Compare the areas of an annotation with its masks.
@@ -175,16 +204,20 @@ class VISChecker:
                 f'the first is {area} instead of {pixels} pixels',
                 dict(_place_of(annotation, None), frame=frame))
 
-    def check_result(self, row: Any, index: int) -> None:
-        """Check one row of a results file against the data set.
+    def check_result(self, row: Any, index: int) -> Optional[VideoSize]:
+        """Check all of a row of results but the content of its masks.
 
         Args:
             row (Any): The entry of the JSON.
             index (int): Its 0-based position.
+
+        Returns:
+            VideoSize, optional: Extent of its video, None if the defects
+            leave nothing to be read.
         """
         if not self._is_object(row, result=index):
-            return
-        place = dict(result=index, video=row.get('video_id'))
+            return None
+        place = _place_of_result(row, index)
         complete = self._has_keys(
             row, ('video_id', 'category_id', 'score', 'segmentations'), place)
         self._check_category(row, place)
@@ -198,9 +231,22 @@ class VISChecker:
         video = self._video_of(row, place)
         if video is None or not complete or not self._has_frames(
                 row, 'segmentations', video, place):
-            return
+            return None
+        return video
+
+    def check_result_masks(self, row: dict, index: int,
+                           video: VideoSize) -> None:
+        """Check the masks of a row, and that no row before is its equal.
+
+        Args:
+            row (dict): Passed :meth:`check_result`.
+            index (int): Its 0-based position.
+            video (VideoSize): What that returned.
+        """
+        place = _place_of_result(row, index)
         masks = self._check_masks(
             row['segmentations'], video, place, empty=True)
+        score = row['score']
         key = (row['video_id'], repr(row['category_id']), repr(score),
                masks.data, masks.frames.tobytes())
         first = self._results.setdefault(hash(key), index)
@@ -240,21 +286,24 @@ class VISChecker:
             if not self._is_object(video, video=name):
                 continue
             place = dict(video=video.get('id', name))
-            complete = self._has_keys(video,
-                                      ('id', 'width', 'height', 'file_names'),
-                                      place)
+            has_files = (
+                self.need_files or 'file_names' in video
+                or 'length' not in video)
+            complete = self._has_keys(video, ['id', 'width', 'height'] +
+                                      ['file_names'] * has_files, place)
             valid = self._check_id(video, ids, place)
-            for key in ('width', 'height'):
+            for key in VideoSize._fields[:2 if has_files else 3]:
                 value = video.get(key, 1)
                 if not _is_int(value) or value < 1:
                     valid = False
                     self._add(
                         'wrong-size', f'{key} must be a positive integer, '
                         f'but got {value!r}', place)
-            if not complete or not self._check_file_names(
+            if not complete or has_files and not self._check_file_names(
                     video, owners, place):
                 continue
-            length = len(video['file_names'])
+            length = (
+                len(video['file_names']) if has_files else video['length'])
             if 'length' not in video:
                 self._add('no-length', "key 'length' is missing", place)
             elif video['length'] != length:
@@ -292,7 +341,7 @@ class VISChecker:
                      segmentations: list,
                      video: VideoSize,
                      place: dict,
-                     empty: bool = False) -> MaskTube:
+                     empty: bool = False) -> PackedMasks:
         """Check and pack masks; ``empty`` allows masks without pixels."""
 
         def on_error(frame: int, error: ValueError) -> None:
@@ -351,8 +400,8 @@ class VISChecker:
         if 'category_id' in item and (not _is_int(value)
                                       or value not in self.category_ids):
             self._add(
-                'unknown-category', f'category_id {value!r} is not among the '
-                f'categories {sorted(self.category_ids)}', place)
+                'unknown-category', f'category_id {value!r} is not among '
+                f'those of the {len(self.category_ids)} categories', place)
 
     def _video_of(self, item: dict, place: dict) -> Optional[VideoSize]:
         """Extent of an item's video, None if it has none."""
@@ -376,15 +425,26 @@ class VISChecker:
         ids.add(value)
         return True
 
+    def _are_numbers(self, areas: Sequence[Any], place: dict) -> bool:
+        """Report areas that are neither numbers nor null."""
+        for frame, area in enumerate(areas):
+            if area is not None and not is_number(area):
+                self._add(
+                    'wrong-type', 'areas must be numbers or null, but '
+                    f'got {area!r:.40}', dict(place, frame=frame))
+                return False
+        return True
+
     def _has_frames(self, item: dict, key: str, video: VideoSize,
                     place: dict) -> bool:
         """Report a list that has not one entry for each frame."""
         values = item.get(key)
         if values is None and key != 'segmentations':
             return True
-        if isinstance(values, list) and len(values) == video.length:
+        listed = isinstance(values, (list, tuple))
+        if listed and len(values) == video.length:
             return True
-        got = len(values) if isinstance(values, list) else f'{values!r:.40}'
+        got = len(values) if listed else f'{values!r:.40}'
         self._add(
             'wrong-length', f'{key} must have one entry for each of the '
             f'{video.length} frames, but got {got}', place)
@@ -410,27 +470,6 @@ class VISChecker:
              place: Optional[dict] = None) -> None:
         """Report a defect."""
         self.report(Defect(code, message, **(place or {})))
-
-
-def validate_vis_json(content: dict, source: str) -> None:
-    """Refuse a JSON that cannot be read.
-
-    Args:
-        content (dict): The JSON's content.
-        source (str): File name for the messages.
-
-    Raises:
-        ValueError: On the first error, naming the video and annotation.
-    """
-
-    def refuse(defect: Defect) -> None:
-        if defect.level == ERROR:
-            raise_defect(defect, source)
-
-    checker = VISChecker(refuse)
-    for position, annotation in enumerate(checker.check_header(content)):
-        video = checker.check_annotation(annotation, position)
-        checker.check_track(annotation, video)
 
 
 def raise_defect(defect: Defect, source: str) -> NoReturn:
@@ -480,7 +519,7 @@ def find_result_defects(content: Any, results: Any) -> List[Defect]:
     Returns:
         list[Defect]: In the order of the file; videos without results last.
     """
-    checker = VISChecker(lambda defect: None)
+    checker = VISChecker(lambda defect: None, need_files=False)
     checker.check_header(content)
     defects: List[Defect] = []
     checker.report = defects.append
@@ -491,7 +530,9 @@ def find_result_defects(content: Any, results: Any) -> List[Defect]:
                 f'{type(results).__name__}')
         ]
     for index, row in enumerate(results):
-        checker.check_result(row, index)
+        video = checker.check_result(row, index)
+        if video is not None:
+            checker.check_result_masks(row, index, video)
     found = {
         row['video_id']
         for row in results
@@ -559,6 +600,18 @@ def read_plain_tracks(annotations: Sequence[dict],
     return ObjectTracks(masks, inside)
 
 
+def _are_plain(segmentations: Sequence[Any], size: List[int]) -> bool:
+    """Whether all masks are RLE of this size, whatever their codes hold."""
+    masks = [mask for mask in segmentations if mask is not None]
+    try:
+        sizes = [mask['size'] for mask in masks]
+        counts = [mask['counts'] for mask in masks]
+    except (TypeError, KeyError):
+        return False
+    return (sizes.count(size) == len(masks) and all(counts)
+            and set(map(type, counts)) <= {str, bytes, list})
+
+
 def _place_of(annotation: dict, otherwise: Union[str, None]) -> dict:
     """Video and id of an annotation."""
     return dict(
@@ -566,6 +619,11 @@ def _place_of(annotation: dict, otherwise: Union[str, None]) -> dict:
         annotation=annotation.get('id', otherwise))
 
 
+def _place_of_result(row: dict, index: int) -> dict:
+    """Position and video of a row of results."""
+    return dict(result=index, video=row.get('video_id'))
+
+
 def _is_int(value: Any) -> bool:
-    """Whether a JSON value is an integer."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether a value is an integer, numpy's included."""
+    return isinstance(value, (int, Integral)) and not isinstance(value, bool)

@@ -2,7 +2,7 @@
 import pytest
 from PIL import Image
 
-from refinevis_mm.datasets.frame_files import (copy_images, find_frame_defects,
+from refinevis_mm.vis_json.frame_files import (copy_images, find_frame_defects,
                                                image_size)
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pycocotools.mask as mask_utils
 import pytest
 
-from refinevis_mm.datasets.mask_tube import (MaskError, compress_mask,
-                                             pack_masks)
-from refinevis_mm.datasets.vis_writer import encode_counts
+from refinevis_mm.vis_json.packed_masks import (MaskError, compress_mask,
+                                                pack_masks)
+from refinevis_mm.vis_json.vis_writer import encode_counts
 
 HEIGHT, WIDTH = 6, 5
 

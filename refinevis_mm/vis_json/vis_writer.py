@@ -3,57 +3,15 @@
 import json
 import os
 import os.path as osp
-import shutil
-import tempfile
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from contextlib import ExitStack
+from typing import Any, Dict, List, Optional, Sequence
 
 import cv2
 import numpy as np
 import pycocotools.mask as mask_utils
 
-from .mask_tube import MaskError, pack_masks
-
-
-@contextmanager
-def atomic_dir(path: str, force: bool = False) -> Iterator[str]:
-    """A temporary folder that becomes ``path`` when the block succeeds.
-
-    Args:
-        path (str): Final folder.
-        force (bool): Replace an existing folder. Defaults to False.
-
-    Yields:
-        str: The temporary folder, beside the final one; it is removed when
-        the block fails.
-
-    Raises:
-        FileExistsError: If ``path`` exists and ``force`` is False.
-        OSError: If the folder cannot be written.
-    """
-    path = osp.abspath(path)
-    if osp.lexists(path) and not force:
-        raise FileExistsError(f"'{path}' exists already, use --force to "
-                              'replace it')
-    parent = osp.dirname(path)
-    os.makedirs(parent, exist_ok=True)
-    work = tempfile.mkdtemp(prefix=f'.{osp.basename(path)}.', dir=parent)
-    try:
-        yield work
-        os.chmod(work, 0o755)
-        if osp.isdir(path) and not osp.islink(path):
-            old = tempfile.mkdtemp(
-                prefix=f'.{osp.basename(path)}.', dir=parent)
-            os.replace(path, osp.join(old, 'old'))
-            os.replace(work, path)
-            shutil.rmtree(old)
-        else:
-            if osp.lexists(path):
-                os.remove(path)
-            os.replace(work, path)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+from refinevis_mm.files import refuse_existing, whole_file, write_text
+from .packed_masks import MaskError, pack_masks
 
 
 def encode_counts(mask: np.ndarray) -> List[int]:
@@ -97,10 +55,8 @@ class VISJsonWriter:
                  force: bool = False) -> None:
         if not path.endswith('.json'):
             raise ValueError(f"the file must end in .json, but got '{path}'")
-        if osp.lexists(path) and not force:
-            raise FileExistsError(f"'{path}' exists already, use --force to "
-                                  'replace it')
-        self.path = osp.abspath(path)
+        refuse_existing(path, force)
+        self.path = path
         self.num_annotations = 0
         self.videos: List[dict] = []
         self._header = dict(
@@ -109,27 +65,21 @@ class VISJsonWriter:
             categories=list(categories))
 
     def __enter__(self) -> 'VISJsonWriter':
-        folder, name = osp.split(self.path)
-        os.makedirs(folder, exist_ok=True)
-        handle, self._work = tempfile.mkstemp(prefix=f'.{name}.', dir=folder)
-        self._file = os.fdopen(handle, 'w', encoding='utf-8')
-        text = json.dumps(self._header, separators=(',', ':'))
-        self._file.write(text[:-1] + ',"annotations":[')
+        with ExitStack() as stack:
+            part = stack.enter_context(whole_file(self.path))
+            self._file = stack.enter_context(open(part, 'w', encoding='utf-8'))
+            text = json.dumps(self._header, separators=(',', ':'))
+            self._file.write(text[:-1] + ',"annotations":[')
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, kind: Optional[type], *error: Any) -> None:
-        try:
-            if kind is None:
-                videos = json.dumps(self.videos, separators=(',', ':'))
-                self._file.write(f'],"videos":{videos}}}\n')
-            self._file.close()
-            if kind is None:
-                os.chmod(self._work, 0o644)
-                os.replace(self._work, self.path)
-        finally:
-            self._file.close()
-            if osp.exists(self._work):
-                os.remove(self._work)
+    def __exit__(self, _: Optional[type], error: Optional[BaseException],
+                 *traceback: Any) -> None:
+        with self._stack:
+            if error is not None:
+                raise error
+            videos = json.dumps(self.videos, separators=(',', ':'))
+            self._file.write(f'],"videos":{videos}}}\n')
 
     def add_video(self, file_names: Sequence[str], height: int,
                   width: int) -> int:
@@ -311,8 +261,7 @@ class YouTubeVISWriter:
             str: The file's path.
         """
         path = osp.join(self.root, f'{self.split}.json')
-        with open(path, 'w', encoding='utf-8') as file:
-            json.dump(self.content, file, separators=(',', ':'))
+        write_text(path, json.dumps(self.content, separators=(',', ':')))
         return path
 
 

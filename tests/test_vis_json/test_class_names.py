@@ -2,7 +2,7 @@
 import pytest
 from mmdet.datasets import YouTubeVISDataset
 
-from refinevis_mm.datasets.class_names import (OVIS, PRESETS, match_classes,
+from refinevis_mm.vis_json.class_names import (OVIS, PRESETS, match_classes,
                                                preset_of, spelling_key)
 
 

@@ -2,8 +2,8 @@
 """Classes found under other names."""
 from mmdet.datasets import CocoDataset
 
-from refinevis_mm.datasets.class_mapping import class_sources
-from refinevis_mm.datasets.class_names import PRESETS
+from refinevis_mm.vis_json.class_mapping import class_sources
+from refinevis_mm.vis_json.class_names import PRESETS
 
 COCO = CocoDataset.METAINFO['classes']
 

@@ -6,10 +6,8 @@ import logging
 import pytest
 
 from refinevis_mm.datasets import VISDataset
-from refinevis_mm.datasets.defects import ERROR, LEVELS, NOTE, WARNING
-from refinevis_mm.datasets.validation import (find_defects,
-                                              find_result_defects,
-                                              validate_vis_json)
+from refinevis_mm.vis_json.defects import ERROR, LEVELS, NOTE, WARNING
+from refinevis_mm.vis_json.validation import find_defects, find_result_defects
 
 GOOD = dict(
     categories=[dict(id=1, name='a'),
@@ -54,16 +52,21 @@ def changed(content, path, value):
     return content
 
 
+def read(content, folder):
+    """The data set as the reader has it."""
+    path = folder / 'x.json'
+    path.write_text(json.dumps(content))
+    return VISDataset(ann_file=str(path), test_mode=True)
+
+
 def test_good_content():
     assert find_defects(GOOD) == []
-    validate_vis_json(GOOD, 'x.json')
     assert find_result_defects(GOOD, RESULTS) == []
 
 
 @pytest.mark.parametrize('value', [KeyError, None, []])
 def test_test_splits_have_no_annotations(value):
     content = changed(GOOD, ['annotations'], value)
-    validate_vis_json(content, 'x.json')
     assert [d.code for d in find_defects(content)] == ['no-annotations']
 
 
@@ -138,6 +141,8 @@ DEFECTS = [
      f'{WHERE}: bboxes .* 2 frames, but got 3'),
     ([*ANNOTATION,
       'areas'], 3, 'wrong-length', f'{WHERE}: areas .* 2 frames, but got 3'),
+    ([*ANNOTATION, 'areas', 0], '3', 'wrong-type',
+     f"{WHERE}, frame 0: areas must be numbers or null, but got '3'"),
     (BOX, [1, 2], 'box-form', f'{WHERE}, frame 0: a box is'),
     (BOX, [1, 0, '1', 3], 'box-form', f'{WHERE}, frame 0: a box is'),
     (BOX, [1, 0, float('nan'), 3], 'box-form', 'frame 0: a box is'),
@@ -173,21 +178,16 @@ def test_defect_is_named(path, value, code, message, tmp_path, caplog):
     assert '\n' not in str(found[0])
 
     # the reader refuses errors with the same words and reads all else
-    file = tmp_path / 'x.json'
-    file.write_text(json.dumps(content))
     if found[0].level == ERROR:
-        for read in (lambda: validate_vis_json(content, 'x.json'),
-                     lambda: VISDataset(ann_file=str(file), test_mode=True)):
-            with pytest.raises(ValueError, match=message):
-                read()
+        with pytest.raises(ValueError, match=message):
+            read(content, tmp_path)
     else:
-        validate_vis_json(content, 'x.json')
         with caplog.at_level(logging.WARNING, logger='mmengine'):
-            dataset = VISDataset(ann_file=str(file), test_mode=True)
+            dataset = read(content, tmp_path)
         assert dataset.get_data_info(0)['video_length'] == 2
 
 
-def test_all_errors_are_refused_in_the_order_of_the_file():
+def test_all_errors_are_refused_in_the_order_of_the_file(tmp_path):
     content = changed(GOOD, MASK, {})
     content['videos'].append(dict(GOOD['videos'][0], id=8, height=None))
     content['annotations'] += [3, dict(GOOD['annotations'][0], category_id=9)]
@@ -196,8 +196,8 @@ def test_all_errors_are_refused_in_the_order_of_the_file():
         'wrong-size', 'mask-form', 'wrong-type', 'duplicate-id',
         'unknown-category'
     ]
-    with pytest.raises(ValueError, match='^x.json: video 8: height must be'):
-        validate_vis_json(content, 'x.json')
+    with pytest.raises(ValueError, match='x.json: video 8: height must be'):
+        read(content, tmp_path)
 
 
 def test_never_visible():
@@ -207,10 +207,10 @@ def test_never_visible():
 
 
 @pytest.mark.parametrize('content', [None, [], 'x', {}])
-def test_not_a_data_set(content):
+def test_not_a_data_set(content, tmp_path):
     assert {d.level for d in find_defects(content)} >= {ERROR}
-    with pytest.raises(ValueError, match='^x.json: '):
-        validate_vis_json(content, 'x.json')
+    with pytest.raises(ValueError, match='x.json: '):
+        read(content, tmp_path)
 
 
 def test_to_dict():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from refinevis_mm.datasets.json_stream import VISJson
+from refinevis_mm.vis_json.json_stream import VISJson
 
 PARTS = dict(
     info=dict(version='1, "videos": []'),

@@ -1,6 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """The masks of one object in compact form."""
 from array import array
+from numbers import Real
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -16,7 +17,7 @@ FARTHEST = 1e5
 Size = Tuple[int, ...]  # starts with height and width
 
 
-class MaskTube(NamedTuple):
+class PackedMasks(NamedTuple):
     """n masks of one or several objects.
 
     Attributes:
@@ -34,21 +35,21 @@ class MaskTube(NamedTuple):
     lengths: np.ndarray
     areas: np.ndarray
 
-    def select(self, keep: np.ndarray) -> 'MaskTube':
+    def select(self, keep: np.ndarray) -> 'PackedMasks':
         """Some of the masks.
 
         Args:
             keep (np.ndarray): Bool, has shape (n, ).
 
         Returns:
-            MaskTube: A copy with these masks only.
+            PackedMasks: A copy with these masks only.
         """
         if keep.all():
             return self
         data = np.frombuffer(self.data, np.uint8)
-        return MaskTube(self.owners[keep], self.frames[keep],
-                        data[np.repeat(keep, self.lengths)].tobytes(),
-                        self.lengths[keep], self.areas[keep])
+        return PackedMasks(self.owners[keep], self.frames[keep],
+                           data[np.repeat(keep, self.lengths)].tobytes(),
+                           self.lengths[keep], self.areas[keep])
 
     def rles(self, sizes: Sequence[Size]) -> List[dict]:
         """The masks as pycocotools takes them.
@@ -84,21 +85,21 @@ class MaskError(ValueError):
 
 
 def is_number(value: Any) -> bool:
-    """Whether a JSON value can be a coordinate.
+    """Whether a value can be a coordinate.
 
     Args:
-        value (Any): Any JSON value.
+        value (Any): Any value.
 
     Returns:
-        bool: True for finite numbers.
+        bool: True for finite numbers, numpy's included.
     """
-    return (isinstance(value, (int, float)) and not isinstance(value, bool)
-            and -LARGEST < value < LARGEST)
+    return (isinstance(value, (int, float, Real))
+            and not isinstance(value, bool) and -LARGEST < value < LARGEST)
 
 
 def pack_masks(segmentations: List[Any], height: int, width: int,
-               on_error: Callable[[int, MaskError], None]) -> MaskTube:
-    """Segmentations of the frames of a video -> :obj:`MaskTube`.
+               on_error: Callable[[int, MaskError], None]) -> PackedMasks:
+    """Segmentations of the frames of a video -> :obj:`PackedMasks`.
 
     Args:
         segmentations (list): RLE (counts as a list or compressed), polygons
@@ -111,7 +112,7 @@ def pack_masks(segmentations: List[Any], height: int, width: int,
             ``code='empty-mask'``.
 
     Returns:
-        MaskTube: The masks that have pixels.
+        PackedMasks: The masks that have pixels.
     """
     tube = pack_plain_masks([segmentations], [(height, width)])
     if tube is None:
@@ -124,7 +125,7 @@ def pack_masks(segmentations: List[Any], height: int, width: int,
 
 
 def pack_plain_masks(objects: Sequence[list],
-                     sizes: Sequence[Size]) -> Optional[MaskTube]:
+                     sizes: Sequence[Size]) -> Optional[PackedMasks]:
     """Faultless RLE, all of one kind, of several objects at once.
 
     Args:
@@ -133,7 +134,7 @@ def pack_plain_masks(objects: Sequence[list],
             each object.
 
     Returns:
-        MaskTube, optional: The masks, those without pixels included; None if
+        PackedMasks, optional: The masks, those without pixels included; None if
         there is anything else among them.
     """
     frames, counts, numbers = [], [], []
@@ -170,12 +171,12 @@ def pack_plain_masks(objects: Sequence[list],
         return None
     if data is None:
         data, lengths = compress_counts(flat, num_counts)
-    return MaskTube(owners, np.array(frames, np.int64), data, lengths,
-                    sums.areas)
+    return PackedMasks(owners, np.array(frames, np.int64), data, lengths,
+                       sums.areas)
 
 
 def _pack_each(segmentations: List[Any], height: int, width: int,
-               on_error: Callable[[int, MaskError], None]) -> MaskTube:
+               on_error: Callable[[int, MaskError], None]) -> PackedMasks:
     """Segmentations of any kind of one object, one by one."""
     frames, texts, areas = [], [], []
     for frame, mask in enumerate(segmentations):
@@ -189,7 +190,7 @@ def _pack_each(segmentations: List[Any], height: int, width: int,
         frames.append(frame)
         texts.append(text)
         areas.append(area)
-    return MaskTube(
+    return PackedMasks(
         np.zeros(len(frames), np.int64), np.array(frames, np.int64),
         b''.join(texts), np.array([len(text) for text in texts], np.int64),
         np.array(areas, np.int64))

@@ -1,0 +1,152 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Annotation and result files in YouTube-VIS form: reading and checking."""
+import gzip
+import json
+import logging
+import os
+import zlib
+from typing import Callable, List, Sequence, Union
+
+from mmengine.logging import print_log
+
+from .defects import ERROR, Defect
+from .packed_masks import pack_plain_masks
+from .validation import VISChecker, raise_defect
+
+BATCH = 4  # objects whose codes are looked into at once
+
+PathOrObject = Union[str, os.PathLike, dict, list]
+
+
+def load_json(source: PathOrObject) -> Union[dict, list]:
+    """Read a JSON file, plain or gzipped; loaded objects pass through.
+
+    Args:
+        source (str | PathLike | dict | list): Path, or the content itself.
+
+    Returns:
+        dict | list: The content.
+
+    Raises:
+        ValueError: If the file is not valid JSON.
+        OSError: If the file cannot be read.
+    """
+    if isinstance(source, (dict, list)):
+        return source
+    opener = gzip.open if str(source).endswith('.gz') else open
+    try:
+        with opener(source, 'rt', encoding='utf-8') as file:
+            return json.load(file)
+    except (ValueError, EOFError, zlib.error) as error:
+        raise ValueError(f'{source} is not valid JSON: {error}') from error
+
+
+def check_ground_truth(gt: dict,
+                       need_annotations: bool = True,
+                       check_masks: bool = False) -> None:
+    """Refuse annotations that cannot be evaluated on.
+
+    Args:
+        gt (dict): Loaded annotation file; ``length`` may stand for
+            ``file_names``.
+        need_annotations (bool): Whether objects are needed, not just videos
+            and categories. Defaults to True.
+        check_masks (bool): Whether to look into run-length codes, see
+            :meth:`VISChecker.check_masks`. Defaults to False.
+
+    Raises:
+        ValueError: Naming the first error of the validator.
+    """
+    checker = VISChecker(_refuse_errors('the ground truth'), need_files=False)
+    annotations = checker.check_header(gt)
+    for key in ('videos', 'categories'):
+        if not gt[key]:
+            raise ValueError(f'the ground truth has no {key}')
+    if not need_annotations:
+        return
+    if not annotations:
+        raise ValueError('there is no ground truth: the file has no '
+                         'annotations, so nothing can be evaluated')
+    _check_masks(
+        checker,
+        [(annotation, checker.check_annotation(annotation, position), None)
+         for position, annotation in enumerate(annotations)], check_masks)
+
+
+def check_results(gt: dict,
+                  results: list,
+                  unknown_category: str = 'drop',
+                  check_masks: bool = False) -> List[dict]:
+    """Refuse results that do not fit their annotation file.
+
+    Args:
+        gt (dict): Loaded annotation file; needs videos and categories only.
+        results (list): Loaded result rows.
+        unknown_category (str): 'drop' warns about categories that ``gt`` does
+            not have, 'raise' refuses them. Defaults to 'drop'.
+        check_masks (bool): As in :func:`check_ground_truth`. Defaults to
+            False.
+
+    Returns:
+        list[dict]: The rows without those that are dropped.
+
+    Raises:
+        ValueError: Naming the first row with an error.
+    """
+    if unknown_category not in ('drop', 'raise'):
+        raise ValueError("unknown_category must be 'drop' or 'raise', got "
+                         f'{unknown_category!r}')
+    if not isinstance(results, list):
+        raise ValueError('results must be a list of rows, got '
+                         f'{type(results).__name__}')
+    refuse, dropped = _refuse_errors('results'), set()
+
+    def report(defect: Defect) -> None:
+        if defect.code == 'unknown-category' and unknown_category == 'drop':
+            dropped.add(defect.place['result'])
+        else:
+            refuse(defect)
+
+    checker = VISChecker(lambda defect: None, need_files=False)
+    checker.check_header(gt)
+    checker.report = report
+    _check_masks(checker, [(row, checker.check_result(row, index), index)
+                           for index, row in enumerate(results)], check_masks)
+    if dropped:
+        names = sorted({repr(results[i]['category_id']) for i in dropped})
+        print_log(
+            'results of categories that the ground truth does not have are '
+            f'dropped: {", ".join(names)}',
+            logger='current',
+            level=logging.WARNING)
+    return [row for i, row in enumerate(results) if i not in dropped]
+
+
+def num_frames_of(video: dict) -> int:
+    """Number of frames of a video of the annotation file."""
+    return video['length'] if 'length' in video else len(video['file_names'])
+
+
+def _check_masks(checker: VISChecker, items: Sequence[tuple],
+                 codes: bool) -> None:
+    """Check the masks of (annotation or row, extent of its video, position
+    of a row); several at once where all is well."""
+    for start in range(0, len(items), BATCH):
+        batch = items[start:start + BATCH]
+        if codes and pack_plain_masks(
+            [item['segmentations']
+             for item, *_ in batch], [video
+                                      for _, video, _ in batch]) is not None:
+            continue
+        for item, video, result in batch:
+            checker.check_masks(item, video, result, codes)
+
+
+def _refuse_errors(source: str) -> Callable[[Defect], None]:
+    """What raises ValueError at the first error."""
+
+    def refuse(defect: Defect) -> None:
+        if defect.level == ERROR:
+            raise_defect(defect, source)
+
+    return refuse
