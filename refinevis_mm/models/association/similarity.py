@@ -4,6 +4,7 @@
 Shapes: M detections of a frame, N tracks in memory, E embedding dims.
 """
 from functools import reduce
+from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -46,21 +47,35 @@ def bisoftmax_similarity(det_embeds: Tensor, track_embeds: Tensor) -> Tensor:
     return (logits.softmax(dim=1) + logits.softmax(dim=0)) / 2
 
 
-def mask_iou(masks: Tensor) -> Tensor:
+def mask_iou(masks: Tensor, other_masks: Optional[Tensor] = None) -> Tensor:
     """IoU of every mask with every other mask, as one matrix product.
 
     Args:
         masks (Tensor): Bool masks, has shape (num_masks, h, w).
+        other_masks (Tensor, optional): Bool masks of the same size, has
+            shape (num_others, h, w). Defaults to None, i.e. ``masks``.
 
     Returns:
-        Tensor: float32 IoU in [0, 1], has shape (num_masks, num_masks). Two
+        Tensor: float32 IoU in [0, 1], has shape (num_masks, num_others). Two
         empty masks have IoU 1, as in IDOL.
+
+    Raises:
+        ValueError: If the masks are not 3-D or their sizes differ.
     """
+    others = masks if other_masks is None else other_masks
+    if masks.dim() != 3 or masks.shape[1:] != others.shape[1:]:
+        raise ValueError('masks must be 3-D of one size (h, w), got '
+                         f'{tuple(masks.shape)} and {tuple(others.shape)}')
     # the CPU converts bytes to float three times as fast as bools
     flat = masks.flatten(1).byte().float()
-    inter = flat @ flat.t()
-    areas = inter.diagonal()
-    union = areas[:, None] + areas[None] - inter
+    if other_masks is None:
+        inter = flat @ flat.t()
+        areas = other_areas = inter.diagonal()
+    else:
+        other_flat = others.flatten(1).byte().float()
+        inter = flat @ other_flat.t()
+        areas, other_areas = flat.sum(1), other_flat.sum(1)
+    union = areas[:, None] + other_areas[None] - inter
     return (inter + MASK_IOU_EPS) / (union + MASK_IOU_EPS)
 
 

@@ -264,7 +264,7 @@ def test_training_queries_belong_to_their_frame(model, clips, monkeypatch):
         [frame.frame_id for frame in samples[1]]
     size = frames.boxes.new_tensor(inputs.shape[-2:]).flip(0).repeat(2)
     for row, image in enumerate(inputs.flatten(0, 1)):
-        num = int((matches[row].gt_inds < 0).sum() +
+        num = int(matches[row].background.sum() +
                   (matches[row].best_query >= 0).sum())
         boxes = frames.boxes[row, :num]
         corners = torch.cat(
