@@ -1,6 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """What the command-line tools share."""
 import argparse
+import atexit
 import functools
 import os
 import os.path as osp
@@ -159,9 +160,16 @@ def init_cpu_distributed(cfg: Config) -> None:
                          f'or "pytorch", got "{cfg.launcher}"')
     if not dist.is_initialized():
         dist.init_process_group(backend='gloo')
+        atexit.register(_end_process_group)
     wrapper = dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False))
     wrapper.update(cfg.get('model_wrapper_cfg') or {})
     cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+
+
+def _end_process_group() -> None:
+    """Join gloo's threads: one that still runs aborts the process at exit."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -107,8 +107,9 @@ def test_model_arguments_need_a_config(capsys):
 
 
 def test_cpu_distributed(monkeypatch):
-    started = []
+    started, at_exit = [], []
     monkeypatch.setattr(cli, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(cli.atexit, 'register', at_exit.append)
     monkeypatch.setattr(cli.dist, 'is_initialized', lambda: False)
     monkeypatch.setattr(cli.dist, 'init_process_group',
                         lambda backend: started.append(backend))
@@ -120,6 +121,7 @@ def test_cpu_distributed(monkeypatch):
     cfg = Config(dict(launcher='pytorch', find_unused_parameters=True))
     cli.init_cpu_distributed(cfg)
     assert started == ['gloo']
+    at_exit[0]()  # nothing to end here
     assert cfg.model_wrapper_cfg.device_ids is None
     assert cfg.model_wrapper_cfg.find_unused_parameters is True
 
