@@ -12,7 +12,7 @@ of the video, ``A`` area ranges, ``T`` IoU thresholds, ``R`` recall points,
 import multiprocessing
 import os
 import os.path as osp
-from collections import defaultdict
+from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from typing import (Any, Callable, Dict, Iterable, Iterator, List, NamedTuple,
                     Optional, Sequence, Tuple, Union)
@@ -120,7 +120,8 @@ def evaluate_vis(
     Returns:
         dict: ``AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm,
         ARl`` in [0, 1], or -1 where no object counts, and ``per_class``: the
-        same numbers and the ``name`` by category id. Where the annotations
+        same numbers, the ``name``, ``num_objects`` and ``num_results`` by
+        category id. Where the annotations
         have ``occlusion`` also ``AP_so``, ``AP_mo`` and ``AP_ho``, the AP of
         slightly, moderately and heavily occluded objects, see
         :mod:`.occlusion`.
@@ -156,9 +157,16 @@ def evaluate_vis(
     if class_agnostic:
         part = _accumulate_all(matches, [None], video_ids, with_levels)
         stats.update(add_suffix(summarise(**part), 'agnostic'))
+    num_objects, num_results = (
+        Counter(row['category_id'] for row in rows)
+        for rows in (gt['annotations'], results))
     stats['per_class'] = {
         category_id:
-        dict(name=names[category_id], **summarise(**of_category(arrays, k)))
+        dict(
+            name=names[category_id],
+            num_objects=num_objects[category_id],
+            num_results=num_results[category_id],
+            **summarise(**of_category(arrays, k)))
         for k, category_id in enumerate(categories)
     }
     if return_arrays:

@@ -30,9 +30,33 @@ def test_table(tool, capsys):
         [cell.strip() for cell in line.split('|')[2:-1]]
         for line in lines if line.startswith('|')
     }
-    assert list(cells) == ['class', 'person', 'dog', 'fish', 'all']
+    assert list(cells) == ['class', 'person', 'dog', 'all']
+    assert 'classes without objects and results: 1' in lines  # fish
     assert cells['all'][:4] == ['37.05', '80.53', '33.66', '37.05']
-    assert cells['fish'] == ['-'] * 12
+
+
+def test_classes_that_occur_nowhere_are_counted(tool, capsys, tmp_path):
+    case = CASES / 'small'
+    gt = json.loads((case / 'gt.json').read_text())
+    gt['categories'] += [
+        dict(id=100 + i, name=f'nothing {i}') for i in range(3)
+    ]
+    (tmp_path / 'gt.json').write_text(json.dumps(gt))
+    files = [str(tmp_path / 'gt.json'), str(case / 'pred.json')]
+    assert tool.main(files) == 0
+    output = capsys.readouterr().out
+    assert 'dog' in output and 'nothing' not in output
+    assert 'classes without objects and results: 4' in output
+    assert tool.main([*files, '--json']) == 0
+    rows = json.loads(capsys.readouterr().out)['per_class']
+    assert [rows['100'][name] for name in ('num_objects', 'num_results')] == \
+        [0, 0]
+    dogs, = (row for row in rows.values() if row['name'] == 'dog')
+    results = json.loads((case / 'pred.json').read_text())
+    dog, = (row['id'] for row in gt['categories'] if row['name'] == 'dog')
+    for name, part in (('num_objects', gt['annotations']), ('num_results',
+                                                            results)):
+        assert dogs[name] == sum(row['category_id'] == dog for row in part) > 0
 
 
 def test_json(tool, capsys):

@@ -100,7 +100,8 @@ def format_table(stats: dict) -> str:
         stats (dict): What ``evaluate_vis`` returns.
 
     Returns:
-        str: One line per class, the mean last, and tables of the extras.
+        str: One line per class that has objects or results, the mean last,
+        how many classes have neither, and tables of the extras.
     """
 
     def line(name: str, numbers: dict) -> List[str]:
@@ -109,13 +110,21 @@ def format_table(stats: dict) -> str:
             for column in COLUMNS
         ]
 
+    seen = {
+        category_id: numbers
+        for category_id, numbers in stats['per_class'].items()
+        if numbers['num_objects'] or numbers['num_results']
+    }
     rows = [['class', *COLUMNS]]
     rows += [
         line(str(numbers['name'] or category_id), numbers)
-        for category_id, numbers in stats['per_class'].items()
+        for category_id, numbers in seen.items()
     ]
     rows.append(line('all', stats))
     text = [_right_aligned(rows, footing=True)]
+    num_others = len(stats['per_class']) - len(seen)
+    if num_others:
+        text.append(f'classes without objects and results: {num_others}')
     subsets = [
         line(name, {column: stats[f'{column}_{key}']
                     for column in COLUMNS}) for key, name in SUBSETS.items()
