@@ -14,7 +14,7 @@ train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline))
 
 load_from = ('work_dirs/maskdino_efficientnet-lite0_2xb4-6k_everyday-160/'
              'iter_6000.pth')
-num_points = 1024
+num_points = 1024  # a sixth of the stride-4 cells
 model = dict(
     allow_mismatch=False,
     frame_model=dict(

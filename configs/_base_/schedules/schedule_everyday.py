@@ -14,6 +14,7 @@ param_scheduler = [
         end=max_iters,
         eta_min_ratio=0.05)
 ]
+# ours: an average over about the last 1,000 steps, over fewer at the start
 ema_hook = dict(
     type='EMAHook',
     ema_type='ExpMomentumEMA',
