@@ -31,18 +31,12 @@ train_pipeline = [
         allow_negative_crop=True,
         recompute_bbox=True),
     dict(type='Pad', size=image_size, pad_val=dict(img=128, masks=0)),
-    dict(
-        type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
-                   'scale_factor', 'flip', 'flip_direction'))
+    dict(type='PackDetInputs')
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),
     dict(type='Resize', scale=test_scale, keep_ratio=True, backend='pillow'),
-    dict(
-        type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
-                   'scale_factor'))
+    dict(type='PackDetInputs')
 ]
 
 train_dataloader = dict(

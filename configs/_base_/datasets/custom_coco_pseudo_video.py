@@ -2,13 +2,12 @@
 # own. For classes other than COCO's set the `metainfo` of the data set to
 # dict(classes=(...)) and the model's num_classes to their number. There are no
 # videos to validate on.
+_base_ = ['./clip_meta_keys.py']
+
 data_root = 'data/custom_coco/'
 backend_args = None
 
 image_size = (256, 256)  # (width, height) of the padded training frames
-meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
-             'flip', 'flip_direction', 'frame_id', 'video_id', 'video_length',
-             'ori_video_length')
 
 train_pipeline = [
     dict(type='refinevis_mm.KeyFirstFrameSample'),
@@ -34,7 +33,7 @@ train_pipeline = [
             dict(type='refinevis_mm.FilterTrackAnnotations'),
             dict(type='Pad', size=image_size, pad_val=dict(img=128, masks=0)),
         ]),
-    dict(type='PackTrackInputs', default_meta_keys=meta_keys)
+    dict(type='PackTrackInputs', default_meta_keys=_base_.meta_keys)
 ]
 
 train_dataloader = dict(

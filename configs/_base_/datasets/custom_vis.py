@@ -1,5 +1,7 @@
 # Any data set in YouTube-VIS form. The classes are those of the JSON; set the
 # model's num_classes to their number.
+_base_ = ['./clip_meta_keys.py']
+
 dataset_type = 'refinevis_mm.VISDataset'
 data_root = 'data/custom_vis/'
 train_ann_file = 'train.json'
@@ -10,12 +12,6 @@ backend_args = None
 
 image_size = (320, 192)  # (width, height) of the padded training frames
 test_scale = image_size  # (width, height) the test frames are fitted into
-
-# Metas the model and the metric read. mmdet's default adds `instances`, the
-# whole annotation, which would be sent from worker to trainer for nothing.
-meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
-             'flip', 'flip_direction', 'frame_id', 'video_id', 'video_length',
-             'ori_video_length')
 
 train_pipeline = [
     dict(
@@ -43,7 +39,7 @@ train_pipeline = [
             dict(type='refinevis_mm.FilterTrackAnnotations'),
             dict(type='Pad', size=image_size, pad_val=dict(img=114, masks=0)),
         ]),
-    dict(type='PackTrackInputs', default_meta_keys=meta_keys)
+    dict(type='PackTrackInputs', default_meta_keys=_base_.meta_keys)
 ]
 test_pipeline = [
     dict(
@@ -52,7 +48,7 @@ test_pipeline = [
             dict(type='refinevis_mm.LoadFrame', backend_args=backend_args),
             dict(type='Resize', scale=test_scale, keep_ratio=True),
         ]),
-    dict(type='PackTrackInputs', default_meta_keys=meta_keys)
+    dict(type='PackTrackInputs', default_meta_keys=_base_.meta_keys)
 ]
 
 train_dataloader = dict(

@@ -1,5 +1,7 @@
 # Clips with the large-scale jittering of MaskDINO: every number of it, for
 # both backbones (paper Sec. 4.1).
+_base_ = ['./clip_meta_keys.py']
+
 backend_args = None
 num_frames = 2  # of a training clip
 frame_range = 10  # largest distance of its frames
@@ -8,12 +10,6 @@ frame_range = 10  # largest distance of its frames
 sizes = dict(
     r50=dict(train=1024, test=(1333, 480)),
     swin_l=dict(train=1280, test=(1333, 720)))
-
-# Metas the model and the metric read. mmdet's default adds `instances`, the
-# whole annotation, which would be sent from worker to trainer for nothing.
-meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
-             'flip', 'flip_direction', 'frame_id', 'video_id', 'video_length',
-             'ori_video_length')
 
 frame_transforms = {
     backbone: [
@@ -54,7 +50,7 @@ clip_pipelines = {
                 type='TransformBroadcaster',
                 share_random_params=kind == 'video',
                 transforms=transforms),
-            dict(type='PackTrackInputs', default_meta_keys=meta_keys)
+            dict(type='PackTrackInputs', default_meta_keys=_base_.meta_keys)
         ]
         for backbone, transforms in frame_transforms.items()
     }
@@ -73,7 +69,7 @@ test_pipelines = {
                     keep_ratio=True,
                     backend='pillow'),
             ]),
-        dict(type='PackTrackInputs', default_meta_keys=meta_keys)
+        dict(type='PackTrackInputs', default_meta_keys=_base_.meta_keys)
     ]
     for backbone, size in sizes.items()
 }

@@ -1,15 +1,11 @@
 # Made by tools/dataset_converters/make_occluded_shapes.py
+_base_ = ['./clip_meta_keys.py']
+
 dataset_type = 'refinevis_mm.VISDataset'
 data_root = 'data/occluded_shapes/'
 backend_args = None
 
 image_size = (192, 128)  # (width, height), the size of the frames
-
-# Metas the model and the metric read. mmdet's default adds `instances`, the
-# whole annotation, which would be sent from worker to trainer for nothing.
-meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
-             'flip', 'flip_direction', 'frame_id', 'video_id', 'video_length',
-             'ori_video_length')
 
 train_pipeline = [
     dict(
@@ -37,7 +33,7 @@ train_pipeline = [
             dict(type='refinevis_mm.FilterTrackAnnotations'),
             dict(type='Pad', size=image_size, pad_val=dict(img=114, masks=0)),
         ]),
-    dict(type='PackTrackInputs', default_meta_keys=meta_keys)
+    dict(type='PackTrackInputs', default_meta_keys=_base_.meta_keys)
 ]
 test_pipeline = [
     dict(
@@ -46,7 +42,7 @@ test_pipeline = [
             dict(type='refinevis_mm.LoadFrame', backend_args=backend_args),
             dict(type='Resize', scale=image_size, keep_ratio=True),
         ]),
-    dict(type='PackTrackInputs', default_meta_keys=meta_keys)
+    dict(type='PackTrackInputs', default_meta_keys=_base_.meta_keys)
 ]
 
 train_dataloader = dict(

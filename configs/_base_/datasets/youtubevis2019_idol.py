@@ -1,15 +1,12 @@
 # YouTube-VIS 2019 with IDOL's recipe, official files as downloaded:
 # {train,valid}.json and {train,valid}/JPEGImages. 40 classes, those of the
 # JSON.
+_base_ = ['./clip_meta_keys.py']
+
 dataset_type = 'refinevis_mm.VISDataset'
 data_root = 'data/youtube_vis_2019/'
 backend_args = None
 
-# Metas the model and the metric read. mmdet's default adds `instances`, the
-# whole annotation, which would be sent from worker to trainer for nothing.
-meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
-             'flip', 'flip_direction', 'frame_id', 'video_id', 'video_length',
-             'ori_video_length')
 # Mean colour (B, G, R): 0 after normalisation, as padding in IDOL.
 pad_val = dict(img=(104, 116, 124), masks=0)
 
@@ -63,7 +60,7 @@ resize = [
 # 3. Frames of a clip get one size.
 pad_and_pack = [
     dict(type='refinevis_mm.PadClip', pad_val=pad_val),
-    dict(type='PackTrackInputs', default_meta_keys=meta_keys)
+    dict(type='PackTrackInputs', default_meta_keys=_base_.meta_keys)
 ]
 train_pipeline = [*load_and_crop, *resize, *pad_and_pack]
 test_pipeline = [
@@ -73,7 +70,7 @@ test_pipeline = [
             dict(type='refinevis_mm.LoadFrame', backend_args=backend_args),
             dict(type='Resize', scale=(1333, 480), keep_ratio=True),
         ]),
-    dict(type='PackTrackInputs', default_meta_keys=meta_keys)
+    dict(type='PackTrackInputs', default_meta_keys=_base_.meta_keys)
 ]
 
 train_dataloader = dict(
