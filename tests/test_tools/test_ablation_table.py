@@ -1,5 +1,4 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-import importlib.util
 import json
 import math
 import sys
@@ -7,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+
+from tests.tool_module import load_tool
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,12 +94,7 @@ EQUAL = ('ablation_table3-window', 'refinevis_mobilenet-v2')
 @pytest.fixture(scope='module')
 def tool():
     """The command line tool as a module."""
-    spec = importlib.util.spec_from_file_location(
-        'ablation_table',
-        ROOT / 'tools' / 'analysis_tools' / 'ablation_table.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('analysis_tools/ablation_table.py')
 
 
 @pytest.fixture
@@ -255,69 +251,6 @@ def test_names_of_results(tool):
         options = training.test_options(overrides)
         assert set(options) == set(tool.AT_TEST)
         assert training.result_file(options) == f'seed0/{name}.json'
-
-
-@pytest.fixture
-def elsewhere(folder):
-    """Work dir of a training of one row of table 4, seed 2."""
-    path = folder / 'elsewhere'
-    path.mkdir()
-    cfg = Config.fromfile(
-        'configs/ablation/ablation_table4-3-frames_1xb4-600_'
-        'occluded-shapes.py',
-        import_custom_modules=False)
-    cfg.randomness.seed = 2
-    cfg.work_dir = 'elsewhere'
-    cfg.model.window = 4  # of tests only
-    cfg.dump(str(path / 'any_name.py'))
-    (path / 'iter_20.pth').write_text('weights')
-    return path
-
-
-def test_training_from_elsewhere(tool, folder, runner, elsewhere, capsys):
-    args = ('table4', '--seeds', '2', '--adopt', 'elsewhere')
-    assert call(tool, *args) == 1  # not tested
-    assert 'taking elsewhere as work_dirs' in capsys.readouterr().err
-    elsewhere.joinpath('iter_20.pth').write_text('later')
-    assert call(tool, *args, '--run') == 0
-    assert len(runner.trained) == 2 and len(runner.tested) == 3
-    assert not any('3-frames' in command[2] for command in runner.trained)
-    command = next(command for command in runner.tested
-                   if '3-frames' in command[2])
-    assert Path(command[3]).read_text() == 'weights'
-    # what the tool itself would test
-    assert Config.fromfile(
-        command[2], import_custom_modules=False).model.window == 10
-    assert 'taking' not in capsys.readouterr().err
-
-
-@pytest.mark.parametrize('change, reason', [
-    (dict(optim_wrapper=dict(optimizer=dict(lr=0.02))),
-     'got differences to ablation/ablation_table4-3-frames_1xb4-600_occluded-'
-     'shapes.py in optim_wrapper.optimizer.lr'),
-    (dict(model=dict(tag='other', depth=3)), 'in model.depth, model.tag'),
-])
-def test_other_training_is_refused(change, reason, tool, folder, elsewhere,
-                                   capsys):
-    path = str(elsewhere / 'any_name.py')
-    cfg = Config.fromfile(path, import_custom_modules=False)
-    cfg.merge_from_dict(change)
-    cfg.dump(path)
-    assert call(tool, 'table4', '--adopt', 'elsewhere') == 1
-    error = capsys.readouterr().err
-    assert error.startswith('error: ') and error.endswith(f'{reason}\n')
-    assert not (folder / 'work_dirs').exists()
-
-
-def test_unfinished_training_is_refused(tool, folder, elsewhere, capsys):
-    (elsewhere / 'iter_20.pth').rename(elsewhere / 'iter_10.pth')
-    assert call(tool, 'table4', '--adopt', 'elsewhere') == 1
-    assert 'elsewhere must hold iter_20.pth' in capsys.readouterr().err
-    (elsewhere / 'second.py').write_text('')
-    assert call(tool, 'table4', '--adopt', 'elsewhere') == 1
-    assert 'got 2 .py files' in capsys.readouterr().err
-    assert call(tool, 'table4', '--adopt', 'absent') == 1
-    assert 'got 0 .py files' in capsys.readouterr().err
 
 
 def test_killed_run_goes_on(tool, folder, runner):

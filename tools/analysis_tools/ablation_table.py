@@ -10,13 +10,9 @@ not repeated, so a killed run goes on where it was. Files::
         seed0/                its work dir: checkpoints, logs
         seed0/<result>.json   result of a test, such as offline_w10.json
 
-``--adopt`` takes in what tools/train.py made elsewhere.
-
 Example:
     python tools/analysis_tools/ablation_table.py table3 --run
     python tools/analysis_tools/ablation_table.py table2 --seeds 0 --paper
-    python tools/analysis_tools/ablation_table.py table3 --run \
-        --adopt work_dirs/my_training --seeds 0
 """
 import argparse
 import glob
@@ -24,7 +20,6 @@ import hashlib
 import json
 import os
 import os.path as osp
-import shutil
 import socket
 import statistics
 import subprocess
@@ -269,13 +264,6 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--run', action='store_true', help='train and test what is missing')
     parser.add_argument(
-        '--adopt',
-        nargs='+',
-        default=[],
-        metavar='DIR',
-        help='work dirs of finished trainings with the settings of a row; '
-        'their last checkpoints are copied to --work-dir')
-    parser.add_argument(
         '--max-iters',
         type=int,
         help='train for this many iterations; the learning rate schedule is '
@@ -347,28 +335,6 @@ def get_settings(cfg: Config) -> dict:
         settings['model'].pop(key, None)
     settings['randomness'].pop('seed')
     return settings
-
-
-def get_differences(own: object, other: object, name: str = '') -> List[str]:
-    """Names of the settings in which two trainings differ.
-
-    Args:
-        own (object): From :func:`get_settings`, or a part of it.
-        other (object): As ``own``.
-        name (str): Name of the part. Defaults to '', the whole.
-
-    Returns:
-        list[str]: Names with dots, such as 'model.window'.
-    """
-    if own == other:
-        return []
-    if not (isinstance(own, dict) and isinstance(other, dict)):
-        return [name]
-    names = []
-    for key in sorted({**own, **other}):
-        names += get_differences(
-            own.get(key), other.get(key), f'{name}.{key}' if name else key)
-    return names
 
 
 def digest(cfg: Config) -> str:
@@ -483,50 +449,6 @@ def last_checkpoint(training: Training) -> Optional[str]:
     with open(path, encoding='utf-8') as file:
         name = osp.basename(file.read().strip())
     return osp.join(training.folder, name)
-
-
-def adopt(folder: str, table: Table, args: argparse.Namespace) -> None:
-    """Take in a finished training that was run elsewhere.
-
-    Args:
-        folder (str): Work dir of tools/train.py, with the config it left
-            there and the checkpoint of the last iteration.
-        table (:obj:`Table`): One of its rows must have the same settings.
-        args (argparse.Namespace): The command line.
-
-    Raises:
-        ValueError: If there is no such row or a file is absent.
-    """
-    configs = glob.glob(osp.join(glob.escape(folder), '*.py'))
-    if len(configs) != 1:
-        raise ValueError(f'{folder} must hold the config of one training, '
-                         f'got {len(configs)} .py files')
-    cfg = Config.fromfile(configs[0], import_custom_modules=False)
-    cfg.num_processes = args.nproc
-    found = []
-    for row in table.rows:
-        training = get_training(row.config, cfg.randomness.seed, args)
-        differences = get_differences(
-            get_settings(cfg), get_settings(training.cfg))
-        found.append((len(differences), row.config, differences, training))
-    _, config, differences, training = min(found, key=lambda item: item[0])
-    if differences:
-        raise ValueError(
-            f'{configs[0]} must have the settings of a row of {args.table}, '
-            f'got differences to {config} in {", ".join(differences)}')
-    if last_checkpoint(training) == training.checkpoint:
-        return
-    checkpoint = osp.basename(training.checkpoint)
-    if not osp.isfile(osp.join(folder, checkpoint)):
-        raise ValueError(f'{folder} must hold {checkpoint} of a finished '
-                         'training, got none')
-    report(f'taking {folder} as {training.folder}')
-    os.makedirs(training.folder, exist_ok=True)
-    training.cfg.dump(f'{training.folder}.py')
-    shutil.copy(osp.join(folder, checkpoint), training.checkpoint)
-    # comes last: marks a finished training
-    marker = osp.join(training.folder, 'last_checkpoint')
-    write_text(marker, checkpoint)
 
 
 def train(training: Training, nproc: int) -> None:
@@ -691,8 +613,6 @@ def main(argv: Optional[List[str]] = None) -> int:
     args = parse_args(argv)
     table = TABLES[args.table]
     try:
-        for folder in args.adopt:
-            adopt(folder, table, args)
         lines = collect(table, args)
         missing = [
             path for line in lines for seed, path in line['files'].items()

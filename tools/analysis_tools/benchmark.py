@@ -374,7 +374,8 @@ class Workload:
             ids=ids,
             embeds=torch.randn(len(ids), embeds.shape[1]).to(embeds),
             boxes=torch.rand(len(ids), 4).to(embeds),
-            real=torch.ones(len(ids), dtype=torch.bool, device=embeds.device),
+            detected=torch.ones(
+                len(ids), dtype=torch.bool, device=embeds.device),
             mask_features=tracks.mask_features)
 
     def _train(self) -> None:

@@ -1,19 +1,15 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Count the multiply-accumulates of TAR, by formula and on the built layers.
 
-The numbers are for one window, three times over: a clip of W frames (offline,
-all frames come out); a frame online as the code computes it (the layer runs
-over the window, the heads over the current frame); and the least a frame
-online needs (the last layer for its last token alone). One
+The numbers are those of one tracklet and one clip of W frames. One
 multiply-accumulate (MAC) is two FLOP. LayerNorms, softmax and encodings are
 left out, as usual.
 
 Example:
     python tools/analysis_tools/get_tar_flops.py \
-        configs/_base_/models/refinevis_r50.py --num-tracklets 5
+        configs/_base_/models/refinevis_r50.py
 """
 import argparse
-import json
 import math
 from typing import Any, Callable, Dict, List, Optional
 
@@ -31,11 +27,7 @@ from refinevis_mm.utils import one_line_errors
 MILLION = 1e6
 # "TAR adds only 2.8 MFLOPS per 10-frame window" (paper Sec. 4.4, Table 6)
 PAPER_MILLIONS = 2.8
-# Operations of a LayerNorm per number: mean, variance, difference, quotient,
-# affine.
-NORM_OPS = 5
 MASK_STRIDE = 4
-COLUMNS = ('clip', 'online', 'last token')
 # What the totals add up, each to the one before.
 TOTALS = {
     'attention (MSA)': ('projections', 'scores and values'),
@@ -53,11 +45,6 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--window', type=int, default=10, help='frames W; default: 10')
     parser.add_argument(
-        '--num-tracklets',
-        type=int,
-        default=1,
-        help='tracklets of the totals; default: 1')
-    parser.add_argument(
         '--shape',
         type=int,
         nargs=2,
@@ -65,20 +52,10 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         metavar=('H', 'W'),
         help='height and width of the input in pixels, padding included; '
         'default: 480 854')
-    parser.add_argument(
-        '--num-classes', type=int, help="classes; default: the config's")
-    parser.add_argument(
-        '--json', action='store_true', help='print JSON instead of tables')
     args = parser.parse_args(argv)
-    counts = dict(
-        window=args.window,
-        num_tracklets=args.num_tracklets,
-        shape=min(args.shape),
-        num_classes=args.num_classes)
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            parser.error(f'--{name.replace("_", "-")} must be at least 1, '
-                         f'got {value}')
+    for name, value in dict(window=args.window, shape=min(args.shape)).items():
+        if value < 1:
+            parser.error(f'--{name} must be at least 1, got {value}')
     return args
 
 
@@ -94,14 +71,14 @@ def find_key(cfg: Any, key: str) -> Any:
     return None
 
 
-def build_tar_head(args: argparse.Namespace) -> TARHead:
+def build_tar_head(config: str) -> TARHead:
     """TAR as in the config, without data.
 
     Heads shared with a frame model are replaced by :class:`EmbeddingHeads`,
     which have the layers of MaskDINO's class and mask branches.
 
     Args:
-        args (argparse.Namespace): The command line.
+        config (str): Config file path.
 
     Returns:
         :obj:`TARHead`: With heads of its own.
@@ -111,10 +88,10 @@ def build_tar_head(args: argparse.Namespace) -> TARHead:
         ValueError: If the config has no TAR, or heads that TAR cannot share
             by name.
     """
-    cfg = Config.fromfile(args.config)
+    cfg = Config.fromfile(config)
     tar_head = find_key(cfg.get('model'), 'tar_head')
     if tar_head is None:
-        raise ValueError(f'config "{args.config}" must have a tar_head')
+        raise ValueError(f'config "{config}" must have a tar_head')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     heads = tar_head.get('heads')
     if heads is None:
@@ -128,8 +105,6 @@ def build_tar_head(args: argparse.Namespace) -> TARHead:
             num_classes=shared.num_classes,
             embed_dims=tar_head.get('embed_dims', 256),
             mask_dims=shared.mask_dims)
-    if args.num_classes is not None:
-        heads.num_classes = args.num_classes
     return MODELS.build(dict(tar_head, heads=heads))
 
 
@@ -156,8 +131,8 @@ def describe(head: TARHead, args: argparse.Namespace) -> Dict[str, int]:
         mask_width=math.ceil(args.shape[1] / MASK_STRIDE))
 
 
-def count_by_formula(size: Dict[str, int]) -> Dict[str, Dict[str, int]]:
-    """MAC of every part for one tracklet.
+def count_by_formula(size: Dict[str, int]) -> Dict[str, int]:
+    """MAC of every part.
 
     With width d, window W and FFN width h, attention costs ``4 W d^2`` for
     its projections and ``2 W^2 d`` for scores and values, the FFN ``2 W d h``.
@@ -166,51 +141,34 @@ def count_by_formula(size: Dict[str, int]) -> Dict[str, Dict[str, int]]:
         size (dict[str, int]): From :func:`describe`.
 
     Returns:
-        dict[str, dict[str, int]]: MAC by part and column.
+        dict[str, int]: MAC by part.
     """
     dims, window = size['embed_dims'], size['window']
-    hidden, lower = size['feedforward_channels'], size['num_layers'] - 1
-    # the last layer for n of the W tokens: queries and output for n, keys and
-    # values for all; the layers below it for all
-    parts = {}
-    for column, tokens in zip(COLUMNS, (window, window, 1)):
-        outputs = window if column == 'clip' else 1
-        rows = lower * window + tokens
-        keys = (lower + 1) * window
-        cells = size['mask_height'] * size['mask_width']
-        parts[column] = {
-            'projections': (2 * rows + 2 * keys) * dims**2,
-            'scores and values': 2 * rows * window * dims,
-            'FFN': 2 * rows * dims * hidden,
-            'class head': outputs * dims * size['num_classes'],
-            'mask head': outputs * dims * (2 * dims + size['mask_dims']),
-            'mask product': outputs * cells * size['mask_dims'],
-        }
+    tokens = size['num_layers'] * window
+    cells = size['mask_height'] * size['mask_width']
     return {
-        part: {
-            column: parts[column][part]
-            for column in COLUMNS
-        }
-        for part in parts['clip']
+        'projections': 4 * tokens * dims**2,
+        'scores and values': 2 * tokens * window * dims,
+        'FFN': 2 * tokens * dims * size['feedforward_channels'],
+        'class head': window * dims * size['num_classes'],
+        'mask head': window * dims * (2 * dims + size['mask_dims']),
+        'mask product': window * cells * size['mask_dims'],
     }
 
 
-def add_up(parts: Dict[str, Dict[str, int]]) -> Dict[str, Dict[str, int]]:
+def add_up(parts: Dict[str, int]) -> Dict[str, int]:
     """Totals with ever more parts.
 
     Args:
-        parts (dict[str, dict[str, int]]): From :func:`count_by_formula`.
+        parts (dict[str, int]): From :func:`count_by_formula`.
 
     Returns:
-        dict[str, dict[str, int]]: MAC by total and column.
+        dict[str, int]: MAC by total.
     """
-    totals, current = {}, dict.fromkeys(COLUMNS, 0)
+    totals, macs = {}, 0
     for total, added in TOTALS.items():
-        current = {
-            column: macs + sum(parts[part][column] for part in added)
-            for column, macs in current.items()
-        }
-        totals[total] = current
+        macs += sum(parts[part] for part in added)
+        totals[total] = macs
     return totals
 
 
@@ -230,7 +188,7 @@ def count_on_layers(head: TARHead, size: Dict[str, int]) -> Dict[str, int]:
         size (dict[str, int]): From :func:`describe`.
 
     Returns:
-        dict[str, int]: MAC of each total for a clip, by name.
+        dict[str, int]: MAC by total.
     """
     window = size['window']
     embeds = torch.zeros(1, window, size['embed_dims'])
@@ -250,99 +208,33 @@ def count_on_layers(head: TARHead, size: Dict[str, int]) -> Dict[str, int]:
     return dict(zip(TOTALS, counts))
 
 
-def read_paper(size: Dict[str, int],
-               parts: Dict[str, Dict[str, int]]) -> Dict[str, float]:
-    """What the paper's 2.8 M may have counted, in millions per tracklet.
-
-    Args:
-        size (dict[str, int]): From :func:`describe`.
-        parts (dict[str, dict[str, int]]): From :func:`count_by_formula`.
-
-    Returns:
-        dict[str, float]: Value of each reading.
-    """
-    totals = add_up(parts)
-    attention = totals['attention (MSA)']['clip']
-    with_classes = attention + parts['class head']['clip']
-    norms = 2 * size['num_layers'] * NORM_OPS * size['window'] * \
-        size['embed_dims']
-    tar = totals['attention + FFN (TAR)']
-    readings = {
-        'MAC, attention': attention,
-        'MAC, attention and class head': with_classes,
-        'the same, with LayerNorms': with_classes + norms,
-        'MAC, attention and FFN': tar['clip'],
-        'FLOP, attention and FFN': 2 * tar['clip'],
-        'FLOP, attention and FFN, per frame': 2 * tar['clip'] / size['window'],
-        'MAC, last token alone': tar['last token'],
-        'MAC, last token alone, with heads':
-        totals['TAR + heads']['last token'],
-    }
-    return {name: value / MILLION for name, value in readings.items()}
-
-
-def run(args: argparse.Namespace) -> Dict[str, Any]:
-    """Count.
-
-    Args:
-        args (argparse.Namespace): The command line.
-
-    Returns:
-        dict: ``size``, ``parts`` and ``totals`` (MAC of a tracklet by
-        formula), ``counted`` (MAC of a clip on the layers), ``readings``
-        (millions) and ``num_tracklets``.
-    """
-    head = build_tar_head(args)
-    size = describe(head, args)
-    parts = count_by_formula(size)
-    return dict(
-        config=args.config,
-        size=size,
-        parts=parts,
-        totals=add_up(parts),
-        counted=count_on_layers(head, size),
-        readings=read_paper(size, parts),
-        num_tracklets=args.num_tracklets)
-
-
-def format_report(report: Dict[str, Any]) -> str:
+def format_report(size: Dict[str, int], counted: Dict[str, int]) -> str:
     """Text for people.
 
     Args:
-        report (dict): From :func:`run`.
+        size (dict[str, int]): From :func:`describe`.
+        counted (dict[str, int]): From :func:`count_on_layers`.
 
     Returns:
         str: Several lines.
     """
-    size, number = report['size'], report['num_tracklets']
-    rows = [['MMAC of one tracklet', *COLUMNS, 'clip, counted']]
-    for part, macs in report['parts'].items():
-        rows.append([part, *map(_millions, macs.values()), ''])
-    for total, macs in report['totals'].items():
-        rows.append([
-            f'= {total}', *map(_millions, macs.values()),
-            _millions(report['counted'][total])
-        ])
-    flops = [[f'MFLOP of {number} tracklet(s)', *COLUMNS]]
-    for total, macs in report['totals'].items():
-        flops.append(
-            [total, *(_millions(2 * number * n) for n in macs.values())])
-    readings = [['million per tracklet and window', '']]
-    for name, value in report['readings'].items():
-        readings.append([name, f'{value:.2f}' + _mark(value)])
-    tar = report['readings']['FLOP, attention and FFN'] / PAPER_MILLIONS
-    lines = [f"config: {report['config']}"]
-    lines += [f'{name}: {value}' for name, value in size.items()]
-    for table in (rows, flops, readings):
-        table = AsciiTable(table)
-        table.justify_columns = {i: 'right' for i in range(1, 5)}
-        lines.append(table.table)
-    lines.append(
+    parts = count_by_formula(size)
+    totals = add_up(parts)
+    rows = [['MMAC of one tracklet', 'formula', 'counted']]
+    rows += [[part, _millions(macs), ''] for part, macs in parts.items()]
+    rows += [[f'= {total}',
+              _millions(macs),
+              _millions(counted[total])] for total, macs in totals.items()]
+    table = AsciiTable(rows)
+    table.justify_columns = {1: 'right', 2: 'right'}
+    attention, tar = (totals[total] for total in list(TOTALS)[:2])
+    return '\n'.join([
+        *(f'{name}: {value}' for name, value in size.items()), table.table,
         f'The paper says {PAPER_MILLIONS} MFLOPS per window of 10 frames. '
-        f'Readings that round to it: {_matching(report["readings"])}. '
-        f'Attention and FFN cost {tar:.1f} times as many FLOP, for each '
-        'tracklet.')
-    return '\n'.join(lines)
+        'Attention and class head, without the FFN, take '
+        f'{_millions(attention + parts["class head"])} MMAC; attention and '
+        f'FFN {_millions(2 * tar)} MFLOP, for each tracklet.'
+    ])
 
 
 def _millions(value: float) -> str:
@@ -350,23 +242,13 @@ def _millions(value: float) -> str:
     return f'{value / MILLION:.3f}'
 
 
-def _mark(value: float) -> str:
-    """Point at a reading that rounds to the paper's number."""
-    return ' *' if round(value, 1) == PAPER_MILLIONS else '  '
-
-
-def _matching(readings: Dict[str, float]) -> str:
-    """Names of the readings that round to the paper's number."""
-    names = [name for name, value in readings.items() if _mark(value).strip()]
-    return '; '.join(names) or 'none'
-
-
 @one_line_errors
 def main() -> None:
     """Run the tool."""
     args = parse_args()
-    report = run(args)
-    print(json.dumps(report, indent=2) if args.json else format_report(report))
+    head = build_tar_head(args.config)
+    size = describe(head, args)
+    print(format_report(size, count_on_layers(head, size)))
 
 
 if __name__ == '__main__':
