@@ -7,6 +7,7 @@ from typing import List
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
+from setuptools.command.editable_wheel import editable_wheel
 
 ROOT = osp.dirname(osp.abspath(__file__))
 # of the shipped checkpoints the one that the first commands run (9 MB); the
@@ -41,6 +42,22 @@ class BuildWithMim(build_py):
                     ignore=shutil.ignore_patterns('__pycache__', '*.pyc'))
             else:
                 shutil.copy(source, target)
+
+
+class EditableWithMim(editable_wheel):
+    """Tells openmim where the package of a development install lies.
+
+    It looks beside the installed metadata first, then at what stands in
+    ``top_level.txt``: a full path is taken as it is.
+    """
+
+    def run(self) -> None:
+        """Build the wheel with the package's path in its metadata."""
+        self._ensure_dist_info()
+        path = osp.join(self.dist_info_dir, 'top_level.txt')
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write(osp.join(ROOT, 'refinevis_mm') + '\n')
+        super().run()
 
 
 def read(*parts: str) -> str:
@@ -81,12 +98,13 @@ setup(
         'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['refinevis_mm', 'refinevis_mm.*']),
     package_data={'refinevis_mm.visualization': ['report/*']},
-    cmdclass=dict(build_py=BuildWithMim),
-    python_requires='>=3.10,<3.13',
+    cmdclass=dict(build_py=BuildWithMim, editable_wheel=EditableWithMim),
+    python_requires='>=3.10',
     install_requires=requirements('runtime'),
     extras_require=dict(
         lite=['mmcv-lite>=2.0.0rc4,<2.2.0'],

@@ -1,5 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-"""The built wheel, installed beside the running environment, under openmim."""
+"""Wheel and development install, beside the running environment, and mim."""
 import hashlib
 import os
 import os.path as osp
@@ -28,36 +28,41 @@ SHIPPED_NAME = 'refinevis-small_occluded-shapes'
 
 
 @pytest.fixture(scope='module')
-def wheel(tmp_path_factory):
-    """Path of a wheel built from a copy of the repository."""
-    folder = tmp_path_factory.mktemp('wheel')
+def source(tmp_path_factory):
+    """A copy of the repository."""
+    folder = tmp_path_factory.mktemp('source')
     for name in SOURCES:
-        source, target = osp.join(ROOT, name), str(folder / 'src' / name)
-        if osp.isdir(source):
+        path, target = osp.join(ROOT, name), str(folder / name)
+        if osp.isdir(path):
             shutil.copytree(
-                source,
+                path,
                 target,
                 ignore=shutil.ignore_patterns('.mim', '__pycache__'))
         else:
-            os.makedirs(osp.dirname(target), exist_ok=True)
-            shutil.copy(source, target)
-    done = subprocess.run([
-        sys.executable, '-m', 'pip', 'wheel', '--no-deps',
-        '--no-build-isolation', '--no-index', '-w',
-        str(folder),
-        str(folder / 'src')
-    ],
+            shutil.copy(path, target)
+    return str(folder)
+
+
+def pip(*args):
+    """Run pip without a network."""
+    done = subprocess.run([sys.executable, '-m', 'pip', *args],
                           capture_output=True,
                           text=True)
     assert done.returncode == 0, done.stderr
-    assert not (folder / 'src' / 'refinevis_mm' / '.mim').exists()
-    return glob(str(folder / '*.whl'))[0]
 
 
 @pytest.fixture(scope='module')
-def installed(wheel, tmp_path_factory):
-    """Python of an environment with the wheel and our packages behind it."""
-    folder = tmp_path_factory.mktemp('installed')
+def wheel(source, tmp_path_factory):
+    """Path of a wheel built from the copy."""
+    folder = str(tmp_path_factory.mktemp('wheel'))
+    pip('wheel', '--no-deps', '--no-build-isolation', '--no-index', '-w',
+        folder, source)
+    assert not osp.exists(osp.join(source, 'refinevis_mm', '.mim'))
+    return glob(osp.join(folder, '*.whl'))[0]
+
+
+def make_environment(folder):
+    """Python and packages folder of an environment with ours behind it."""
     venv.create(folder / 'venv', with_pip=False)
     python = str(folder / 'venv' / 'bin' / 'python')
     site = subprocess.check_output([
@@ -68,12 +73,26 @@ def installed(wheel, tmp_path_factory):
     # and .pth files in it (an editable refinevis_mm) are not read
     with open(osp.join(site, 'behind.pth'), 'w') as file:
         file.write(sysconfig.get_path('purelib') + '\n')
-    subprocess.run([
-        sys.executable, '-m', 'pip', 'install', '--no-deps', '--no-index',
-        '--target', site, wheel
-    ],
-                   check=True,
-                   capture_output=True)
+    return python, site
+
+
+@pytest.fixture(scope='module')
+def installed(wheel, tmp_path_factory):
+    """Python of an environment with the wheel."""
+    python, site = make_environment(tmp_path_factory.mktemp('installed'))
+    pip('install', '--no-deps', '--no-index', '--target', site, wheel)
+    return python
+
+
+@pytest.fixture(scope='module')
+def development(source, wheel, tmp_path_factory):
+    """Python of an environment with ``pip install -e`` of the copy.
+
+    It leaves files in the copy, so the wheel comes first.
+    """
+    python, _ = make_environment(tmp_path_factory.mktemp('development'))
+    pip('--python', python, 'install', '--no-deps', '--no-build-isolation',
+        '--no-index', '-e', source)
     return python
 
 
@@ -223,6 +242,28 @@ def test_missing_checkpoint_of_a_config_found_by_name(installed, tmp_path):
                '--checkpoint', 'absent.pth')
     assert done.returncode != 0
     assert 'we find the config file' in done.stdout
+    assert 'checkpoint "absent.pth" does not exist' in done.stderr
+
+
+@pytest.mark.slow
+def test_development_install(development, source, tmp_path):
+    done = run(development, tmp_path, '-c',
+               'import refinevis_mm; print(refinevis_mm.__file__)')
+    assert done.stdout.strip() == osp.join(source, 'refinevis_mm',
+                                           '__init__.py')
+    done = mim(development, tmp_path, 'search', 'refinevis_mm', '--config',
+               SHIPPED_NAME)
+    assert f'config id: {SHIPPED_NAME}' in done.stdout, done.stderr
+    done = mim(development, tmp_path, 'run', 'refinevis_mm', 'train',
+               'absent.py')
+    assert 'error: ' in done.stderr and 'absent.py' in done.stderr
+    name = 'refinevis_mobilenet-v2_2xb2-5k_occluded-shapes.py'
+    done = mim(development, tmp_path, 'train', 'refinevis_mm', name,
+               '--cfg-options', 'model.type=Absent')
+    assert 'we find the config file' in done.stdout
+    assert 'Absent' in done.stderr
+    done = mim(development, tmp_path, 'test', 'refinevis_mm', name,
+               '--checkpoint', 'absent.pth')
     assert 'checkpoint "absent.pth" does not exist' in done.stderr
 
 
