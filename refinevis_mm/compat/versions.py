@@ -4,6 +4,7 @@
 Modules are looked up with :func:`importlib.util.find_spec`, never by the name
 of a distribution: mmcv, mmcv-lite and forks install the same module.
 """
+import importlib.metadata
 import os.path as osp
 import re
 from importlib.util import find_spec
@@ -27,11 +28,25 @@ class VersionRange(NamedTuple):
     maximum: str
     install: str
 
+    def has(self, version: Optional[str]) -> bool:
+        """Whether a version lies in the range; None does not."""
+        return version is not None and (Version(
+            self.minimum) <= Version(version) < Version(self.maximum))
 
-SUPPORTED: Dict[str, VersionRange] = {
-    'mmengine': VersionRange('0.10.0', '0.11.0', 'mmengine==0.10.7'),
-    'mmcv': VersionRange('2.0.0rc4', '2.2.0', 'mmcv-lite==2.1.0'),
-    'mmdet': VersionRange('3.1.0', '3.4.0', 'mmdet==3.3.0'),
+
+# The libraries belong together: mmdet refuses other versions of mmcv.
+SUPPORTED: Dict[str, Dict[str, VersionRange]] = {
+    'OpenMMLab': {
+        'mmengine': VersionRange('0.10.0', '0.11.0', 'mmengine==0.10.7'),
+        'mmcv': VersionRange('2.0.0rc4', '2.2.0', 'mmcv-lite==2.1.0'),
+        'mmdet': VersionRange('3.1.0', '3.4.0', 'mmdet==3.3.0'),
+    },
+    'OneDL': {
+        'mmengine': VersionRange('0.10.0', '0.11.0',
+                                 'onedl-mmengine==0.10.12'),
+        'mmcv': VersionRange('2.3.0', '2.4.0', 'onedl-mmcv==2.3.6'),
+        'mmdet': VersionRange('3.5.0', '3.6.0', 'onedl-mmdetection==3.5.1'),
+    },
 }
 
 
@@ -52,32 +67,38 @@ def installed_version(module: str) -> Optional[str]:
     if not osp.isfile(path):
         return None
     with open(path, encoding='utf-8') as file:
-        found = re.search(r'^__version__\s*=\s*[\'"]([^\'"]+)[\'"]',
-                          file.read(), re.MULTILINE)
-    return found.group(1) if found else None
+        found = re.search(
+            r'^__version__\s*=\s*(version\()?[\'"]([^\'"]+)[\'"]', file.read(),
+            re.MULTILINE)
+    if found is None:
+        return None
+    asked, text = found.groups()  # forks ask for their distribution's version
+    return importlib.metadata.version(text) if asked else text
 
 
 def check_versions() -> None:
-    """Check that mmengine, mmcv and mmdet are installed and supported.
+    """Check that mmengine, mmcv and mmdet are installed and fit together.
 
     Raises:
         ImportError: If one is missing or outside its range; the message
             names every such module and the command that installs them.
     """
-    problems, installs, uninstall = [], [], ''
-    for module, supported in SUPPORTED.items():
-        version = installed_version(module)
-        if version is not None and (Version(supported.minimum) <=
-                                    Version(version) < Version(
-                                        supported.maximum)):
-            continue
-        problems.append(
-            f'{module}>={supported.minimum},<{supported.maximum} but found '
-            f'{"none" if version is None else version}')
-        installs.append(f'"{supported.install}"')
-        if module == 'mmcv' and find_spec('mmcv') is not None:
-            # mmcv and mmcv-lite write to the same folder
-            uninstall = 'pip uninstall -y mmcv mmcv-lite && '
-    if problems:
-        raise ImportError(f'refinevis_mm needs {"; ".join(problems)}. '
-                          f'Run: {uninstall}pip install {" ".join(installs)}')
+    found = {name: installed_version(name) for name in SUPPORTED['OpenMMLab']}
+    wrong = min(({
+        name: supported
+        for name, supported in ranges.items() if not supported.has(found[name])
+    } for ranges in SUPPORTED.values()),
+                key=len)
+    if not wrong:
+        return
+    problems = [
+        f'{name}>={supported.minimum},<{supported.maximum} but found '
+        f'{found[name] or "none"}' for name, supported in wrong.items()
+    ]
+    installs = [f'"{supported.install}"' for supported in wrong.values()]
+    uninstall = ''
+    if 'mmcv' in wrong and find_spec('mmcv') is not None:
+        # mmcv and mmcv-lite write to the same folder
+        uninstall = 'pip uninstall -y mmcv mmcv-lite && '
+    raise ImportError(f'refinevis_mm needs {"; ".join(problems)}. '
+                      f'Run: {uninstall}pip install {" ".join(installs)}')

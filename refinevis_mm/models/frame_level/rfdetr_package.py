@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from packaging.version import Version
 from torch import Tensor, nn
 
 from refinevis_mm.compat.checkpoints import CheckpointError
@@ -41,8 +40,7 @@ def check_rfdetr() -> str:
         found: Optional[str] = importlib.metadata.version('rfdetr')
     except importlib.metadata.PackageNotFoundError:
         found = None
-    if found is None or not (Version(SUPPORTED.minimum) <= Version(found) <
-                             Version(SUPPORTED.maximum)):
+    if not SUPPORTED.has(found):
         raise ImportError(f'RFDETRSeg needs rfdetr>={SUPPORTED.minimum},'
                           f'<{SUPPORTED.maximum} but found {found or "none"}. '
                           f'Run: pip install "{SUPPORTED.install}"')
