@@ -1,6 +1,7 @@
 # make demo      a small RefineVIS finds, follows and refines objects
-# make test      lint and tests; as root it installs Debian's chromium for
-#                those of the HTML report, which are skipped without it
+# make test      lint and tests, on all cores; as root it installs Debian's
+#                chromium for those of the HTML report, which are skipped
+#                without it
 # make test-ops  tests that need compiled mmcv and mmtrack, in a venv of their
 #                own; compiles mmcv (about half an hour) unless the folder
 #                WHEELS has a wheel of it
@@ -86,8 +87,11 @@ $(STAMP): $(CONSTRAINTS) setup.py pyproject.toml
 demo: $(STAMP)
 	@$(BIN)/python demo/run_demo.py
 
+# as many workers as cores, of one thread each; a file is run by one of them,
+# which prepares what its tests share; the last files in the alphabet are short
 test: lint browser
-	@$(BIN)/python -m pytest -q
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto \
+	--maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 browser:
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \

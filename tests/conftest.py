@@ -9,9 +9,9 @@ from mmengine.registry import DefaultScope, init_default_scope
 
 import refinevis_mm  # noqa: F401  makes mmdet importable on mmcv-lite
 
-# small tensors: more threads only wait for each other
+# small tensors: more threads only wait for each other, and for other workers
 if 'OMP_NUM_THREADS' not in os.environ:
-    torch.set_num_threads(2)
+    torch.set_num_threads(1 if 'PYTEST_XDIST_WORKER' in os.environ else 2)
 logging.getLogger('mmengine').setLevel(logging.WARNING)
 
 
@@ -20,6 +20,15 @@ def mmdet_scope():
     """Bare type names are mmdet's, as in the shipped configs."""
     if DefaultScope.get_current_instance() is None:
         init_default_scope('mmdet')
+
+
+@pytest.fixture
+def one_thread():
+    """Small operations on one thread, without waiting for others."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -9,6 +9,8 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 
+from refinevis_mm.structures import ClipTargets
+
 MODEL_CONFIG = 'configs/_base_/models/refinevis_mobilenet-v2.py'
 
 
@@ -73,6 +75,17 @@ def two_object_clip(labels: Sequence[int] = (2, 5),
 def empty_clip(**kwargs) -> TrackDataSample:
     """Two frames without any object."""
     return demo_clip([[], []], ids=[], labels=[], **kwargs)
+
+
+def clip_targets(*clips: TrackDataSample,
+                 height: int = 64,
+                 width: int = 96) -> List[ClipTargets]:
+    """Instance tables of clips whose frames have this size."""
+    return [
+        ClipTargets.from_data_sample(clip,
+                                     torch.zeros(len(clip), 3, height, width))
+        for clip in clips
+    ]
 
 
 def add_ignored(sample: DetDataSample, *boxes: Sequence[int]) -> DetDataSample:

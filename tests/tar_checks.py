@@ -1,11 +1,10 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """What the tests of TAR in other people's trackers share."""
-from typing import Any, Dict
+from typing import Any
 
 import pytest
 import torch
 from mmengine.structures import InstanceData
-from torch import Tensor
 
 
 def hide_frame(tracker: Any, frame_id: int,
@@ -26,10 +25,3 @@ def assert_equal_instances(actual: InstanceData,
     assert set(actual.keys()) == set(expected.keys())
     for key, value in expected.items():
         assert torch.equal(actual[key], value), key
-
-
-def total_loss(losses: Dict[str, Any]) -> Tensor:
-    """Sum of what mmengine would train on."""
-    return sum(
-        sum(value) if isinstance(value, list) else value
-        for name, value in losses.items() if 'loss' in name)

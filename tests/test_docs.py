@@ -37,6 +37,10 @@ PAGES = sorted([
     *ROOT.glob('configs/*/README.md')
 ])
 NAMES = {page: page.relative_to(ROOT).as_posix() for page in PAGES}
+# those with many commands
+SLOW = ('README.md', 'docs/data.md', 'docs/get_started.md',
+        'docs/model_zoo.md', 'docs/own_video.md', 'docs/results.md',
+        'docs/training.md', 'docs/visualization.md')
 SMALL_CONFIG = ('configs/refinevis/'
                 'refinevis_mobilenet-v2_1xb4-600_occluded-shapes-temporal.py')
 
@@ -396,7 +400,11 @@ def used() -> Dict[str, Set[str]]:
     return dict()
 
 
-@pytest.mark.parametrize('page', PAGES, ids=NAMES.values())
+@pytest.mark.parametrize('page', [
+    pytest.param(
+        page, id=name, marks=pytest.mark.slow if name in SLOW else ())
+    for page, name in NAMES.items()
+])
 def test_page(page, tmp_path, user_data, named_weights, small_configs, used,
               monkeypatch):
     monkeypatch.setenv(CACHE_ENV, str(named_weights))

@@ -59,9 +59,6 @@ def phase_cfg(phase: int, work_dir: Path, coco: Tuple[str, str],
             for key in ('dataloader', 'evaluator', 'cfg'):
                 cfg[f'{name}_{key}'] = None
         cfg.default_hooks.checkpoint.save_best = None
-    hooks = [hook.type for hook in cfg.custom_hooks]
-    if phase > 1 and 'refinevis_mm.ClassRowsHook' not in hooks:
-        cfg.custom_hooks.append(dict(type='refinevis_mm.ClassRowsHook'))
     backbone = (cfg.model if phase == 1 else cfg.model.frame_model).backbone
     backbone.init_cfg = dict(
         type='Pretrained',

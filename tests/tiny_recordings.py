@@ -42,8 +42,8 @@ class ResultStream:
         """Make the next frame.
 
         Args:
-            rows (dict[str, list[tuple]]): By view: (id, class scores, real,
-                mask of shape ``size`` or None).
+            rows (dict[str, list[tuple]]): By view: (id, class scores,
+                detected, mask of shape ``size`` or None).
             discarded (Sequence[int]): Ids judged noise.
             time (float, optional): Defaults to None, 10 frames a second.
         """
@@ -69,12 +69,12 @@ class ResultStream:
         for position, (_, _, _, mask) in enumerate(rows):
             if mask is not None:
                 masks[position] = torch.as_tensor(mask)
-        real = torch.tensor([row[2] for row in rows], dtype=torch.bool)
+        detected = torch.tensor([row[2] for row in rows], dtype=torch.bool)
         scores = [row[1] for row in rows]
         return DecodedFrame(
             self.num_frames, [row[0] for row in rows],
-            torch.tensor(scores).reshape(len(rows), len(CLASSES)), real, real,
-            masks)
+            torch.tensor(scores).reshape(len(rows), len(CLASSES)), detected,
+            detected, masks)
 
 
 def create(path, views=('frame_level', 'online'), size=SIZE, **settings):

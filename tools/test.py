@@ -18,6 +18,7 @@ from refinevis_mm.engine.samplers import UnfinishedVideoSampler
 from refinevis_mm.evaluation.finished_videos import FinishedVideos
 from refinevis_mm.utils import (add_runner_arguments, init_cpu_distributed,
                                 merge_runner_arguments, one_line_errors)
+from refinevis_mm.vis_json import check_same_classes, classes_of
 
 RESUME_DIR = 'unfinished_test'
 READ_BYTES = 1 << 24
@@ -142,7 +143,14 @@ def main() -> None:
         runner = RUNNERS.build(cfg)
     else:
         runner = Runner.from_cfg(cfg)
-    load_model_weights(runner.model, path, args.allow_mismatch)
+    classes = load_model_weights(runner.model, path, args.allow_mismatch)
+    tested = classes_of(
+        getattr(runner.test_dataloader.dataset, 'metainfo', None))
+    if classes and tested and not args.allow_mismatch:
+        check_same_classes(
+            classes, tested, 'the checkpoint and the test data',
+            'set test_dataloader.dataset.metainfo.classes to those of the '
+            'checkpoint, or allow it with --allow-mismatch')
     if args.out is not None:
         runner.test_evaluator.metrics.append(
             DumpResults(out_file_path=args.out))

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> RenderedVideo:
         results = load_results(args, source)
         inferencer = VISInferencer.from_results(results, args.device,
                                                 **args.tracker)
-        return render_with(inferencer.session(), source, args)
+        return render_with(inferencer, source, args)
 
 
 @one_line_errors

@@ -12,12 +12,11 @@ default_hooks = dict(
         max_keep_ckpts=2,
         save_best='vis/AP',
         rule='greater'),
-    sampler_seed=dict(type='DistSamplerSeedHook'))
-
-custom_hooks = [
-    dict(type='refinevis_mm.RandomStateHook'),
-    dict(type='refinevis_mm.ClassRowsHook')
-]
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    # not in custom_hooks, whose override would take them away
+    random_state=dict(type='refinevis_mm.RandomStateHook'),
+    class_check=dict(type='refinevis_mm.ClassCheckHook'),
+    class_rows=dict(type='refinevis_mm.ClassRowsHook'))
 
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -15,7 +15,7 @@ model = dict(
             num_match_points=num_points, loss_mask=dict(
                 num_points=num_points))))
 
-custom_hooks = [*_base_.custom_hooks, _base_.ema_hook]
+custom_hooks = [_base_.ema_hook]
 default_hooks = dict(checkpoint=dict(interval=500))
 env_cfg = dict(dist_cfg=dict(backend='gloo'))
 randomness = dict(seed=0)

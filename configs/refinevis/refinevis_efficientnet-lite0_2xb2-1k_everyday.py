@@ -23,7 +23,7 @@ param_scheduler = [
     dict(_base_.param_scheduler[1], end=max_iters)
 ]
 auto_scale_lr = dict(base_batch_size=4)
-custom_hooks = [*_base_.custom_hooks, _base_.ema_hook]
+custom_hooks = [_base_.ema_hook]
 default_hooks = dict(checkpoint=dict(interval=250))
 env_cfg = dict(dist_cfg=dict(backend='gloo'))
 randomness = dict(seed=0)

@@ -1,36 +1,128 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-"""What the tools that render a video share."""
+"""One command line for all tools that render a video."""
 import argparse
+import errno
+import os
+import os.path as osp
 import sys
-from typing import Callable, Optional
+import warnings
+from contextlib import closing, redirect_stdout, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Callable, Optional
 
+from mmengine.config import DictAction
 from mmengine.utils import ProgressBar
 
-from refinevis_mm.video_io import FrameSource
-from .render import DEFAULT_OUTPUTS, OUTPUTS, RenderedVideo, render_video
+from refinevis_mm.files import PARTIAL
+from refinevis_mm.utils import add_model_arguments, add_source_arguments
+from refinevis_mm.video_io import FrameSource, open_source
+from refinevis_mm.vis_json import load_json
+from refinevis_mm.visualization import select_video
+from .outputs import DEFAULT_OUTPUTS, OUTPUTS, views_for
+from .render import RenderedVideo, render_video
 from .session import Session
+from .vis_inferencer import VISInferencer
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 
 
-def add_render_arguments(parser: argparse.ArgumentParser) -> None:
+def parse_video_arguments(description: str,
+                          output: Optional[str] = None) -> argparse.Namespace:
+    """Parse the command line of a tool that runs a model on a video.
+
+    Args:
+        description (str): What the tool does.
+        output (str, optional): See :func:`add_render_arguments`. Defaults to
+            None.
+
+    Returns:
+        argparse.Namespace: What :func:`render_with_model` takes.
+    """
+    parser = argparse.ArgumentParser(
+        description=f'{description} Ctrl-C stops: the files of a webcam or '
+        'stream are then written, other videos go on with --resume')
+    parser.add_argument(
+        'input',
+        help='video file, folder of frames, quoted glob pattern, number of a '
+        'webcam, or address (rtsp://...)')
+    add_model_arguments(parser)
+    add_render_arguments(parser, output)
+    parser.add_argument(
+        '--mode',
+        choices=['online', 'offline'],
+        help='refine from past frames or clip by clip; default: the config\'s')
+    parser.add_argument(
+        '--window',
+        type=int,
+        help='frames seen by refinement, 0 switches it off; default: the '
+        'config\'s')
+    add_source_arguments(parser)
+    parser.add_argument(
+        '--allow-mismatch',
+        action='store_true',
+        help='load what fits of a checkpoint of another architecture '
+        'instead of refusing it')
+    parser.add_argument(
+        '--allow-damaged',
+        action='store_true',
+        help='leave out frames that cannot be read instead of refusing the '
+        'video')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as key=value pairs')
+    _add_report_arguments(parser)
+    args = parser.parse_args()
+    if args.gt is None and (args.video_id, args.video_name) != (None, None):
+        parser.error('--video-id and --video-name need --gt')
+    if None not in (args.video_id, args.video_name):
+        parser.error('--video-id and --video-name exclude each other')
+    return args
+
+
+def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the report alone needs."""
+    parser.add_argument(
+        '--title', help='heading of the report; default: name of the video')
+    parser.add_argument(
+        '--gt',
+        help='annotations in YouTube-VIS format (.json or .json.gz), shown in '
+        'the report')
+    parser.add_argument(
+        '--video-id',
+        type=int,
+        help='id of the video in --gt; default: there must be one only')
+    parser.add_argument(
+        '--video-name', help='folder of its frames in --gt, in place of an id')
+
+
+def add_render_arguments(parser: argparse.ArgumentParser,
+                         output: Optional[str] = None) -> None:
     """Add the options of :func:`render_video`, and say what it can write.
 
     Args:
         parser (argparse.ArgumentParser): Receives the options.
+        output (str, optional): The only output, which ``--out`` names.
+            Defaults to None: ``--outputs`` in ``--out-dir``.
     """
-    files = ', '.join(f'{name} ({file})' for name, file in OUTPUTS.items())
-    parser.epilog = f'outputs: {files}'
-    parser.add_argument(
-        '--out-dir', required=True, help='the dir to save the files')
-    parser.add_argument(
-        '--outputs',
-        nargs='+',
-        choices=list(OUTPUTS),
-        default=list(DEFAULT_OUTPUTS),
-        metavar='OUTPUT',
-        help='files to write, see below; default: '
-        f'{" ".join(DEFAULT_OUTPUTS)}')
+    if output is not None:
+        parser.add_argument('--out', required=True, help='file to write')
+        parser.set_defaults(outputs=[output])
+    else:
+        parser.epilog = 'outputs: ' + ', '.join(
+            f'{output.name} ({output.file})' for output in OUTPUTS.values())
+        parser.add_argument(
+            '--out-dir', required=True, help='the dir to save the files')
+        parser.add_argument(
+            '--outputs',
+            nargs='+',
+            choices=list(OUTPUTS),
+            default=list(DEFAULT_OUTPUTS),
+            metavar='OUTPUT',
+            help='files to write, see below; default: '
+            f'{" ".join(DEFAULT_OUTPUTS)}')
     parser.add_argument(
         '--score-thr',
         type=float,
@@ -41,7 +133,7 @@ def add_render_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--resume',
         action='store_true',
-        help='go on from the last checkpoint in --out-dir')
+        help='go on from the last checkpoint of a run that was stopped')
     parser.add_argument(
         '--checkpoint-every',
         type=int,
@@ -77,32 +169,87 @@ class Progress:
             print(f'\r{self.num_frames} frames', end='', file=sys.stderr)
 
 
-def render_with(session: Session, source: FrameSource,
-                args: argparse.Namespace) -> RenderedVideo:
+def render_with_model(args: argparse.Namespace) -> None:
+    """Run a model on a video, and print what was made or how to go on.
+
+    Args:
+        args (argparse.Namespace): From :func:`parse_video_arguments`.
+
+    Raises:
+        OSError: If a file cannot be read or written.
+        ValueError: If the model, the video and the options do not fit.
+    """
+
+    def render() -> RenderedVideo:
+        gt: Any = None if args.gt is None else load_json(args.gt)
+        if gt is not None:
+            gt = select_video(gt, args.video_id, args.video_name)
+        source = open_source(args.input, args.fps, args.start, args.end,
+                             args.stride, args.max_size, args.allow_damaged)
+        with closing(source), redirect_stdout(sys.stderr):
+            inferencer = VISInferencer(args.config, args.checkpoint,
+                                       args.device, args.mode, args.window,
+                                       args.cfg_options, args.allow_mismatch)
+            return render_with(
+                inferencer, source, args, title=args.title, ground_truth=gt)
+
+    warnings.filterwarnings('ignore', message='torch.meshgrid')
+    report_render(render, args.score_thr)
+
+
+def render_with(inferencer: VISInferencer, source: FrameSource,
+                args: argparse.Namespace, **options: Any) -> RenderedVideo:
     """Call :func:`render_video` as :func:`add_render_arguments` says.
 
     Args:
-        session (:obj:`Session`): The model.
+        inferencer (:obj:`VISInferencer`): The model.
         source (:obj:`FrameSource`): The video.
         args (argparse.Namespace): The command line.
+        **options: Others of :func:`render_video`.
 
     Returns:
         :obj:`RenderedVideo`: What was made.
     """
+    session = inferencer.session(views_for(args.outputs, inferencer.model))
     progress = Progress(source.num_frames)
+    options.update(
+        score_thr=args.score_thr,
+        resume=args.resume,
+        checkpoint_every=args.checkpoint_every,
+        on_start=progress.start,
+        on_frame=progress.update)
     try:
-        return render_video(
-            session,
-            source,
-            args.out_dir,
-            outputs=args.outputs,
-            score_thr=args.score_thr,
-            resume=args.resume,
-            checkpoint_every=args.checkpoint_every,
-            on_start=progress.start,
-            on_frame=progress.update)
+        if 'out' in args:
+            return _render_file(session, source, args, options)
+        return render_video(session, source, args.out_dir, args.outputs,
+                            **options)
     finally:
         print(file=sys.stderr)
+
+
+def _render_file(session: Session, source: FrameSource,
+                 args: argparse.Namespace, options: dict) -> RenderedVideo:
+    """Make one output under a name of its own, in a hidden folder beside it.
+
+    The folder stays where there is a checkpoint.
+    """
+    path, output = Path(osp.realpath(args.out)), OUTPUTS[args.outputs[0]]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    except OSError as error:
+        raise OSError(f'"{args.out}" cannot be written: '
+                      f'{error.strerror}') from error
+    folder = path.with_name(f'.{path.name}{PARTIAL}')
+    try:
+        video = render_video(session, source, str(folder), [output.name],
+                             **options)
+        os.replace(folder / output.file, path)
+    finally:
+        with suppress(OSError):  # it is not empty
+            folder.rmdir()
+    return replace(video, files=[args.out])
 
 
 def report_render(render: Callable[[], RenderedVideo],

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import os.path as osp
+from glob import escape
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple, Union
 
@@ -20,6 +21,7 @@ from refinevis_mm.models import (BaseVISModel, RFDETRSeg, Segmenter,
 from refinevis_mm.models.frame_level.rfdetr_weights import (
     load_rfdetr_weights, read_rfdetr_checkpoint)
 from refinevis_mm.registry import MODELS
+from refinevis_mm.vis_json import classes_of
 from refinevis_mm.zoo import (ZooEntry, fetch_address, fetch_weights,
                               find_entry, licence_line)
 from refinevis_mm.zoo.loading import OWN, load_checkpoint_renamed
@@ -189,14 +191,6 @@ def track_segmenter(segmenter: Segmenter, classes: Sequence[str], device: str,
     return model.to(_check_device(device)).eval()
 
 
-def check_classes(classes: Sequence[str]) -> List[str]:
-    """The names of classes as a list; ValueError if they are none."""
-    if isinstance(classes,
-                  str) or not hasattr(classes, '__len__') or len(classes) == 0:
-        raise ValueError(f'classes must be a list of names, got {classes!r}')
-    return list(classes)
-
-
 def find_config(name: str) -> str:
     """Find a config file, as mim does.
 
@@ -226,7 +220,7 @@ def _shipped_config(name: str) -> str:
     package = Path(refinevis_mm.__file__).parent
     # of a wheel or development install, and of a source checkout
     for folder in (package / '.mim' / 'configs', package.parent / 'configs'):
-        for path in folder.glob(f'*/{osp.basename(name)}'):
+        for path in folder.glob(f'*/{escape(osp.basename(name))}'):
             return str(path)
     return name
 
@@ -242,9 +236,7 @@ def load_classes(checkpoint: dict) -> List[str]:
         of mmdet 2.x have them under another name.
     """
     meta = checkpoint.get('meta') or {}
-    dataset_meta = meta.get('dataset_meta') or {}
-    found = {str(key).lower(): value for key, value in dataset_meta.items()}
-    return list(found.get('classes') or meta.get('CLASSES') or [])
+    return classes_of(meta.get('dataset_meta')) or classes_of(meta) or []
 
 
 def _check_device(name: str) -> torch.device:

@@ -1,6 +1,8 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """A video run through a model and written as pictures and results."""
+import hashlib
 import io
+import json
 import logging
 import os
 import signal
@@ -8,40 +10,23 @@ import threading
 import time
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Iterator, List, Optional, Sequence
 
 import numpy as np
 import torch
 from mmengine.logging import print_log
 
-from refinevis_mm.recording import (VideoRecording, write_coco_video,
-                                    write_id_masks, write_results_json,
-                                    write_tracks_csv)
+from refinevis_mm.recording import VideoRecording
 from refinevis_mm.structures import FRAME_LEVEL, FrameResult
-from refinevis_mm.video_io import (FrameSource, H264Writer, TimedFrame,
-                                   concat_videos, write_image)
-from refinevis_mm.visualization import (RefinementStrips, draw_frame,
-                                        draw_timeline)
+from refinevis_mm.video_io import FrameSource, LazyFrame
+from refinevis_mm.visualization import categories_of, check_fits
+from .outputs import DEFAULT_OUTPUTS, OUTPUTS, RECORDING, RenderJob
 from .render_folder import RenderFolder
 from .render_settings import check_settings, render_settings
 from .session import Session
 
-RECORDING = 'recording.sqlite'
-OUTPUTS = dict(
-    overlay='overlay.mp4',
-    before_after='before_after.png',
-    timeline='timeline.png',
-    results='results.json',
-    csv='tracks.csv',
-    coco='coco_video.json',
-    masks='masks',
-    recording=RECORDING)
-DEFAULT_OUTPUTS = ('overlay', 'before_after', 'timeline', 'results', 'csv',
-                   'recording')
-# Made frame by frame; the others are made of the recording at the end.
-DRAWN = ('overlay', 'before_after')
-SEGMENTS = 'overlay-*.mp4'
 NO_FRAME = 'a video needs at least one frame, got none'
 
 
@@ -79,32 +64,20 @@ def render_video(
         score_thr: float = 0.3,
         resume: bool = False,
         checkpoint_every: int = 200,
+        title: Optional[str] = None,
+        ground_truth: Optional[dict] = None,
         settings: Optional[dict] = None,
         on_start: Optional[Callable[[int], None]] = None,
         on_frame: Optional[Callable[[], None]] = None) -> RenderedVideo:
     """Find, follow and refine the objects of a video, and show them.
 
-    =============  ====================  =================================
-    output         file                  content
-    =============  ====================  =================================
-    overlay        ``overlay.mp4``       frames with the objects, H.264
-    before_after   ``before_after.png``  where refinement changed most;
-                                         none if it changed nothing
-    timeline       ``timeline.png``      when each track was seen
-    results        ``results.json``      YouTube-VIS results; video_id 1,
-                                         category_id = label + 1
-    csv            ``tracks.csv``        a row per track and frame
-    coco           ``coco_video.json``   annotations with track ids
-    masks          ``masks/*.png``       track ids as pixel values
-    recording      ``recording.sqlite``  :class:`VideoRecording`, all views
-    =============  ====================  =================================
-
-    All of them grow in ``out_dir/.partial`` and get their names when the
-    video has ended. Every ``checkpoint_every`` frames what there is becomes
-    a checkpoint. A run that was killed, stopped or ended by an error goes on
-    from its last checkpoint with ``resume``, and its files are the same as
-    those of a run in one piece; without ``resume`` it starts over. The
-    memory does not depend on the number of frames.
+    What can be made is the table ``OUTPUTS`` of
+    :mod:`refinevis_mm.apis.outputs`. The files grow in ``out_dir/.partial``
+    and get their names when the video has ended. Every ``checkpoint_every``
+    frames what there is becomes a checkpoint. A run that was killed, stopped
+    or ended by an error goes on from its last checkpoint with ``resume``, and
+    its files are the same as those of a run in one piece; without ``resume``
+    it starts over. The memory does not depend on the number of frames.
 
     Ctrl-C and SIGTERM are caught while frames come, in the main thread: they
     end a live source, whose files are then written as usual, and make a
@@ -115,8 +88,8 @@ def render_video(
         source (:obj:`FrameSource`): The video.
         out_dir (str): Folder of the files; other files in it stay, those of
             an earlier run are replaced.
-        outputs (Sequence[str]): What to make. Defaults to all but coco and
-            masks.
+        outputs (Sequence[str]): What to make, names out of ``OUTPUTS``.
+            Defaults to all but coco, masks and report.
         score_thr (float): Least running class score of a drawn instance, in
             [0, 1]. Defaults to 0.3.
         resume (bool): Go on from the checkpoint in ``out_dir``. Starts from
@@ -125,6 +98,11 @@ def render_video(
             the recording. A live source cannot be read on: its files are
             made of what the checkpoint holds. Defaults to False.
         checkpoint_every (int): Frames between checkpoints. Defaults to 200.
+        title (str, optional): Heading of the report. Defaults to None, the
+            name of the video.
+        ground_truth (dict, optional): Annotations of this video, which the
+            report shows and evaluates on, see :func:`select_video`. Defaults
+            to None.
         settings (dict, optional): Numbers and text of the caller that a
             resumed run must share, besides source, model, views and
             ``score_thr``. Defaults to None.
@@ -140,21 +118,24 @@ def render_video(
         OSError: If the files cannot be written.
         RenderStopped: If Ctrl-C or SIGTERM stopped it; a KeyboardInterrupt.
         ValueError: If an argument is not allowed, the video has no frame or
-            a damaged one, or ``resume`` meets a run with other settings. A
-            checkpoint stays.
+            a damaged one, the ground truth does not fit, or ``resume`` meets
+            a run with other settings. A checkpoint stays.
     """
     start = time.perf_counter()
     outputs = _check_outputs(outputs, session)
     if checkpoint_every < 1:
         raise ValueError('checkpoint_every must be positive, got '
                          f'{checkpoint_every}')
-    drawn = [name for name in outputs if name in DRAWN]
+    drawn = [name for name in outputs if OUTPUTS[name].draw is not None]
     settings = dict(
         settings or {},
         **render_settings(session, source, score_thr, drawn),
+        **_report_settings(session, outputs, title, ground_truth),
         outputs=outputs)
     with RenderFolder(out_dir) as folder:
-        run = _Run(session, source, folder, score_thr, settings)
+        job = RenderJob(session.model, source, folder.path, score_thr, title,
+                        ground_truth)
+        run = _Run(session, job, folder, settings)
         with closing(run):
             run.start(resume)
             num_before = run.num_frames
@@ -164,7 +145,7 @@ def render_video(
             run.write_files()
             scores = [track.score for track in run.recording.tracks()]
         run.publish()
-    files = [Path(out_dir, OUTPUTS[name]) for name in outputs]
+    files = [Path(out_dir, OUTPUTS[name].file) for name in outputs]
     return RenderedVideo(
         files=[str(file) for file in files if file.exists()],
         num_frames=run.num_frames,
@@ -196,95 +177,29 @@ def record_video(
         ValueError: If the video has no frame or a damaged one.
     """
     session.reset()
-    with ExitStack() as stack:
-        recording = None
-        for frame in session.stream(source):
-            if recording is None:
-                recording = _create(session, source, path, frame.image, {})
-                stack.callback(recording.close)
+    recording: Optional[VideoRecording] = None
+
+    def add(frames: List[FrameResult]) -> None:
+        for frame in frames:
             recording.add(frame)
             if on_frame is not None:
                 on_frame()
+
+    with ExitStack() as stack:
+        for frame in source.scan():
+            image = frame.load()
+            if recording is None:
+                recording = _create(session, source, path, image, {})
+                stack.callback(recording.close)
+            recording.add_origin(session.num_frames, frame.source_number,
+                                 frame.name)
+            add(session.step(image, frame.time))
         if recording is None:
             raise ValueError(NO_FRAME)
+        add(session.flush())
         recording.finish()
         stack.pop_all()
     return recording
-
-
-# How outputs are made of a recording, given the least score of a class in
-# the results and that of a drawn instance.
-EXPORTS: Dict[str, Callable[[VideoRecording, Path, float, float], None]] = {
-    'timeline':
-    lambda recording, path, cls_thr, score_thr: write_image(
-        path, draw_timeline(recording, score_thr=score_thr)),
-    'results':
-    lambda recording, path, cls_thr, score_thr: write_results_json(
-        recording, path, cls_thr=cls_thr),
-    'csv':
-    lambda recording, path, cls_thr, score_thr: write_tracks_csv(
-        recording, path, score_thr=cls_thr),
-    'coco':
-    lambda recording, path, cls_thr, score_thr: write_coco_video(
-        recording, path, score_thr=score_thr),
-    'masks':
-    lambda recording, path, cls_thr, score_thr: write_id_masks(
-        recording, path, score_thr=score_thr)
-}
-
-
-class _Overlay:
-    """A video that is written in segments.
-
-    Args:
-        folder (Path): Folder of the segments.
-        fps (float): Frames per second.
-
-    Attributes:
-        num_segments (int): Complete segments.
-    """
-
-    def __init__(self, folder: Path, fps: float) -> None:
-        self.folder = folder
-        self.fps = fps
-        self.num_segments = 0
-        self._writer: Optional[H264Writer] = None
-
-    def write(self, image: np.ndarray, time: float) -> None:
-        """Append a frame of shape (H, W, 3), uint8, BGR."""
-        if self._writer is None:
-            self._writer = H264Writer(
-                self._segment(self.num_segments), self.fps, image.shape[1::-1])
-        self._writer.write(image, time)
-
-    def close_segment(self) -> None:
-        """Complete the segment that has frames, if there is one."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-            self.num_segments += 1
-
-    def discard_segment(self) -> None:
-        """Delete the segment that is not complete."""
-        if self._writer is not None:
-            self._writer.discard()
-
-    def load(self, num_segments: int) -> None:
-        """Go on behind some segments; later ones are deleted."""
-        known = [self._segment(index) for index in range(num_segments)]
-        for path in self.folder.glob(SEGMENTS):
-            if path not in known:
-                path.unlink()
-        self.num_segments = num_segments
-
-    def join(self, path: Path) -> None:
-        """Write all segments as one file."""
-        concat_videos([self._segment(i) for i in range(self.num_segments)],
-                      path)
-
-    def _segment(self, index: int) -> Path:
-        """File of a segment."""
-        return self.folder / f'overlay-{index:06d}.mp4'
 
 
 class _Run:
@@ -292,28 +207,20 @@ class _Run:
 
     Args:
         session (:obj:`Session`): The model.
-        source (:obj:`FrameSource`): The video.
+        job (:obj:`RenderJob`): What the outputs are made of; gets its
+            drawings.
         folder (:obj:`RenderFolder`): Where the files grow.
-        score_thr (float): Least running class score of a drawn instance.
         settings (dict): See :func:`render_settings`; with the ``outputs``.
     """
 
-    def __init__(self, session: Session, source: FrameSource,
-                 folder: RenderFolder, score_thr: float,
+    def __init__(self, session: Session, job: RenderJob, folder: RenderFolder,
                  settings: dict) -> None:
         self.session = session
-        self.source = source
+        self.job = job
         self.folder = folder
-        self.score_thr = score_thr
         self.settings = settings
         self.outputs: List[str] = settings['outputs']
         self.recording: Optional[VideoRecording] = None
-        self.overlay: Optional[_Overlay] = None
-        self.strips: Optional[RefinementStrips] = None
-        if 'overlay' in self.outputs:
-            self.overlay = _Overlay(folder.path, source.fps)
-        if 'before_after' in self.outputs:
-            self.strips = RefinementStrips(score_thr=score_thr)
 
     @property
     def num_frames(self) -> int:
@@ -348,9 +255,11 @@ class _Run:
         self.folder.clear()
         if resume and found is None and self._find_complete():
             _log(f'"{out_dir}" is complete')
-        elif resume:
+            return
+        if resume:
             _log(f'nothing to resume in "{out_dir}", the video starts from '
                  'the beginning')
+        self._start_drawings()
 
     def process(self, checkpoint_every: int,
                 on_frame: Optional[Callable[[], None]]) -> None:
@@ -363,22 +272,30 @@ class _Run:
         if self.recording is not None and self.recording.finished:
             return
         with _caught_signals() as signals:
-            for image, seconds in self._frames():
+            for frame in self._frames():
+                image = frame.load()
+                self._check_truth(
+                    self.session.num_frames + 1,
+                    image.shape[:2],
+                    complete=False)
                 if self.recording is None:
-                    self.recording = _create(self.session, self.source,
+                    self.recording = _create(self.session, self.job.source,
                                              self.folder.path / RECORDING,
                                              image, self.settings)
-                self._add(self.session.step(image, seconds), on_frame)
+                self.recording.add_origin(self.session.num_frames,
+                                          frame.source_number, frame.name)
+                self._add(self.session.step(image, frame.time), on_frame)
                 if signals:
                     break
                 if self.session.num_frames % checkpoint_every == 0:
                     self._checkpoint()
         if self.recording is None:
             raise ValueError(NO_FRAME)
-        if signals and not self.source.live:
+        if signals and not self.job.source.live:
             self._checkpoint()
             raise RenderStopped(
                 f'stopped after {self.session.num_frames} frames')
+        self._check_truth(self.session.num_frames, self.recording.size)
         self._add(self.session.flush(), on_frame)
         self._checkpoint()
         self.recording.finish()
@@ -386,20 +303,10 @@ class _Run:
     def write_files(self) -> None:
         """Write the files that are missing, not yet under their names."""
         self.folder.start_final()
-        final, cls_thr = self.folder.final, self.session.model.cls_thr
-        if self.overlay is not None:
-            self.overlay.join(final / OUTPUTS['overlay'])
-        if self.strips is not None:
-            picture = self.strips.draw()
-            if picture is None:
-                _log(f'no {OUTPUTS["before_after"]}: refinement changed no '
-                     'object that is drawn')
-            else:
-                write_image(final / OUTPUTS['before_after'], picture)
         for name in self.outputs:
-            if name in EXPORTS:
-                EXPORTS[name](self.recording, final / OUTPUTS[name], cls_thr,
-                              self.score_thr)
+            output = OUTPUTS[name]
+            output.make(self.recording, str(self.folder.final / output.file),
+                        self.job)
 
     def publish(self) -> None:
         """Give the files their final names.
@@ -412,52 +319,57 @@ class _Run:
             self.folder.withdraw(RECORDING)
             made = self.recording.settings['outputs']
         names = dict.fromkeys((*self.outputs, *made))
-        self.folder.publish([OUTPUTS[name] for name in names])
+        self.folder.publish([OUTPUTS[name].file for name in names])
         if path.exists() and 'recording' in self.outputs:
             os.replace(path, self.folder.out_dir / RECORDING)
         self.folder.keep = False
 
     def close(self) -> None:
         """Let go of the files, complete or not."""
-        if self.overlay is not None:
-            self.overlay.discard_segment()
         if self.recording is not None:
             self.recording.close()
+        for drawing in self.job.drawings.values():
+            drawing.close()
 
-    def _frames(self) -> Iterator[TimedFrame]:
+    def _start_drawings(self) -> None:
+        """Begin what grows with the frames."""
+        for name in self.outputs:
+            draw = OUTPUTS[name].draw
+            if draw is not None:
+                self.job.drawings[name] = draw(self.job)
+
+    def _frames(self) -> Iterator[LazyFrame]:
         """The frames that the session has not taken."""
-        num_frames = self.session.num_frames
-        if not num_frames:
-            return iter(self.source)
-        if self.source.live:
-            self.source.close()
+        num_frames, source = self.session.num_frames, self.job.source
+        if num_frames and source.live:
+            source.close()
             return iter(())
-        return self.source.frames_from(num_frames)
+        return islice(source.scan(), num_frames, None)
+
+    def _check_truth(self, *args: Any, **kwargs: Any) -> None:
+        """See :func:`check_fits`, where there are annotations."""
+        if self.job.ground_truth is not None:
+            check_fits(self.job.ground_truth, *args, **kwargs)
 
     def _add(self, frames: List[FrameResult],
              on_frame: Optional[Callable[[], None]]) -> None:
         """Write and draw finished frames."""
         for frame in frames:
             self.recording.add(frame)
-            if self.overlay is not None:
-                self.overlay.write(
-                    draw_frame(frame.image, frame.instances, self.score_thr),
-                    frame.time)
-            if self.strips is not None:
-                self.strips.add(frame)
+            for drawing in self.job.drawings.values():
+                drawing.add(frame)
             if on_frame is not None:
                 on_frame()
 
     def _checkpoint(self) -> None:
         """Keep what there is for a later run."""
-        state = dict(session=self.session.state_dict())
-        if self.overlay is not None:
-            self.overlay.close_segment()
-            state['num_segments'] = self.overlay.num_segments
-        if self.strips is not None:
-            state['strips'] = self.strips.state_dict()
+        drawings = {
+            name: drawing.state_dict()
+            for name, drawing in self.job.drawings.items()
+        }
         buffer = io.BytesIO()
-        torch.save(state, buffer)
+        torch.save(
+            dict(session=self.session.state_dict(), drawings=drawings), buffer)
         self.recording.checkpoint(buffer.getvalue())
         self.folder.keep = True
 
@@ -468,10 +380,9 @@ class _Run:
         state = torch.load(
             io.BytesIO(recording.state), map_location='cpu', weights_only=True)
         self.session.load_state_dict(state['session'])
-        if self.overlay is not None:
-            self.overlay.load(state['num_segments'])
-        if self.strips is not None:
-            self.strips.load_state_dict(state['strips'])
+        self._start_drawings()
+        for name, drawing in self.job.drawings.items():
+            drawing.load_state_dict(state['drawings'][name])
         self.recording = recording
         _log(f'goes on in "{self.folder.out_dir}" after '
              f'{self.session.num_frames} frames')
@@ -491,13 +402,13 @@ class _Run:
                            self.folder.out_dir, ('outputs', 'drawn'))
             made = [
                 name for name in recording.settings['outputs']
-                if name == 'before_after'
-                or Path(self.folder.out_dir, OUTPUTS[name]).exists()
+                if OUTPUTS[name].compares
+                or Path(self.folder.out_dir, OUTPUTS[name].file).exists()
             ]
             if not set(self.settings['drawn']) <= set(made):
                 return False
             stack.pop_all()
-        self.recording, self.overlay, self.strips = recording, None, None
+        self.recording = recording
         self.outputs = [name for name in self.outputs if name not in made]
         return True
 
@@ -519,8 +430,24 @@ def _check_outputs(outputs: Sequence[str], session: Session) -> List[str]:
     compared = FRAME_LEVEL in session.views and session.view != FRAME_LEVEL
     return [
         name for name in OUTPUTS
-        if name in outputs and (compared or name != 'before_after')
+        if name in outputs and (compared or not OUTPUTS[name].compares)
     ]
+
+
+def _report_settings(session: Session, outputs: List[str],
+                     title: Optional[str],
+                     ground_truth: Optional[dict]) -> dict:
+    """What the report depends on besides; ValueError if it does not fit."""
+    if 'report' not in outputs and (title, ground_truth) != (None, None):
+        raise ValueError('a title and ground truth need "report" among the '
+                         f'outputs, got {outputs}')
+    settings = {} if title is None else dict(title=title)
+    if ground_truth is not None:
+        categories_of(session.model.classes, ground_truth)
+        text = json.dumps(ground_truth, sort_keys=True, default=str)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        settings['ground_truth'] = digest[:16]
+    return settings
 
 
 def _log(message: str, level: int = logging.INFO) -> None:

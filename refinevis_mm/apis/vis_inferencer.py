@@ -15,7 +15,9 @@ from refinevis_mm.models import BaseVISModel, CallableSegmenter
 from refinevis_mm.recording import VideoRecording
 from refinevis_mm.structures import FrameResult
 from refinevis_mm.video_io import open_source
-from .inference import check_classes, init_model, track_segmenter
+from refinevis_mm.vis_json import check_class_names
+from .inference import init_model, track_segmenter
+from .outputs import views_for
 from .render import RenderedVideo, record_video, render_video
 from .session import Session
 
@@ -99,7 +101,7 @@ class VISInferencer:
             ValueError: If there are no classes or an argument of the tracker
                 is not allowed.
         """
-        classes = check_classes(classes)
+        classes = check_class_names(classes)
         return cls._of(
             track_segmenter(
                 CallableSegmenter(segment, len(classes)), classes, device,
@@ -218,7 +220,7 @@ class VISInferencer:
                 :meth:`__call__`.
             out_dir (str): Folder of the files.
             views (Sequence[str], optional): See :class:`Session`. Defaults
-                to None.
+                to None, what the outputs show.
             **options: Those of :func:`open_source` and
                 :func:`render_video`.
 
@@ -233,6 +235,8 @@ class VISInferencer:
             name: options.pop(name)
             for name in SOURCE_OPTIONS if name in options
         }
+        if views is None:
+            views = views_for(options.get('outputs', ()), self.model)
         session = self.session(views)
         with closing(open_source(video, **source_options)) as source:
             return render_video(session, source, out_dir, **options)

@@ -104,6 +104,7 @@ def read_file(
         CheckpointError: If it cannot be read.
     """
     path = str(path)
+    allow_mmengine_globals()  # forks take them away after their own reading
     try:
         with _also_allow(allowed):
             if urlparse(path).scheme in ('http', 'https'):

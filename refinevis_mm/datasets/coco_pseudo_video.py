@@ -10,7 +10,8 @@ from mmengine.fileio import load
 from mmengine.logging import print_log
 
 from refinevis_mm.registry import DATASETS
-from refinevis_mm.vis_json import PRESETS, check_coco, class_sources
+from refinevis_mm.vis_json import (PRESETS, check_class_names, check_coco,
+                                   class_sources)
 
 MIN_POLYGON = 6  # numbers, three points
 
@@ -157,7 +158,8 @@ class CocoPseudoVideoDataset(BaseVideoDataset):
 
     def _set_labels(self, categories: List[dict]) -> None:
         """Match the JSON's categories to the classes."""
-        classes = self._metainfo['classes']
+        classes = check_class_names(self._metainfo['classes'],
+                                    'metainfo classes')
         names = [category['name'] for category in categories]
         sources = class_sources(classes, names)
         self.cat2label = {

@@ -13,8 +13,8 @@ from mmengine.logging import print_log
 
 from refinevis_mm.registry import DATASETS
 from refinevis_mm.vis_json import (ERROR, PRESETS, WARNING, Defect, VISChecker,
-                                   VISJson, match_classes, preset_of,
-                                   raise_defect, read_plain_tracks)
+                                   VISJson, check_class_names, match_classes,
+                                   preset_of, raise_defect, read_plain_tracks)
 from .frame_index import FrameIndex, VideoFrames
 
 BATCH_FRAMES = 256  # frames of objects that are indexed together
@@ -211,7 +211,10 @@ class VISDataset(BaseVideoDataset):
                     'preset and metainfo["classes"] exclude each other, got '
                     f'{self.preset!r} and {classes}')
             classes = PRESETS[self.preset]
-        self._metainfo['classes'] = classes = tuple(classes or names)
+        classes = tuple(
+            names if classes is
+            None else check_class_names(classes, 'metainfo classes'))
+        self._metainfo['classes'] = classes
         match = match_classes(names, classes)
         if match is None:
             missing = [name for name in classes if name not in names]
@@ -227,8 +230,6 @@ class VISDataset(BaseVideoDataset):
             category['id']: label[match[category['name']]]
             for category in categories
         }
-        self.cat_ids = sorted(self.cat2label, key=self.cat2label.get)
-        self._metainfo['category_ids'] = tuple(self.cat_ids)
 
     def _index_frames(self, checker: VISChecker, annotations: Iterable[Any],
                       data_list: List[dict]) -> FrameIndex:

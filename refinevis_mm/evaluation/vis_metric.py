@@ -5,6 +5,7 @@ import logging
 import os.path as osp
 import sys
 import zipfile
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
 from mmengine.evaluator import BaseMetric
@@ -14,7 +15,8 @@ from mmengine.structures import BaseDataElement
 from refinevis_mm.files import whole_file, write_text
 from refinevis_mm.registry import METRICS
 from refinevis_mm.structures import to_results_json
-from refinevis_mm.vis_json import check_ground_truth, check_results, load_json
+from refinevis_mm.vis_json import (check_ground_truth, check_results,
+                                   load_json, match_classes)
 from .best_tracklet import evaluate_best_tracklet
 from .finished_videos import FinishedVideos
 from .identity_eval import evaluate_identity
@@ -104,6 +106,7 @@ class VISMetric(BaseMetric):
         self.options = dict(options or {})
         self.finished = FinishedVideos(resume_dir) if resume_dir else None
         self._ground_truth: Optional[dict] = None
+        self._last_files: Optional[Dict[Any, str]] = None
 
     def process(self, data_batch: Optional[dict],
                 data_samples: Sequence[Union[dict, BaseDataElement]]) -> None:
@@ -114,15 +117,40 @@ class VISMetric(BaseMetric):
             data_samples (Sequence[dict | TrackDataSample]): Outputs of the
                 model. Those of a video's last frame carry ``video_id`` and
                 ``pred_tracklets``, see :class:`VideoResult`.
+
+        Raises:
+            ValueError: If a video's last frame is another file than in
+                ``ann_file``.
         """
         for data_sample in data_samples:
             tracklets = data_sample.get('pred_tracklets')
             if tracklets is None:
                 continue
             video_id = data_sample.get('video_id')
+            for frame in list(data_sample.get('video_data_samples')
+                              or [])[-1:]:
+                self._check_file(video_id, frame.get('img_path'))
             self.results.append((video_id, tracklets))
             if self.finished is not None:
                 self.finished.add(video_id, tracklets)
+
+    def _check_file(self, video_id: Any, path: Optional[str]) -> None:
+        """Refuse frames of other videos than those of ``ann_file``."""
+        if self._last_files is None:
+            self._last_files = {
+                video['id']: video['file_names'][-1]
+                for video in self._load_ground_truth()['videos']
+                if video.get('file_names')
+            }
+        name = self._last_files.get(video_id)
+        if name is None or path is None:
+            return
+        if Path(path).parts[-len(Path(name).parts):] != Path(name).parts:
+            raise ValueError(
+                'the data set and the metric must have the same videos, got '
+                f'{path} as the last frame of video_id {video_id!r}, which is '
+                f'{name} in {self.ann_file}; is ann_file that of the data '
+                'set?')
 
     def evaluate(self, size: int = sys.maxsize) -> Dict[str, float]:
         """Gather the videos of all ranks and compute the numbers.
@@ -186,19 +214,17 @@ class VISMetric(BaseMetric):
 
     def _category_ids(self, ground_truth: dict) -> List[int]:
         """JSON category id of each label; the classes are checked."""
-        meta = self.dataset_meta or {}
-        names = {
-            cat['id']: cat.get('name')
-            for cat in ground_truth['categories']
-        }
-        category_ids = list(meta.get('category_ids', names))
-        classes = meta.get('classes')
-        found = [names.get(category_id) for category_id in category_ids]
-        if classes is not None and list(classes) != found:
+        categories = ground_truth['categories']
+        classes = (self.dataset_meta or {}).get('classes')
+        if classes is None:
+            return [category['id'] for category in categories]
+        ids = {category.get('name'): category['id'] for category in categories}
+        match = match_classes(classes, ids)
+        if match is None:
             raise ValueError('the classes of the data set must be the '
-                             f'categories of {self.ann_file}, {found}, got '
-                             f'{list(classes)}')
-        return category_ids
+                             f'categories of {self.ann_file}, {list(ids)}, '
+                             f'got {list(classes)}')
+        return [ids[match[name]] for name in classes]
 
     def _to_rows(self, results: List[tuple], ground_truth: dict) -> List[dict]:
         """Result rows by video, in the order of the annotation file."""

@@ -240,7 +240,7 @@ class RefineVIS(BaseVISModel):
             ids=tracked.instances_id.tolist(),
             embeds=frame.embeds[0, tracked.query_inds],
             boxes=frame.boxes[0, tracked.query_inds],
-            real=torch.ones_like(tracked.query_inds, dtype=torch.bool),
+            detected=torch.ones_like(tracked.query_inds, dtype=torch.bool),
             mask_features=frame.mask_features[0])
 
     def decode(self,

@@ -35,7 +35,8 @@ def write_coco_video(recording: VideoRecording,
         path (str | PathLike): The file, replaced if it exists.
         view (str, optional): Defaults to None, the main view.
         file_names (Sequence[str], optional): Names of the frames, relative to
-            the folder of the images. Defaults to None: 000000.jpg...
+            the folder of the images. Defaults to None, see
+            :func:`frame_names`.
         name (str): Name of the video. Defaults to 'video'.
         score_thr (float): Least final score of a track, in [0, 1]. Defaults
             to 0.

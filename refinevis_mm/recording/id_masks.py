@@ -43,7 +43,7 @@ def write_id_masks(recording: VideoRecording,
             to 0.3.
         file_names (Sequence[str], optional): Names of the frames; the maps
             have the same names with ``.png``, without folders. Defaults to
-            None: 000000.png, 000001.png...
+            None, see :func:`frame_names`.
         force (bool): Replace an existing folder. Defaults to False.
 
     Raises:
@@ -52,11 +52,7 @@ def write_id_masks(recording: VideoRecording,
         ValueError: If there is no such view, the file names do not fit, or
             an id is above 65534.
     """
-    stems = [
-        osp.splitext(osp.basename(name))[0]
-        for name in frame_names(recording, file_names)
-    ]
-    stems = frame_names(recording, stems)
+    stems = frame_names(recording, file_names, stems=True)
     tracks = [
         track for track in recording.tracks(view) if track.score >= score_thr
     ]

@@ -10,7 +10,7 @@ from refinevis_mm.structures import FrameInstances
 from .video_recording import STATES, VideoRecording
 
 COLUMNS = ('frame', 'time_s', 'track_id', 'class', 'score', 'frame_score',
-           'state', 'x', 'y', 'width', 'height', 'area_px')
+           'state', 'x', 'y', 'width', 'height', 'area_px', 'source_frame')
 DIGITS = 6  # after the point, of times and scores
 
 
@@ -22,7 +22,8 @@ def write_tracks_csv(recording: VideoRecording,
 
     Columns, in this order, named by the first line:
 
-    - ``frame``: from 0; ``time_s``: seconds since the first frame.
+    - ``frame``: from 0; ``time_s``: seconds since the first frame of the
+      video.
     - ``track_id``, ``class``, ``score``: the track, its class and score after
       the last frame, the same in all of its rows.
     - ``frame_score``: running score when the frame was there, of the class
@@ -31,6 +32,8 @@ def write_tracks_csv(recording: VideoRecording,
       missed it) or ``missed``.
     - ``x``, ``y`` (left upper corner), ``width``, ``height``: box around the
       mask, in pixels; ``area_px``: pixels of the mask. Empty without a mask.
+    - ``source_frame``: position of the frame in the video, from 0; another
+      one than ``frame`` where frames were left out.
 
     The rows are in the order of the frames. The file (UTF-8, commas) appears
     when it is complete; one frame is in memory at a time.
@@ -51,6 +54,8 @@ def write_tracks_csv(recording: VideoRecording,
         for track in recording.tracks(view) if track.score >= score_thr
     }
 
+    numbers = [number for number, _ in recording.origins()]
+
     with whole_file(path) as part, open(
             part, 'w', encoding='utf-8', newline='') as file:
         writer = csv.writer(file, lineterminator='\n')
@@ -60,7 +65,8 @@ def write_tracks_csv(recording: VideoRecording,
                 if track_id in tracks:
                     writer.writerow([
                         frame_id,
-                        round(time, DIGITS), *tracks[track_id], *cells
+                        round(time, DIGITS), *tracks[track_id], *cells,
+                        numbers[frame_id]
                     ])
 
 

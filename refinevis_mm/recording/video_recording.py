@@ -28,6 +28,8 @@ SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE state (key INTEGER PRIMARY KEY, content BLOB NOT NULL);
 CREATE TABLE frames (frame_id INTEGER PRIMARY KEY, time REAL NOT NULL);
+CREATE TABLE origins (
+    frame_id INTEGER PRIMARY KEY, number INTEGER NOT NULL, name TEXT);
 CREATE TABLE instances (
     row INTEGER PRIMARY KEY, view INTEGER NOT NULL, frame_id INTEGER NOT NULL,
     track_id INTEGER NOT NULL, state INTEGER NOT NULL, label INTEGER NOT NULL,
@@ -242,6 +244,28 @@ class VideoRecording:
                 '(NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)', rows)
         self._num_frames += 1
 
+    def add_origin(self,
+                   frame_id: int,
+                   number: int,
+                   name: Optional[str] = None) -> None:
+        """Note which frame of the video a frame is.
+
+        It may be noted before the frame is added, as soon as it is read.
+
+        Args:
+            frame_id (int): The frame.
+            number (int): Its position in the video, from 0; another one than
+                ``frame_id`` where frames of the video were left out.
+            name (str, optional): Its image file, relative to the folder of
+                all frames. Defaults to None, no file of its own.
+
+        Raises:
+            OSError: If it cannot be written, see :meth:`add`.
+        """
+        with self._writing():
+            self._db.execute('INSERT OR REPLACE INTO origins VALUES (?, ?, ?)',
+                             (frame_id, number, name))
+
     def checkpoint(self, state: bytes) -> None:
         """Commit the frames added so far and a state, both or none.
 
@@ -303,6 +327,26 @@ class VideoRecording:
                 'SELECT time FROM frames ORDER BY frame_id')
         ]
 
+    def origins(self) -> List[Tuple[int, Optional[str]]]:
+        """Tell which frames of the video the frames are.
+
+        Returns:
+            list[tuple[int, str | None]]: Position in the video and name of
+            the image file of each frame, see :meth:`add_origin`; its own
+            position and None where nothing was noted.
+        """
+        found: List[Tuple[int,
+                          Optional[str]]] = [(i, None)
+                                             for i in range(self._num_frames)]
+        known, = self._one(
+            "SELECT COUNT(*) FROM sqlite_master WHERE name = 'origins'")
+        if known:  # recordings of 0.1.0 have none
+            for frame_id, number, name in self._db.execute(
+                    'SELECT frame_id, number, name FROM frames '
+                    'JOIN origins USING (frame_id)'):
+                found[frame_id] = number, name
+        return found
+
     def frame(self,
               frame_id: int,
               view: Optional[str] = None) -> FrameInstances:
@@ -338,7 +382,7 @@ class VideoRecording:
                 len(rows), self.num_classes).astype(np.float64),
             boxes=np.array(sides, np.float32).T.reshape(len(rows), 4),
             masks=[self._rle(text) for text in counts],
-            real=[state == DETECTED for state in states])
+            detected=[state == DETECTED for state in states])
 
     def frames(
         self,

@@ -14,8 +14,8 @@ class DecodedFrame:
         frame_id (int): Position of the frame in its video.
         ids (list[int]): Tracklet ids, N of them.
         cls_scores (Tensor): Class probabilities, has shape (N, K).
-        real (Tensor): Bool, False where the frame model missed the object;
-            refinement may have recovered its mask, has shape (N, ).
+        detected (Tensor): Bool, False where the frame model missed the
+            object; refinement may have recovered its mask, has shape (N, ).
         scored (Tensor): Bool, whether ``cls_scores`` count in the mean of
             the tracklet, has shape (N, ).
         masks (Tensor): Bool masks at the original size, empty where nothing
@@ -25,6 +25,6 @@ class DecodedFrame:
     frame_id: int
     ids: List[int]
     cls_scores: Tensor
-    real: Tensor
+    detected: Tensor
     scored: Tensor
     masks: Tensor

@@ -34,7 +34,7 @@ class FrameInstances:
             (N, 4).
         masks (list[dict | None]): COCO run-length codes at ``size``, None
             where a mask is empty.
-        real (list[bool]): Whether the frame model detected the object in
+        detected (list[bool]): Whether the frame model detected the object in
             this frame.
     """
 
@@ -46,7 +46,7 @@ class FrameInstances:
     cls_scores: np.ndarray
     boxes: np.ndarray
     masks: List[Optional[dict]]
-    real: List[bool]
+    detected: List[bool]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -91,22 +91,22 @@ class FrameInstances:
             cls_scores=cls_scores,
             boxes=boxes,
             masks=masks,
-            real=frame.real.tolist())
+            detected=frame.detected.tolist())
 
     @property
     def recovered(self) -> List[bool]:
         """list[bool]: Missed by the frame model, with a refined mask."""
         return [
-            not real and mask is not None
-            for real, mask in zip(self.real, self.masks)
+            not detected and mask is not None
+            for detected, mask in zip(self.detected, self.masks)
         ]
 
     @property
     def missed(self) -> List[bool]:
         """list[bool]: Missed by the frame model, and nothing recovered."""
         return [
-            not real and mask is None
-            for real, mask in zip(self.real, self.masks)
+            not detected and mask is None
+            for detected, mask in zip(self.detected, self.masks)
         ]
 
     def dense_masks(self) -> np.ndarray:
@@ -133,7 +133,8 @@ class FrameInstances:
         rows = list(rows)
         lists = {
             name: [getattr(self, name)[row] for row in rows]
-            for name in ('ids', 'labels', 'classes', 'scores', 'masks', 'real')
+            for name in ('ids', 'labels', 'classes', 'scores', 'masks',
+                         'detected')
         }
         return replace(
             self,
@@ -153,7 +154,7 @@ class FrameResult:
     """Result of one frame of a stream.
 
     ``ids``, ``labels``, ``classes``, ``scores``, ``boxes``, ``masks`` and
-    ``real`` are those of the main view.
+    ``detected`` are those of the main view.
 
     Attributes:
         frame_id (int): Position in the stream, from 0.
@@ -217,9 +218,9 @@ class FrameResult:
         return self.instances.masks
 
     @property
-    def real(self) -> List[bool]:
+    def detected(self) -> List[bool]:
         """list[bool]: See :class:`FrameInstances`."""
-        return self.instances.real
+        return self.instances.detected
 
 
 def class_name(classes: Sequence[str], label: int) -> str:

@@ -19,8 +19,8 @@ class FrameTracks:
         embeds (Tensor): Object embeddings, has shape (N, C).
         boxes (Tensor): Normalised (cx, cy, w, h), where not detected from
             the nearest detections, has shape (N, 4).
-        real (Tensor): Bool, False where the tracklet was not detected in
-            this frame, has shape (N, ).
+        detected (Tensor): Bool, whether the tracklet was detected in this
+            frame, has shape (N, ).
         mask_features (Tensor): Per-pixel features, has shape (C, h, w).
         met (Tensor, optional): Bool, True where two tracklets were detected
             in one frame of the refined window, has shape (N, N); None before
@@ -32,7 +32,7 @@ class FrameTracks:
     ids: List[int]
     embeds: Tensor
     boxes: Tensor
-    real: Tensor
+    detected: Tensor
     mask_features: Tensor
     met: Optional[Tensor] = None
 
@@ -44,7 +44,7 @@ class FrameTracks:
         return FrameTracks(
             self.frame_id, self.meta, [self.ids[i]
                                        for i in keep], self.embeds[keep],
-            self.boxes[keep], self.real[keep], self.mask_features,
+            self.boxes[keep], self.detected[keep], self.mask_features,
             None if self.met is None else self.met[keep][:, keep])
 
     def to(self, device: torch.device) -> 'FrameTracks':
@@ -91,7 +91,7 @@ class TrackletBatch:
     mask_inds: Tensor
 
     @property
-    def real(self) -> Tensor:
+    def detected(self) -> Tensor:
         """Tensor: Bool, False at zero embeddings, has shape (N, T)."""
         return self.embeds.detach().ne(0).any(-1)
 
@@ -147,7 +147,7 @@ class TrackletMemory:
         self._last_box.update(zip(frame.ids, frame.boxes))
         self.discard([
             track_id for track_id, entries in self._entries.items()
-            if not any(real for _, _, real in entries)
+            if not any(detected for _, _, detected in entries)
         ])
 
     def batch(self) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -160,7 +160,7 @@ class TrackletMemory:
             column is the current frame.
         """
         length = max(len(entries) for entries in self._entries.values())
-        embeds, frame_inds, real, padding = [], [], [], []
+        embeds, frame_inds, detected, padding = [], [], [], []
         for entries in self._entries.values():
             missing = length - len(entries)
             rows = torch.stack([embed for _, embed, _ in entries])
@@ -168,11 +168,12 @@ class TrackletMemory:
                 torch.cat([rows.new_zeros(missing, rows.shape[1]), rows]))
             frame_inds.append([0] * missing +
                               [frame_id for frame_id, _, _ in entries])
-            real.append([False] * missing + [found for _, _, found in entries])
+            detected.append([False] * missing +
+                            [found for _, _, found in entries])
             padding.append([True] * missing + [False] * len(entries))
         device = embeds[0].device
         return (torch.stack(embeds), torch.tensor(frame_inds, device=device),
-                torch.tensor(real, device=device),
+                torch.tensor(detected, device=device),
                 torch.tensor(padding, device=device))
 
     def current_boxes(self) -> Tensor:
@@ -194,9 +195,9 @@ class TrackletMemory:
                 order of :attr:`ids`, has shape (N, C).
         """
         for entries, embed in zip(self._entries.values(), refined):
-            frame_id, _, real = entries[-1]
-            if real:
-                entries[-1] = (frame_id, embed, real)
+            frame_id, _, detected = entries[-1]
+            if detected:
+                entries[-1] = (frame_id, embed, detected)
 
     def discard(self, ids: Sequence[int]) -> None:
         """Forget tracklets; unknown ids are ignored."""
@@ -209,14 +210,14 @@ class TrackletMemory:
 
         Returns:
             dict[int, dict]: By id, in order of birth: ``frame_inds`` and
-            ``real`` (list), ``embeds`` (w, C) and ``box`` (4, ).
+            ``detected`` (list), ``embeds`` (w, C) and ``box`` (4, ).
         """
         state = {}
         for track_id, entries in self._entries.items():
-            frame_inds, embeds, real = zip(*entries)
+            frame_inds, embeds, detected = zip(*entries)
             state[track_id] = dict(
                 frame_inds=list(frame_inds),
-                real=list(real),
+                detected=list(detected),
                 embeds=torch.stack(embeds),
                 box=self._last_box[track_id].clone())
         return state
@@ -233,7 +234,7 @@ class TrackletMemory:
             track_id:
             deque(
                 zip(track['frame_inds'], track['embeds'].to(device),
-                    track['real']),
+                    track['detected']),
                 maxlen=self.window)
             for track_id, track in state.items()
         }
@@ -243,7 +244,7 @@ class TrackletMemory:
         }
 
 
-def interpolate_boxes(boxes: Tensor, real: Tensor,
+def interpolate_boxes(boxes: Tensor, detected: Tensor,
                       frame_inds: Tensor) -> Tensor:
     """Fill the boxes of missed frames from the detected ones.
 
@@ -253,23 +254,24 @@ def interpolate_boxes(boxes: Tensor, real: Tensor,
     Args:
         boxes (Tensor): Boxes of N tracklets over T frames, anything where
             not detected, has shape (N, T, 4).
-        real (Tensor): Bool, True where detected, at least once per tracklet,
-            has shape (N, T).
+        detected (Tensor): Bool, True at least once per tracklet, has shape
+            (N, T).
         frame_inds (Tensor): Position of the frames in their video,
             ascending, has shape (N, T).
 
     Returns:
         Tensor: Boxes, has shape (N, T, 4).
     """
-    num_frames = real.shape[1]
-    steps = torch.arange(num_frames, device=real.device).expand_as(real)
-    before = steps.masked_fill(~real, -1).cummax(1).values
-    after = steps.masked_fill(~real, num_frames).flip(1).cummin(1).values
+    num_frames = detected.shape[1]
+    steps = torch.arange(
+        num_frames, device=detected.device).expand_as(detected)
+    before = steps.masked_fill(~detected, -1).cummax(1).values
+    after = steps.masked_fill(~detected, num_frames).flip(1).cummin(1).values
     after = after.flip(1)
     before, after = (before.where(before >= 0, after),
                      after.where(after < num_frames, before))
     start, end = frame_inds.gather(1, before), frame_inds.gather(1, after)
     share = (frame_inds - start) / (end - start).clamp(min=1)
-    rows = torch.arange(len(boxes), device=real.device)[:, None]
+    rows = torch.arange(len(boxes), device=detected.device)[:, None]
     return torch.lerp(boxes[rows, before], boxes[rows, after],
                       share[..., None].to(boxes))

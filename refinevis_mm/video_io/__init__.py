@@ -5,7 +5,7 @@ from .clipped_source import ClippedSource, parse_position
 from .concat_videos import concat_videos
 from .frame_source import DEFAULT_FPS, FrameSource, LazyFrame, TimedFrame
 from .h264_writer import H264Writer
-from .image_file import write_image
+from .image_file import decode_image, image_folder, visible_names, write_image
 from .image_files_source import ImageFilesSource
 from .iterable_source import IterableSource
 from .live_source import LiveSource
@@ -18,5 +18,6 @@ __all__ = [
     'ArraySource', 'ClippedSource', 'DEFAULT_FPS', 'FrameSource', 'H264Writer',
     'ImageFilesSource', 'IterableSource', 'LazyFrame', 'LiveSource',
     'StreamSource', 'TimedFrame', 'VideoFileSource', 'WebcamSource',
-    'concat_videos', 'open_source', 'parse_position', 'write_image'
+    'concat_videos', 'decode_image', 'image_folder', 'open_source',
+    'parse_position', 'visible_names', 'write_image'
 ]

@@ -19,6 +19,8 @@ class ArraySource(FrameSource):
         ValueError: If the array is none of that kind.
     """
 
+    regular = True
+
     def __init__(self, array: np.ndarray, fps: float = DEFAULT_FPS) -> None:
         if array.ndim != 4 or not len(array):
             raise ValueError(

@@ -1,10 +1,13 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Opening videos with PyAV; its errors in one line."""
+import os.path as osp
 import time
 from typing import Optional, Tuple
 from urllib.parse import urlsplit, urlunsplit
 
 import av
+
+from refinevis_mm.files import PathLike
 
 # Seconds to wait for the network before giving up.
 TIMEOUT = 10.
@@ -21,6 +24,19 @@ def hide_password(url: str) -> str:
     """
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.split('@')[-1]))
+
+
+def local_path(path: PathLike) -> str:
+    """Name a file so that FFmpeg takes it for no address.
+
+    Args:
+        path (str | PathLike): A file; ``12:30.mp4`` is called like something
+            at an address of the kind "12".
+
+    Returns:
+        str: Its absolute path.
+    """
+    return osp.abspath(path)
 
 
 def open_container(
@@ -44,6 +60,8 @@ def open_container(
         ValueError: If it is no video.
     """
     options = {}
+    if osp.exists(path):
+        path = local_path(path)
     if path.lower().startswith('rtsp'):
         options['rtsp_flags'] = 'prefer_tcp'
     start = time.monotonic()

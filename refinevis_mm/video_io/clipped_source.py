@@ -85,8 +85,10 @@ class ClippedSource(FrameSource):
                     break
                 if not _reached(frame, self.start) or frame.index < due:
                     continue
-                yield LazyFrame(num_taken, frame.time,
-                                partial(self._load, frame))
+                yield frame._replace(
+                    index=num_taken,
+                    load=partial(self._load, frame),
+                    number=frame.source_number)
                 num_taken += 1
                 due = frame.index + self.stride
         if not num_taken:
@@ -102,13 +104,17 @@ class ClippedSource(FrameSource):
         return shrink(frame.load(), self.max_size)
 
     def _index(self, position: Union[int, float]) -> int:
-        """Index of the first frame at or behind a position, roughly."""
+        """Index of the first frame at or behind a position."""
         if isinstance(position, int):
             return position
         return math.ceil((position - TIME_TOLERANCE) * self.source.fps)
 
     def _expected(self) -> int:
         """Number of frames expected, 0 where it is unknown."""
+        if not self.source.regular and any(
+                isinstance(position, float)
+                for position in (self.start, self.end)):
+            return 0
         first = self._index(self.start)
         last = None if self.end is None else self._index(self.end)
         if last is None or 0 < self.source.num_frames < last:

@@ -5,6 +5,7 @@ from typing import Sequence, Tuple, Union
 
 import av
 
+from .av_container import local_path
 from .mp4_file import TICKS, Mp4File, start_of
 
 
@@ -81,7 +82,7 @@ def _copy_packets(container: av.container.InputContainer,
 def _open_part(part: Union[str, Path]) -> av.container.InputContainer:
     """Open a part."""
     try:
-        return av.open(str(part))
+        return av.open(local_path(part))
     except (av.FFmpegError, OSError) as error:
         raise ValueError(f'part "{part}" cannot be read: '
                          f'{error.strerror}') from error

@@ -2,7 +2,8 @@
 """What all sources of frames share."""
 from abc import ABCMeta, abstractmethod
 from itertools import islice
-from typing import Any, Callable, Dict, Generator, Iterator, NamedTuple, Tuple
+from typing import (Any, Callable, Dict, Generator, Iterator, NamedTuple,
+                    Optional, Tuple)
 
 import numpy as np
 
@@ -29,16 +30,28 @@ class LazyFrame(NamedTuple):
             live source dropped count too.
         time (float): Seconds from the first frame of the source.
         load (Callable): Gives the image of :class:`TimedFrame`.
+        number (int, optional): Position in the folder or array, or among
+            the decoded frames of a file or stream, also where some before it
+            were not taken. Defaults to None, the index.
+        name (str, optional): Its image file, relative to the folder of all
+            frames. Defaults to None, no file of its own.
     """
 
     index: int  # type: ignore[assignment]
     time: float
     load: Callable[[], np.ndarray]
+    number: Optional[int] = None
+    name: Optional[str] = None
 
     @classmethod
     def loaded(cls, index: int, time: float, image: np.ndarray) -> 'LazyFrame':
         """A frame whose image is there already."""
         return cls(index, time, lambda: image)
+
+    @property
+    def source_number(self) -> int:
+        """int: :attr:`number`, or the index where that is the same."""
+        return self.index if self.number is None else self.number
 
     def timed(self) -> TimedFrame:
         """Load the frame."""
@@ -59,6 +72,8 @@ class FrameSource(metaclass=ABCMeta):
         settings (dict): Plain values that tell this source from others.
         num_frames (int): Frames expected, 0 where it is unknown.
         fps (float): Frames per second; the average where they vary.
+        regular (bool): The time of each frame is its index divided by
+            ``fps``.
         live (bool): Frames come in real time and cannot be read again.
         num_dropped (int): Frames of a live source left out so far because
             the reader of the source was slower.
@@ -68,6 +83,7 @@ class FrameSource(metaclass=ABCMeta):
     settings: Dict[str, Any]
     num_frames: int = 0
     fps: float = DEFAULT_FPS
+    regular: bool = False
     live: bool = False
     num_dropped: int = 0
 

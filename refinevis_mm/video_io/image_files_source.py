@@ -1,17 +1,17 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Frames that are image files."""
 import logging
+import os.path as osp
 from functools import partial
+from pathlib import Path
 from typing import Iterator, List, Optional, Sequence, Tuple
 
-import mmcv
 import numpy as np
 from mmengine.logging import print_log
 
 from .frame_source import (DEFAULT_FPS, FrameSource, LazyFrame, LazyFrames,
                            TimedFrame, check_size)
-
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+from .image_file import read_image
 
 
 class ImageFilesSource(FrameSource):
@@ -31,6 +31,8 @@ class ImageFilesSource(FrameSource):
         ValueError: If there is no file. Iterating raises it for a file that
             cannot be read, is cut off or has another size than the first.
     """
+
+    regular = True
 
     def __init__(self,
                  paths: Sequence[str],
@@ -61,11 +63,14 @@ class ImageFilesSource(FrameSource):
         Files are read when the image is loaded. Only where damaged files are
         left out each file must be read to know whether it counts.
         """
-        reader = _SameSizeReader()
+        reader, names = _SameSizeReader(), _short_names(self.paths)
         if not self.allow_damaged:
             for index, path in enumerate(self.paths):
-                yield LazyFrame(index, index / self.fps,
-                                partial(reader.read, path))
+                yield LazyFrame(
+                    index,
+                    index / self.fps,
+                    partial(reader.read, path),
+                    name=names[index])
             return
         num_read = 0
         for index, path in enumerate(self.paths):
@@ -74,10 +79,18 @@ class ImageFilesSource(FrameSource):
             except ValueError as error:
                 print_log(str(error), logger='current', level=logging.WARNING)
                 continue
-            yield LazyFrame.loaded(num_read, index / self.fps, image)
+            frame = LazyFrame.loaded(num_read, index / self.fps, image)
+            yield frame._replace(number=index, name=names[index])
             num_read += 1
         if not num_read:
             raise ValueError(f'none of {len(self.paths)} frames can be read')
+
+
+def _short_names(paths: Sequence[str]) -> List[str]:
+    """Names of files relative to the folder that all are in."""
+    folders = {osp.dirname(osp.abspath(path)) for path in paths}
+    root = osp.commonpath(folders)
+    return [Path(osp.relpath(path, root)).as_posix() for path in paths]
 
 
 class _SameSizeReader:
@@ -93,60 +106,3 @@ class _SameSizeReader:
             self.shape = image.shape
         check_size(image, self.shape, f'frame "{path}"')
         return image
-
-
-def read_image(path: str) -> np.ndarray:
-    """Read an image file, turned as its EXIF orientation says.
-
-    Args:
-        path (str): The file.
-
-    Returns:
-        np.ndarray: Has shape (H, W, 3), uint8, BGR.
-
-    Raises:
-        ValueError: If the file cannot be read. Files that are cut off count
-            as such; OpenCV would fill them up with grey.
-    """
-    try:
-        with open(path, 'rb') as file:
-            return mmcv.imfrombytes(file.read(), backend='pillow')
-    except (OSError, ValueError, SyntaxError) as error:
-        reason = str(error).splitlines()[0] if str(error) else 'no image'
-        if 'cannot identify image file' in reason:
-            reason = 'not an image'
-        raise ValueError(f'frame "{path}" cannot be read: {reason}') from error
-
-
-def image_files(paths: Sequence[str], name: str) -> List[str]:
-    """Sort the image files among some paths.
-
-    Args:
-        paths (Sequence[str]): Any files.
-        name (str): Where they are, for the message.
-
-    Returns:
-        list[str]: The image files by name, numbers in the names by value.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    images = [path for path in paths if path.lower().endswith(IMAGE_SUFFIXES)]
-    if not images:
-        raise ValueError(f'{name} holds no images '
-                         f'({", ".join(IMAGE_SUFFIXES)})')
-    return sorted(images, key=_natural_key)
-
-
-def _natural_key(path: str) -> List[Tuple[bool, int, str]]:
-    """Sorting key under which frame 2 comes before frame 10."""
-    key, digits = [], ''
-    for char in path + '\0':
-        if char.isdecimal():
-            digits += char
-            continue
-        if digits:
-            key.append((False, int(digits), digits))
-            digits = ''
-        key.append((True, 0, char))
-    return key

@@ -9,6 +9,7 @@ from typing import Iterable, Optional
 import av
 
 from refinevis_mm.files import PARTIAL, PathLike
+from .av_container import local_path
 
 # Times are kept in steps of 1 / TICKS seconds.
 TICKS = 90000
@@ -28,7 +29,7 @@ class Mp4File:
     def __init__(self, path: PathLike) -> None:
         self.path = str(path)
         self.num_packets = 0
-        self._partial = f'{path}{PARTIAL}'
+        self._partial = f'{local_path(path)}{PARTIAL}'
         try:
             Path(self._partial).touch()  # PyAV opens it at the first packet
             self.container = av.open(
@@ -51,7 +52,7 @@ class Mp4File:
                 self.container.mux_one(packet)
                 self.num_packets += 1
         except (av.FFmpegError, OSError) as error:
-            raise self._full() from error
+            raise self._broken(error.strerror) from error
 
     def close(self) -> None:
         """Finish the file, count its packets and give it its name."""
@@ -61,9 +62,9 @@ class Mp4File:
                 num_found = sum(packet.size > 0 and not packet.is_corrupt
                                 for packet in container.demux(video=0))
         except (av.FFmpegError, OSError) as error:
-            raise self._full() from error
+            raise self._broken(error.strerror) from error
         if num_found != self.num_packets:
-            raise self._full()
+            raise self._broken('the disk may be full')
         os.replace(self._partial, self.path)
 
     def discard(self) -> None:
@@ -74,11 +75,11 @@ class Mp4File:
             pass  # it is deleted whatever state it is in
         Path(self._partial).unlink(missing_ok=True)
 
-    def _full(self) -> OSError:
-        """Delete the file and say that it cannot be written."""
+    def _broken(self, reason: Optional[str]) -> OSError:
+        """Delete the file and say why it cannot be written."""
         self.discard()
         return OSError(f'video "{osp.basename(self.path)}" could not be '
-                       'written completely: the disk may be full')
+                       f'written completely: {reason}')
 
 
 def start_of(container: av.container.InputContainer) -> Optional[int]:

@@ -1,7 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """From a path, an address or an array to a source."""
 import glob
-import os
 import os.path as osp
 import re
 from pathlib import Path
@@ -13,7 +12,8 @@ from .array_source import ArraySource
 from .av_container import TIMEOUT, hide_password, open_container
 from .clipped_source import ClippedSource, Position
 from .frame_source import DEFAULT_FPS, FrameSource
-from .image_files_source import IMAGE_SUFFIXES, ImageFilesSource, image_files
+from .image_file import IMAGE_SUFFIXES, image_files, image_folder
+from .image_files_source import ImageFilesSource
 from .iterable_source import IterableSource
 from .stream_source import StreamSource
 from .video_file_source import VideoFileSource
@@ -103,8 +103,7 @@ def _open_path(video: Union[str, Path], fps: Optional[float],
     path = str(video)
     image_fps = fps or DEFAULT_FPS
     if osp.isdir(path):
-        names = [osp.join(path, name) for name in os.listdir(path)]
-        paths = image_files(names, f'folder "{path}"')
+        paths = image_folder(path)
         return ImageFilesSource(paths, image_fps, allow_damaged, path)
     if osp.exists(path):
         if path.lower().endswith(IMAGE_SUFFIXES):
@@ -116,7 +115,9 @@ def _open_path(video: Union[str, Path], fps: Optional[float],
         if path.isdecimal():
             return _open(int(path), fps, allow_damaged)
     if glob.has_magic(path):
-        paths = image_files(glob.glob(path), f'pattern "{path}"')
+        # names may have brackets, too
+        found = glob.glob(path.replace('[', '[[]')) or glob.glob(path)
+        paths = image_files(found, f'pattern "{path}"')
         return ImageFilesSource(paths, image_fps, allow_damaged, path)
     raise FileNotFoundError(f'input "{path}" does not exist')
 

@@ -3,7 +3,7 @@
 import logging
 import os.path as osp
 from functools import partial
-from typing import Iterator, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 import av
 from mmengine.logging import print_log
@@ -39,8 +39,10 @@ class VideoFileSource(FrameSource):
 
     Raises:
         OSError: If an address cannot be opened.
-        ValueError: If the file is no video or has no frame. Iterating raises
-            it where the file is damaged or ends before its last frame.
+        ValueError: If the file is no video, has no frame, or begins with
+            frames that cannot be decoded: those before the first key frame
+            of a part that was cut out of a video. Iterating raises it where
+            the file is damaged or ends before its last frame.
     """
 
     def __init__(self,
@@ -63,9 +65,18 @@ class VideoFileSource(FrameSource):
                 fps = float(stream.average_rate or stream.guessed_rate
                             or DEFAULT_FPS)
             self.fps = fps
-            self.num_frames = _num_frames(container, fps)
-            if not _has_frame(container):
-                raise ValueError(f'video "{self.name}" has no readable frame')
+            self.regular = self._constant_fps is not None or \
+                _has_constant_rate(stream)
+            self.num_frames = _num_frames(container)
+            counted = stream.frames > 0
+            num_lost, self._first_pts = _find_first_frame(container)
+        if num_lost is None:
+            raise ValueError(f'video "{self.name}" has no readable frame')
+        if num_lost:
+            _DamageReport(self).report(
+                'cannot be decoded from its start: its first frames '
+                f'({num_lost}) have no key frame before them or are damaged')
+            self.num_frames = self.num_frames - num_lost if counted else 0
         self.settings = dict(
             input=self.name,
             num_bytes=num_bytes,
@@ -91,6 +102,7 @@ class VideoFileSource(FrameSource):
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Decode the frames and report damage."""
         num_packets, num_expected, num_frames, end = 0, 0, 0, 0.
+        first = self._first_pts
         damage = _DamageReport(self)
         container = open_container(self.path, self.name, self.timeout)
         with container:
@@ -104,8 +116,9 @@ class VideoFileSource(FrameSource):
                     end = max(end, _end(packet, container.start_time))
                     if packet.stream is not stream:
                         continue
-                    num_expected += (
-                        packet.size > MAX_TINY and not packet.is_discard)
+                    num_expected += _has_picture(packet) and (
+                        first is None or packet.pts is None
+                        or packet.pts >= first)
                     frames = packet.decode()
                 except StopIteration:
                     break
@@ -141,31 +154,54 @@ class _DamageReport:
     def at(self, index: int) -> None:
         """Report a damaged or missing frame."""
         total = self.source.num_frames
-        message = (f'video "{self.source.name}" is damaged or cut off at '
-                   f'frame {index}' + (f' of {total}' if total else ''))
+        self.report(f'is damaged or cut off at frame {index}' +
+                    (f' of {total}' if total else ''))
+
+    def report(self, damage: str) -> None:
+        """Report what is wrong."""
+        message = f'video "{self.source.name}" {damage}'
         if not self.source.allow_damaged:
-            raise ValueError(message)
+            raise ValueError(f'{message}; use --allow-damaged to take the '
+                             'frames that can be read')
         if not self._warned:
             print_log(message, logger='current', level=logging.WARNING)
         self._warned = True
 
 
-def _num_frames(container: av.container.InputContainer, fps: float) -> int:
+def _has_constant_rate(stream: av.VideoStream) -> bool:
+    """Whether all frames follow the frame rate in the header.
+
+    Browsers give the ticks of their clock as the rate, and of a rate that
+    varies the header has a guess.
+
+    Args:
+        stream (av.VideoStream): The video.
+
+    Returns:
+        bool: True if so, as far as the header tells.
+    """
+    rate = stream.average_rate
+    return bool(rate) and rate == stream.base_rate and (
+        stream.frames > 0 or rate * stream.time_base < 1)
+
+
+def _num_frames(container: av.container.InputContainer) -> int:
     """Read the number of frames from the header of a video.
 
     Args:
         container (av.container.InputContainer): The video.
-        fps (float): Its frames per second.
 
     Returns:
         int: Frames, without those that an edit list cuts off; estimated
-        where the header has the duration only, 0 if unknown.
+        where the header has duration and rate only, 0 if unknown.
     """
     stream = container.streams.best('video')
     if container.format.name.startswith('mov') and stream.frames:
         return sum(not entry.flags & DISCARDED
                    for entry in stream.index_entries)
-    return stream.frames or round(_duration(container) * fps)
+    if stream.frames or not _has_constant_rate(stream):
+        return stream.frames
+    return round(_duration(container) * stream.average_rate)
 
 
 def _expected_end(container: av.container.InputContainer) -> float:
@@ -199,16 +235,43 @@ def _end(packet: av.Packet, start_time: Optional[int]) -> float:
     return float(end) - (start_time or 0) / av.time_base
 
 
-def _has_frame(container: av.container.InputContainer) -> bool:
-    """Tell whether any frame can be decoded."""
+def _has_picture(packet: av.Packet) -> bool:
+    """Whether a frame to show must come of a packet."""
+    return packet.size > MAX_TINY and not packet.is_discard
+
+
+def _find_first_frame(
+    container: av.container.InputContainer
+) -> Tuple[Optional[int], Optional[int]]:
+    """Look for the first frame that can be decoded.
+
+    Args:
+        container (av.container.InputContainer): The video.
+
+    Returns:
+        tuple[int | None, int | None]: Number of frames before it, None if
+        none can be decoded; and its time in ticks, None without times.
+    """
     packets = container.demux(container.streams.best('video'))
-    while True:
+    starts: List[int] = []
+    found, first = False, None
+    # frames before it in time may come behind it in the file
+    while not found or (first is not None and max(starts, default=0) <= first):
         try:
-            if next(packets).decode():
-                return True
+            packet = next(packets)
+            if _has_picture(packet) and packet.pts is not None:
+                starts.append(packet.pts)
+            frames = [] if found else packet.decode()
         except StopIteration:
-            return False
+            break
         except av.error.InvalidDataError:
             continue
         except (av.FFmpegError, OSError):
-            return False
+            break
+        if frames:
+            found, first = True, frames[0].pts
+    if not found:
+        return None, None
+    if first is None:
+        return 0, None
+    return sum(start < first for start in starts), first

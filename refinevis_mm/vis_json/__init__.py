@@ -1,6 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """The YouTube-VIS form: reading, writing, masks, class names, and its rules."""
-from .class_mapping import class_sources
+from .class_mapping import (check_class_names, check_same_classes,
+                            class_sources, classes_of)
 from .class_names import (OVIS, PRESETS, YOUTUBE_VIS_2019, YOUTUBE_VIS_2021,
                           match_classes, preset_of)
 from .coco_videos import ImageVideo, check_coco, write_videos
@@ -20,8 +21,9 @@ __all__ = [
     'Defect', 'ERROR', 'ImageVideo', 'LEVELS', 'MaskError', 'NOTE', 'OVIS',
     'ObjectTracks', 'PRESETS', 'PathOrObject', 'Tube', 'VISChecker', 'VISJson',
     'VISJsonWriter', 'VideoSize', 'WARNING', 'YOUTUBE_VIS_2019',
-    'YOUTUBE_VIS_2021', 'YouTubeVISWriter', 'check_coco', 'check_ground_truth',
-    'check_results', 'class_sources', 'compress_mask', 'copy_images',
+    'YOUTUBE_VIS_2021', 'YouTubeVISWriter', 'check_class_names', 'check_coco',
+    'check_ground_truth', 'check_results', 'check_same_classes',
+    'class_sources', 'classes_of', 'compress_mask', 'copy_images',
     'distinct_tubes', 'find_defects', 'find_frame_defects',
     'find_result_defects', 'frame_ious', 'image_size', 'load_json',
     'mask_areas', 'match_classes', 'num_frames_of', 'preset_of',

@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Classes of one data set found among those of another."""
-from typing import Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .class_names import spelling_key
 
@@ -44,6 +44,69 @@ def class_sources(target: Sequence[str],
         ]
         found.append([index[name] for name in (key, *others) if name in index])
     return found
+
+
+def check_class_names(classes: Any, what: str = 'classes') -> List[str]:
+    """Class names as a list.
+
+    Args:
+        classes (Any): What was given.
+        what (str): How the message calls it. Defaults to 'classes'.
+
+    Returns:
+        list[str]: The names.
+
+    Raises:
+        ValueError: If they are no list or tuple of names, or empty.
+    """
+    if isinstance(classes, str):
+        raise ValueError(f'{what} must be a list of names, got the text '
+                         f'{classes!r}; a tuple of one name needs a comma: '
+                         f'({classes!r}, )')
+    if not hasattr(classes, '__len__') or len(classes) == 0:
+        raise ValueError(f'{what} must be a list of names, got {classes!r}')
+    return list(classes)
+
+
+def classes_of(metainfo: Any) -> Optional[List[str]]:
+    """Class names of a data set.
+
+    Args:
+        metainfo (Any): Metainfo of a data set or of a checkpoint, also with
+            mmdet 2's key; a list for the parts of a data set.
+
+    Returns:
+        list[str], optional: In the order of the labels; None where they are
+        not known or parts have others.
+    """
+    if isinstance(metainfo, (list, tuple)):
+        parts = [classes_of(part) for part in metainfo]
+        return parts[0] if parts and all(part == parts[0]
+                                         for part in parts) else None
+    if not isinstance(metainfo, dict):
+        return None
+    classes = metainfo.get('classes', metainfo.get('CLASSES'))
+    return None if classes is None else list(classes)
+
+
+def check_same_classes(classes: Sequence[str], other: Sequence[str], what: str,
+                       cure: str) -> None:
+    """Refuse two lists of classes of which labels mean different things.
+
+    Args:
+        classes (Sequence[str]): Class names in label order.
+        other (Sequence[str]): Those that must be equal, in the form of
+            :func:`spelling_key`.
+        what (str): Whose they are, for the message.
+        cure (str): What to do, for the message.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    if _keys(classes) != _keys(other):
+        raise ValueError(f'{what} must have the same classes in the same '
+                         f'order, got {list(classes)} and {list(other)}; '
+                         f'{cure}')
 
 
 def _keys(names: Sequence[str]) -> List[str]:

@@ -13,7 +13,6 @@ import json
 import os
 import os.path as osp
 import struct
-import tempfile
 from pathlib import Path
 from string import Template
 from typing import (Any, Dict, Iterable, Iterator, List, Optional, Sequence,
@@ -26,7 +25,7 @@ from pycocotools import mask as mask_utils
 from refinevis_mm.evaluation import evaluate_vis
 from refinevis_mm.files import whole_file
 from refinevis_mm.recording import STATES, VideoRecording
-from refinevis_mm.structures import class_name
+from refinevis_mm.structures import FrameResult, class_name
 from refinevis_mm.utils.palette import instance_color
 from refinevis_mm.vis_json import (check_ground_truth, class_sources,
                                    num_frames_of, to_rles)
@@ -50,41 +49,41 @@ JPEG_QUALITY = 80
 
 
 class FrameSpool:
-    """Frames of a video as JPEG in a temporary file, for a report.
+    """Frames of a video as JPEG in a file, for a report.
 
     A live source gives its frames once, but a report needs them after the
     last one, when it is known which tracks were noise.
 
     Args:
+        path (str | PathLike): The file. What it holds stays until
+            :meth:`load_state_dict` says how much of it counts.
         frame_size (int): Longer frames are scaled down to it. Defaults to
             640 pixels.
         quality (int): Of the JPEG images, in [1, 100]. Defaults to 80.
 
     Attributes:
         num_frames (int): Frames added so far.
-        num_bytes (int): Size of their images.
 
     Raises:
+        OSError: If the file cannot be written.
         ValueError: If an argument is out of its range.
     """
 
     def __init__(self,
+                 path: Union[str, os.PathLike],
                  frame_size: int = FRAME_SIZE,
                  quality: int = JPEG_QUALITY) -> None:
         _check_encoding(frame_size, quality)
         self.frame_size = frame_size
         self.quality = quality
         self.num_frames = 0
-        self.num_bytes = 0
-        self._file = tempfile.TemporaryFile()
+        self._file = open(path, 'a+b')
 
-    def add(self, image: np.ndarray) -> None:
-        """Append a frame of shape (H, W, 3), uint8, BGR."""
-        jpeg = _encode_frame(image, self.frame_size, self.quality)
-        self._file.write(struct.pack('<I', len(jpeg)))
-        self._file.write(jpeg)
+    def add(self, frame: FrameResult) -> None:
+        """Append the image of a frame."""
+        jpeg = _encode_frame(frame.image, self.frame_size, self.quality)
+        self._file.write(struct.pack('<I', len(jpeg)) + jpeg)
         self.num_frames += 1
-        self.num_bytes += len(jpeg)
 
     def __iter__(self) -> Iterator[bytes]:
         """Read the JPEG images from the first one."""
@@ -93,8 +92,26 @@ class FrameSpool:
             size, = struct.unpack('<I', self._file.read(4))
             yield self._file.read(size)
 
+    def state_dict(self) -> dict:
+        """Write what is held back.
+
+        Returns:
+            dict: Number of frames and where they end in the file.
+        """
+        self._file.flush()
+        return dict(num_frames=self.num_frames, end=self._file.tell())
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on behind the frames of a state, in its file.
+
+        Args:
+            state (dict): What :meth:`state_dict` returned.
+        """
+        self._file.truncate(state['end'])
+        self.num_frames = state['num_frames']
+
     def close(self) -> None:
-        """Delete the temporary file."""
+        """Close the file, which stays."""
         self._file.close()
 
 
@@ -168,7 +185,7 @@ def check_fits(gt: dict,
         f'{size[0]}')
 
 
-def match_classes(classes: Sequence[str], gt: dict) -> Dict[int, int]:
+def categories_of(classes: Sequence[str], gt: dict) -> Dict[int, int]:
     """Category id of each label that the ground truth has, too.
 
     Args:
@@ -501,7 +518,7 @@ def _runs(states: Sequence[int], first: int) -> List[Tuple[int, int, int]]:
 def _evaluate(recording: VideoRecording, view: str, gt: dict,
               cls_thr: float) -> Dict[str, float]:
     """The metric of one view on one video, classes matched by name."""
-    category_ids = match_classes(recording.classes, gt)
+    category_ids = categories_of(recording.classes, gt)
     results = [
         dict(
             video_id=gt['videos'][0]['id'],

@@ -242,6 +242,9 @@ class RefinementStrips:
                 top += height + GAP
         return canvas
 
+    def close(self) -> None:
+        """Nothing is open: the frames are in memory."""
+
     def state_dict(self) -> dict:
         """What has been kept so far.
 

@@ -9,7 +9,6 @@ Officially, feature levels are ordered differently in encoder and decoder;
 ours are ordered fine to coarse everywhere.
 """
 import json
-import os
 import re
 import runpy
 from contextlib import contextmanager
@@ -26,12 +25,11 @@ from torch import Tensor
 from refinevis_mm.models.frame_level.frame_model_detector import \
     FrameModelDetector
 from refinevis_mm.structures import ClipTargets, FrameOutput, LayerOutput
+from tests.parity.recorded_files import VISIBLE, parity_files
 
 ROOT = Path(__file__).parents[2]
 CONVERTER = runpy.run_path(
     str(ROOT / 'tools' / 'model_converters' / 'maskdino_to_refinevis.py'))
-VISIBLE = ROOT / 'tests' / 'data' / 'parity'
-PARITY_DIR_ENV = 'REFINEVIS_PARITY_DIR'
 LOGIT_EPS = 1e-5  # of every inverse sigmoid in the official code
 
 PREPROCESSOR = dict(
@@ -89,15 +87,6 @@ class Recording:
                 return Recording(folder / name).below('state/')
         raise FileNotFoundError(f'{self.path.name} needs {name}, neither '
                                 f'beside it nor in {VISIBLE.name}')
-
-
-def parity_files() -> List[Path]:
-    """Recorded files: ours and those of the user's folder."""
-    files = sorted(VISIBLE.glob('*.npz'))
-    folder = os.environ.get(PARITY_DIR_ENV)
-    if folder:
-        files += sorted(Path(folder).rglob('*.npz'))
-    return files
 
 
 def forward_files() -> List[Path]:

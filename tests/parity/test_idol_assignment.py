@@ -4,11 +4,6 @@
 Reads ``tests/data/parity/idol_tracker.npz`` and every file with assignments
 or re-id cases in the folder ``REFINEVIS_PARITY_DIR``.
 """
-import json
-import os
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,38 +15,9 @@ from refinevis_mm.models.association import aux_cosine_loss, contrastive_loss
 from refinevis_mm.models.association.ota_assigner import OTAAssigner
 from refinevis_mm.models.association.reference_pairs import OTAPairSelector
 from refinevis_mm.structures import ClipTargets, FrameOutput, QueryMatch
+from tests.parity.idol_fixtures import OUR_FILE, idol_cases, load_case
 
-OUR_FILE = Path(__file__).parents[1] / 'data' / 'parity' / 'idol_tracker.npz'
 UNIT_IMAGE = dict(img_shape=(1, 1))
-
-
-def _cases(prefix):
-    """(file, case) pairs of all files, e.g. (idol_tracker.npz, 'ota0')."""
-    files = [OUR_FILE]
-    folder = os.environ.get('REFINEVIS_PARITY_DIR')
-    if folder:
-        files += sorted(Path(folder).rglob('*.npz'))
-    cases = []
-    for file in files:
-        with np.load(file) as data:
-            names = {key.split('/')[0] for key in data.files}
-        cases += [
-            pytest.param(file, name, id=f'{file.stem}-{name}')
-            for name in sorted(names)
-            if name.startswith(prefix) and name[len(prefix):].isdigit()
-        ]
-    return cases
-
-
-def _load(file, case):
-    """Arrays of one case as tensors without the prefix, and all metadata."""
-    with np.load(file) as data:
-        meta = json.loads(str(data['meta_json']))
-        arrays = {
-            key[len(case) + 1:]: torch.from_numpy(data[key])
-            for key in data.files if key.startswith(f'{case}/')
-        }
-    return arrays, meta
 
 
 def _instances(data):
@@ -95,9 +61,9 @@ def _replica(data, repair=True):
     return chosen
 
 
-@pytest.mark.parametrize('file, case', _cases('ota'))
+@pytest.mark.parametrize('file, case', idol_cases('ota'))
 def test_assignment(file, case):
-    data, meta = _load(file, case)
+    data, meta = load_case(file, case)
     gt_inds, best_query = _assign(data)
     num_gts = len(data['gt_labels'])
     counts = torch.bincount(gt_inds[gt_inds >= 0], minlength=num_gts)
@@ -114,10 +80,10 @@ def test_assignment(file, case):
         assert_close(best_query[served], data['out_best_query_of_gt'][served])
 
 
-@pytest.mark.parametrize('file, case', _cases('ota'))
+@pytest.mark.parametrize('file, case', idol_cases('ota'))
 def test_replica_of_official_repairs(file, case):
     """What the recording did is understood: the rules give it again."""
-    data, _ = _load(file, case)
+    data, _ = load_case(file, case)
     if len(data['gt_labels']) == 0:
         assert not data['out_selected'].any()
         return
@@ -128,7 +94,7 @@ def test_replica_of_official_repairs(file, case):
 
 
 def test_repairs_differ_where_objects_would_share_a_query():
-    data, _ = _load(OUR_FILE, 'ota0')
+    data, _ = load_case(OUR_FILE, 'ota0')
     # officially objects 1 and 2 share query 115, and only 1 is trained on it
     assert _replica(data)[115].nonzero()[:, 0].tolist() == [1, 2]
     recorded, (gt_inds, best_query) = _recorded(data), _assign(data)
@@ -142,7 +108,7 @@ def test_repairs_differ_where_objects_would_share_a_query():
 
 
 def test_single_repair_is_as_recorded():
-    data, meta = _load(OUR_FILE, 'ota4')
+    data, meta = load_case(OUR_FILE, 'ota4')
     assert meta['match'][4]['repairs'] == 1
     gt_inds, best_query = _assign(data)
     assert gt_inds.tolist() == _recorded(data).tolist()
@@ -179,9 +145,9 @@ def _select_pairs(data, images):
     return frames, OTAPairSelector()(frames, targets, matches)
 
 
-@pytest.mark.parametrize('file, case', _cases('reid'))
+@pytest.mark.parametrize('file, case', idol_cases('reid'))
 def test_reference_pairs(file, case):
-    data, _ = _load(file, case)
+    data, _ = load_case(file, case)
     images = sorted({key.split('/')[0] for key in data if key[:3] == 'img'})
     frames, pairs = _select_pairs(data, images)
     valid = [data[f'{image}/valid'] for image in images]

@@ -4,10 +4,6 @@
 Reads ``tests/data/parity/idol_tracker.npz`` and every file with tracker
 sequences or re-id losses in the folder ``REFINEVIS_PARITY_DIR``.
 """
-import json
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -17,46 +13,9 @@ from torch.testing import assert_close
 
 from refinevis_mm.models.association import (ContrastiveTracker,
                                              aux_cosine_loss, contrastive_loss)
+from tests.parity.idol_fixtures import idol_cases, load_case
 
 NOT_PASSED = -9  # of `out_query_ids`: not selected, or lost in the mask NMS
-
-
-def _parity_files():
-    """Recorded files: ours and those of the user's folder, without copies."""
-    files = [
-        Path(__file__).parents[1] / 'data' / 'parity' / 'idol_tracker.npz'
-    ]
-    folder = os.environ.get('REFINEVIS_PARITY_DIR')
-    if folder:
-        files += sorted(Path(folder).rglob('*.npz'))
-    return files
-
-
-def _cases(prefix):
-    """(file, case) pairs of all files, e.g. (idol_tracker.npz, 'seq0')."""
-    cases = []
-    for file in _parity_files():
-        with np.load(file) as data:
-            names = {key.split('/')[0] for key in data.files}
-        numbered = sorted(
-            name for name in names
-            if name.startswith(prefix) and name[len(prefix):].isdigit())
-        cases += [
-            pytest.param(file, name, id=f'{file.stem}-{name}')
-            for name in numbered
-        ]
-    return cases
-
-
-def _load(file, case):
-    """Arrays of one case as tensors without the prefix, and all metadata."""
-    with np.load(file) as data:
-        meta = json.loads(str(data['meta_json']))
-        arrays = {
-            key[len(case) + 1:]: torch.from_numpy(data[key])
-            for key in data.files if key.startswith(f'{case}/')
-        }
-    return arrays, meta
 
 
 def _build_tracker(params, **kwargs):
@@ -82,9 +41,9 @@ def _unpack(packed, width):
         np.unpackbits(packed.numpy(), axis=-1, count=width).astype(bool))
 
 
-@pytest.mark.parametrize('file, case', _cases('seq'))
+@pytest.mark.parametrize('file, case', idol_cases('seq'))
 def test_sequence(file, case):
-    data, meta = _load(file, case)
+    data, meta = load_case(file, case)
     tracker = _build_tracker(meta['seq'][int(case[3:])]['params'])
     masks = _unpack(data['masks_packed'], meta['mask_hw'][1])
     ends = data['n_det'].cumsum(0).tolist()
@@ -119,9 +78,9 @@ def test_sequence(file, case):
             atol=1e-5)
 
 
-@pytest.mark.parametrize('file, case', _cases('vid'))
+@pytest.mark.parametrize('file, case', idol_cases('vid'))
 def test_whole_video(file, case):
-    data, meta = _load(file, case)
+    data, meta = load_case(file, case)
     video = meta['vid'][int(case[3:])]
     assert video['temporal_score'] == 'mean'
     tracker = _build_tracker(
@@ -172,9 +131,9 @@ def test_whole_video(file, case):
         atol=1e-5)
 
 
-@pytest.mark.parametrize('file, case', _cases('reidloss'))
+@pytest.mark.parametrize('file, case', idol_cases('reidloss'))
 def test_free_form_losses(file, case):
-    data, _ = _load(file, case)
+    data, _ = load_case(file, case)
     label, aux_label = data['label'][None] == 1, data['aux_label'][None] == 1
     loss = contrastive_loss(data['contrast'][None], label, ~label)
     assert_close(loss, data['out_loss_reid'], rtol=0, atol=1e-5)
@@ -188,9 +147,9 @@ def _first_negatives(pos, neg, num_neg_per_pos=10):
     return neg & (neg.cumsum(1) <= num_kept[:, None])
 
 
-@pytest.mark.parametrize('file, case', _cases('reid'))
+@pytest.mark.parametrize('file, case', idol_cases('reid'))
 def test_batch_losses(file, case):
-    data, _ = _load(file, case)
+    data, _ = load_case(file, case)
     images = sorted({key.split('/')[0] for key in data if key[:3] == 'img'})
     keys, refs, pos, neg, num_items = [], [], [], [], 0
     for image in images:

@@ -2,14 +2,15 @@
 """What the tools that render a video share: options, progress, summary."""
 import argparse
 
+import numpy as np
 import pytest
 
 from refinevis_mm.apis import VISInferencer, command_line
 from refinevis_mm.apis.command_line import (INTERRUPTED, Progress,
                                             add_render_arguments, render_with,
                                             report_render)
-from refinevis_mm.apis.render import (DEFAULT_OUTPUTS, OUTPUTS, RenderedVideo,
-                                      RenderStopped)
+from refinevis_mm.apis.outputs import DEFAULT_OUTPUTS, OUTPUTS
+from refinevis_mm.apis.render import RenderedVideo, RenderStopped
 from refinevis_mm.video_io import open_source
 from tests.tiny_detectors import CLASSES, TRACKER, find_squares, squares
 
@@ -58,8 +59,8 @@ def test_help_names_all_files():
     parser = argparse.ArgumentParser()
     add_render_arguments(parser)
     text = ' '.join(parser.format_help().split())
-    for name, file in OUTPUTS.items():
-        assert f'{name} ({file})' in text
+    for name, output in OUTPUTS.items():
+        assert f'{name} ({output.file})' in text
 
 
 def test_progress(capsys):
@@ -78,12 +79,12 @@ def test_progress_of_a_complete_video(capsys):
 
 
 @pytest.fixture
-def session():
-    return VISInferencer.from_segmenter(find_squares, CLASSES,
-                                        **TRACKER).session()
+def inferencer():
+    return VISInferencer.from_segmenter(find_squares, CLASSES, **TRACKER)
 
 
-def test_options_reach_the_rendering(session, monkeypatch, tmp_path, capsys):
+def test_options_reach_the_rendering(inferencer, monkeypatch, tmp_path,
+                                     capsys):
     seen = {}
 
     def render_video(*args, on_start, on_frame, **kwargs):
@@ -97,24 +98,79 @@ def test_options_reach_the_rendering(session, monkeypatch, tmp_path, capsys):
     source.num_frames = 4
     args = parse('--out-dir', tmp_path, '--outputs', 'csv', '--score-thr', 0.5,
                  '--resume', '--checkpoint-every', 7)
-    assert render_with(session, source, args) == 'made'
+    assert render_with(inferencer, source, args, title='A') == 'made'
+    session, *rest = seen.pop('args')
+    assert session.model is inferencer.model
+    assert rest == [source, str(tmp_path), ['csv']]
     assert seen == dict(
-        args=(session, source, str(tmp_path)),
-        outputs=['csv'],
-        score_thr=0.5,
-        resume=True,
-        checkpoint_every=7)
+        title='A', score_thr=0.5, resume=True, checkpoint_every=7)
     error = capsys.readouterr().err
     assert '1/3' in error and error.endswith('\n')
 
 
-def test_progress_ends_its_line_on_errors(session, tmp_path, capsys):
+def test_progress_ends_its_line_on_errors(inferencer, tmp_path, capsys):
     frames = squares(2) + ['no image']
     args = parse('--out-dir', tmp_path / 'out', '--outputs', 'csv')
     with pytest.raises(ValueError, match='got str'):
-        render_with(session, open_source(iter(frames)), args)
+        render_with(inferencer, open_source(iter(frames)), args)
     assert capsys.readouterr().err == '\r1 frames\r2 frames\n'
     assert not list(tmp_path.glob('out/*'))
+
+
+def parse_csv(*words):
+    parser = argparse.ArgumentParser()
+    add_render_arguments(parser, 'csv')
+    return parser.parse_args(list(map(str, words)))
+
+
+def test_one_output_under_a_name_of_its_own(inferencer, tmp_path, capsys):
+    other = tmp_path / 'recording.sqlite'  # of another run, stays
+    other.write_text('other')
+    out = tmp_path / 'new' / 'mine.csv'
+    args = parse_csv('--out', out)
+    made = render_with(inferencer, open_source(np.stack(squares(3))), args)
+    assert made.files == [str(out)] and made.num_frames == 3
+    args = parse('--out-dir', tmp_path / 'out', '--outputs', 'csv')
+    render_with(inferencer, open_source(np.stack(squares(3))), args)
+    expected = tmp_path / 'out' / 'tracks.csv'
+    assert out.read_bytes() == expected.read_bytes()
+    # a link stays one, and nothing but the file changes in its folder
+    link = tmp_path / 'link.csv'
+    link.symlink_to(out)
+    render_with(inferencer, open_source(np.stack(squares(2))),
+                parse_csv('--out', link))
+    assert link.is_symlink()
+    assert len(out.read_text()) < len(expected.read_text())
+    assert list(out.parent.iterdir()) == [out]
+    assert other.read_text() == 'other'
+
+
+def test_a_stopped_output_goes_on(inferencer, tmp_path, monkeypatch, capsys):
+    out = tmp_path / 'mine.csv'
+    out.write_text('old')
+    source = open_source(np.stack(squares(9)))
+    args = parse_csv('--out', out, '--checkpoint-every', 2)
+
+    def fail(progress):
+        progress.num_frames += 1
+        if progress.num_frames == 5:
+            raise OSError('unplugged')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, 'update', fail)
+        with pytest.raises(OSError, match='unplugged'):
+            render_with(inferencer, source, args)
+    assert out.read_text() == 'old'
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        '.mine.csv.partial', 'mine.csv'
+    ]
+    args.resume = True
+    made = render_with(inferencer, source, args)
+    assert (made.num_frames, made.num_rendered) == (9, 5)
+    assert list(tmp_path.iterdir()) == [out]
+    rest, out = out.read_text(), tmp_path / 'whole.csv'
+    render_with(inferencer, source, parse_csv('--out', out))
+    assert out.read_text() == rest
 
 
 def video(**changes):

@@ -76,6 +76,7 @@ def test_shipped_config_is_found_by_name(tmp_path, monkeypatch):
                         str(tmp_path / 'refinevis_mm' / '__init__.py'))
     assert find_config('model.py') == str(shipped / 'model.py')
     assert find_config('absent.py') == 'absent.py'
+    assert find_config('*.py') == '*.py'  # no pattern
     (tmp_path / 'model.py').write_text('')  # a file goes first
     own = str(tmp_path / 'model.py')
     assert find_config(own) == own

@@ -14,19 +14,19 @@ import pytest
 import torch
 
 from refinevis_mm.apis import init_model
-from refinevis_mm.apis import render as render_module
-from refinevis_mm.apis.render import (DEFAULT_OUTPUTS, OUTPUTS, RenderStopped,
-                                      record_video, render_video)
+from refinevis_mm.apis.outputs import DEFAULT_OUTPUTS, OUTPUTS
+from refinevis_mm.apis.render import RenderStopped, record_video, render_video
 from refinevis_mm.apis.session import Session
 from refinevis_mm.recording import VideoRecording
-from refinevis_mm.video_io import ImageFilesSource, IterableSource, TimedFrame
+from refinevis_mm.video_io import (ImageFilesSource, IterableSource,
+                                   TimedFrame, open_source)
 from refinevis_mm.vis_json import check_results
 from tests.tiny_files import CLASSES, random_frames, write_model_files
 
 ROOT = str(Path(__file__).resolve().parents[2])
 NUM_FRAMES, WINDOW = 11, 4
 TIMES = [0.1 * k + 0.03 * (k % 2) for k in range(NUM_FRAMES)]  # uneven
-DEFAULT_FILES = [OUTPUTS[name] for name in DEFAULT_OUTPUTS]
+DEFAULT_FILES = [OUTPUTS[name].file for name in DEFAULT_OUTPUTS]
 # Files that must be the same byte by byte after a resumed run.
 SAME_BYTES = ('before_after.png', 'timeline.png', 'results.json', 'tracks.csv')
 
@@ -176,7 +176,7 @@ def test_all_outputs(session, tmp_path):
     rendered = render_video(
         session(), video(3), tmp_path, outputs=list(OUTPUTS))
     assert rendered.files == [
-        str(tmp_path / name) for name in OUTPUTS.values()
+        str(tmp_path / output.file) for output in OUTPUTS.values()
     ]
     assert names_in(tmp_path / 'masks') == [f'{k:06d}.png' for k in range(3)]
     images = json.loads((tmp_path / 'coco_video.json').read_text())['images']
@@ -446,7 +446,8 @@ def test_complete_run_is_left_alone(session, tmp_path):
 
 def test_no_final_name_before_all_files(session, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setitem(render_module.EXPORTS, 'csv', lambda *args: fail())
+        patch.setitem(OUTPUTS, 'csv',
+                      OUTPUTS['csv']._replace(make=lambda *args: fail()))
         with pytest.raises(OSError, match='unplugged'):
             render_video(session(), video(), tmp_path, score_thr=0.05)
     assert names_in(tmp_path) == ['.partial']
@@ -486,3 +487,38 @@ def test_one_run_at_a_time(session, tmp_path):
         session(), video(4), tmp_path, on_frame=at(2, second_run))
     assert rendered.num_frames == 4
     assert names_in(tmp_path) == sorted(DEFAULT_FILES)
+
+
+@pytest.mark.parametrize('mode', ['online', 'offline'])
+def test_outputs_lead_back_to_the_source(session, tmp_path, mode):
+    """Every second frame from the third on; the fifth is damaged."""
+    folder, out_dir = tmp_path / 'frames', tmp_path / 'out'
+    folder.mkdir()
+    for k, image in enumerate(random_frames(NUM_FRAMES)):
+        cv2.imwrite(str(folder / f'img_{k:03d}.png'), image)
+    (folder / 'img_004.png').write_bytes(b'x')
+
+    def run(**options):
+        source = open_source(folder, start=2, stride=2, allow_damaged=True)
+        return render_video(
+            session(mode),
+            source,
+            out_dir,
+            outputs=['coco', 'masks', 'csv', 'recording'],
+            score_thr=0.05,
+            checkpoint_every=1,
+            **options)
+
+    with pytest.raises(OSError, match='unplugged'):
+        run(on_frame=at(2, fail))
+    run(resume=True)
+    numbers = [2, 5, 7, 9]  # the damaged frame does not count for the stride
+    names = [f'img_{k:03d}' for k in numbers]
+    content = json.loads((out_dir / 'coco_video.json').read_text())
+    assert [row['file_name']
+            for row in content['images']] == [f'{name}.png' for name in names]
+    assert names_in(out_dir / 'masks') == [f'{name}.png' for name in names]
+    with VideoRecording.open(out_dir / 'recording.sqlite') as recording:
+        assert [number for number, _ in recording.origins()] == numbers
+        assert recording.times() == pytest.approx(
+            [number / 10 for number in numbers])

@@ -139,7 +139,7 @@ def test_views_equal_the_model_frame_by_frame(model, view):
         found = frame.views[view]
         assert found.ids == expected.ids
         assert np.array_equal(found.dense_masks(), expected.masks.numpy())
-        assert found.real == expected.real.tolist()
+        assert found.detected == expected.detected.tolist()
         means = video.running_scores(found.ids).numpy()
         np.testing.assert_array_equal(
             found.cls_scores.astype(np.float32), means)
@@ -171,7 +171,7 @@ def test_main_view(model):
     frame = run(model, random_frames(1), ALL_VIEWS[:2])[0]
     assert frame.view == 'online' and frame.instances is frame.views['online']
     assert frame.frame_level is frame.views['frame_level']
-    for name in ('ids', 'labels', 'classes', 'scores', 'masks', 'real'):
+    for name in ('ids', 'labels', 'classes', 'scores', 'masks', 'detected'):
         assert getattr(frame, name) is getattr(frame.instances, name)
     frame, = run(model, random_frames(1), ('offline', ))
     assert frame.view == 'offline' and frame.frame_level is None
@@ -261,8 +261,10 @@ def test_state_of_another_session_is_refused(model):
         Session(model, ['offline']).load_state_dict(state)
     with pytest.raises(ValueError, match='window 5, got 4'):
         Session(use(model, 'online', 5)).load_state_dict(state)
-    with pytest.raises(ValueError, match='format 2, got None'):
+    with pytest.raises(ValueError, match='format 3, got None'):
         Session(model).load_state_dict({})
+    with pytest.raises(ValueError, match='format 3, got 2'):
+        Session(model).load_state_dict(dict(state, format=2))
     state['tracker']['memory_len'] += 1
     frames = random_frames(2)
     session = Session(use(model, 'online', 4))

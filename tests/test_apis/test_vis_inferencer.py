@@ -86,6 +86,13 @@ def test_part_of_a_video(inferencer, videos):
     assert recording.times() == pytest.approx([0.2, 0.6, 1.0])
 
 
+def test_frames_of_a_part_lead_back(inferencer, videos):
+    recording = inferencer(videos['folder'], start=1, stride=2)
+    assert recording.origins() == [(1, '1.png'), (3, '3.png'), (5, '5.png')]
+    recording = inferencer(videos['array'], start=4)
+    assert recording.origins() == [(4, None), (5, None)]
+
+
 def test_temporary_file_goes_with_the_recording(inferencer, videos):
     recording = inferencer(videos['array'])
     path = recording.path
@@ -134,11 +141,9 @@ def follow(segment=find_squares, classes=SQUARES, **tracker):
 
 def facts(frames):
     """What frames say, to be compared."""
-    return [
-        (frame.frame_id, frame.ids, frame.labels, frame.classes, frame.scores,
-         frame.boxes.tolist(), frame.masks, frame.real, frame.discarded_ids)
-        for frame in frames
-    ]
+    return [(frame.frame_id, frame.ids, frame.labels, frame.classes,
+             frame.scores, frame.boxes.tolist(), frame.masks, frame.detected,
+             frame.discarded_ids) for frame in frames]
 
 
 def test_a_function_is_followed():
@@ -149,7 +154,7 @@ def test_a_function_is_followed():
     frames = squares(16)
     for t, (frame, image) in enumerate(zip(inferencer.stream(frames), frames)):
         assert frame.image is image and frame.frame_id == t
-        assert frame.ids == [0, 1] and frame.real == [True, True]
+        assert frame.ids == [0, 1] and frame.detected == [True, True]
         assert frame.labels == [1, 0] and frame.classes == ['light', 'dark']
         assert frame.scores == pytest.approx([0.9, 0.6])
         assert frame.boxes.tolist() == [[60 - 4 * t, 26, 76 - 4 * t, 42],

@@ -60,9 +60,8 @@ def test_this_environment_is_supported():
                                          ('3.3.9', True), ('3.4.0', False),
                                          ('3.1.0rc1', False)])
 def test_range_is_half_open(found, fits, monkeypatch):
-    real = versions.installed_version
-    monkeypatch.setattr(versions, 'installed_version', lambda name: found
-                        if name == 'mmdet' else real(name))
+    monkeypatch.setattr(versions, 'installed_version',
+                        dict(mmengine='0.10.7', mmcv='2.1.0', mmdet=found).get)
     if fits:
         versions.check_versions()
     else:
@@ -83,8 +82,8 @@ def test_every_problem_is_named_at_once(monkeypatch):
 
 
 def test_other_mmcv_is_uninstalled_first(monkeypatch):
-    real = versions.installed_version
-    monkeypatch.setattr(versions, 'installed_version', lambda name: '2.2.0'
-                        if name == 'mmcv' else real(name))
+    monkeypatch.setattr(
+        versions, 'installed_version',
+        dict(mmengine='0.10.7', mmcv='2.2.0', mmdet='3.3.0').get)
     with pytest.raises(ImportError, match='pip uninstall -y mmcv mmcv-lite'):
         versions.check_versions()

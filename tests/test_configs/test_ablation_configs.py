@@ -13,6 +13,7 @@ from mmengine.runner import load_checkpoint
 
 from refinevis_mm.registry import MODELS
 from tests.demo_clips import demo_clip
+from tests.training_checks import assert_trains
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
@@ -131,7 +132,7 @@ def _runner_settings(name):
     cfg = _load(name).to_dict()
     keys = ('model', 'train_dataloader', 'val_dataloader', 'test_dataloader',
             'test_evaluator', 'train_cfg', 'optim_wrapper', 'param_scheduler',
-            'custom_hooks', 'load_from', 'randomness')
+            'default_hooks', 'load_from', 'randomness')
     return {key: cfg[key] for key in keys}
 
 
@@ -220,14 +221,7 @@ def test_loss(name):
     assert stages == dict(
         loss_refine_cls=model.tar_head is not None,
         loss_refine_cdn=model.temporal_cdn is not None)
-    total = sum(losses.values())
-    assert torch.isfinite(total)
-    total.backward()
-    missing = [
-        key for key, param in model.named_parameters()
-        if param.requires_grad and param.grad is None
-    ]
-    assert missing == []
+    assert_trains(model, losses)
 
 
 @pytest.mark.parametrize('name, missing, unexpected', [

@@ -13,6 +13,7 @@ from mmengine.dataset import Compose
 from refinevis_mm.registry import DATASETS, MODELS
 from tests.demo_clips import demo_clip, empty_clip, two_object_clip
 from tests.tiny_idol import tiny_idol_cfg
+from tests.training_checks import assert_trains
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
@@ -43,14 +44,7 @@ def test_loss(path, clip):
     losses = model.loss(torch.randn(2, 2, 3, 64, 96), [clip(), empty_clip()])
     assert sum(key.startswith('loss_assoc') for key in losses) == 2
     assert not any('refine' in key for key in losses)
-    total = sum(losses.values())
-    assert torch.isfinite(total)
-    total.backward()
-    missing = [
-        name for name, param in model.named_parameters()
-        if param.requires_grad and param.grad is None
-    ]
-    assert missing == []
+    assert_trains(model, losses)
 
 
 @pytest.mark.parametrize('path', CONFIGS)

@@ -18,6 +18,7 @@ from torch import nn
 from refinevis_mm.models.frame_level.frame_model_detector import \
     FrameModelDetector
 from refinevis_mm.registry import MODELS
+from tests.training_checks import assert_trains
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
@@ -175,14 +176,7 @@ def test_loss_and_predict(path):
         labels=torch.tensor([2]),
         masks=BitmapMasks(masks, 64, 96))
     losses = model.loss(torch.randn(1, 3, 64, 96), [sample])
-    total = sum(losses.values())
-    assert torch.isfinite(total)
-    total.backward()
-    missing = [
-        name for name, param in model.named_parameters()
-        if param.requires_grad and param.grad is None
-    ]
-    assert missing == []
+    assert_trains(model, losses)
     with torch.no_grad():
         out, = model.eval().predict(torch.randn(1, 3, 64, 96), [sample])
     num_results = min(20 * model.frame_model.head.num_classes, 100)

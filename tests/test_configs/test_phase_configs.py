@@ -133,8 +133,8 @@ def test_each_phase_starts_from_the_one_before(backbone):
             model['head'].pop('num_classes')
             model['dn_query_generator'].pop('num_classes')
         assert own == theirs
-        hooks = [hook.type for hook in cfg.custom_hooks]
-        assert 'refinevis_mm.ClassRowsHook' in hooks
+        assert cfg.default_hooks.class_rows.type == \
+            'refinevis_mm.ClassRowsHook'
 
 
 def _reduce(dataset):
@@ -222,5 +222,5 @@ def test_joint_training(tmp_path, monkeypatch):
     assert set(videos) == {1, 11}  # the video, the image
     alone = load(phase3('r50', 'youtubevis2021'))
     for key in ('model', 'optim_wrapper', 'train_cfg', 'val_dataloader',
-                'load_from', 'custom_hooks'):
+                'load_from', 'default_hooks'):
         assert cfg[key] == alone[key], key

@@ -10,6 +10,7 @@ from mmengine.utils import import_modules_from_strings
 
 from refinevis_mm.registry import MODELS
 from tests.demo_clips import demo_clip, two_object_clip
+from tests.training_checks import assert_trains
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,14 +47,7 @@ def test_loss_and_predict(path):
     model = _build(path).train()
     losses = model.loss(
         torch.randn(1, 2, 3, 64, 96), [two_object_clip(labels=[2, 0])])
-    total = sum(losses.values())
-    assert torch.isfinite(total)
-    total.backward()
-    missing = [
-        name for name, param in model.named_parameters()
-        if param.requires_grad and param.grad is None
-    ]
-    assert missing == []
+    assert_trains(model, losses)
     with torch.no_grad():
         out, = model.eval().predict(
             torch.randn(1, 1, 3, 64, 96),

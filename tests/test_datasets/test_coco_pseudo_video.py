@@ -148,7 +148,7 @@ def test_concatenated_with_videos(files, tmp_path):
         preset='ovis',
         pipeline=PIPELINE)
     images = CocoPseudoVideoDataset(**files, preset='ovis', pipeline=PIPELINE)
-    both = ConcatDataset([videos, images], ignore_keys=['category_ids'])
+    both = ConcatDataset([videos, images])
     assert len(both) == 3
     assert both[0]['data_samples'].video_data_samples[0].video_id == 1
     assert both[2]['data_samples'].video_data_samples[0].video_id == 14

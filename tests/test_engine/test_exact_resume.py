@@ -49,6 +49,7 @@ def _train(data_root, work_dir, resume_from=None):
     return torch.load(work_dir / 'iter_4.pth', weights_only=True)['state_dict']
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_an_uninterrupted_one(data_root, tmp_path):
     whole = _train(data_root, tmp_path / 'whole')
     rest = _train(data_root, tmp_path / 'rest',

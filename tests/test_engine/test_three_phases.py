@@ -10,6 +10,7 @@ from refinevis_mm.engine.hooks import class_rows_hook  # noqa: F401
 from tests.three_phases import checkpoint, run_phases
 from tests.tiny_coco import write_coco, write_vis
 
+pytestmark = pytest.mark.slow  # what they share is trained first
 COCO = CocoDataset.METAINFO['classes']
 # standing still, so that what is passed on can be compared
 OPTIONS = {

@@ -1,9 +1,10 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
+
+from tests.tool_module import load_tool
 
 ROOT = Path(__file__).parents[2]
 CASES = ROOT / 'tests' / 'data' / 'metric'
@@ -12,11 +13,7 @@ CASES = ROOT / 'tests' / 'data' / 'metric'
 @pytest.fixture(scope='module')
 def tool():
     """The command line tool as a module."""
-    spec = importlib.util.spec_from_file_location(
-        'eval_vis', ROOT / 'tools' / 'analysis_tools' / 'eval_vis.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('analysis_tools/eval_vis.py')
 
 
 def test_table(tool, capsys):

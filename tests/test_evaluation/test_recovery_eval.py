@@ -4,18 +4,14 @@
 Bars that are 1, 2 or 3 pixels apart have an IoU of 3/5, 2/6 or 1/7.
 """
 import copy
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
 from refinevis_mm.evaluation.recovery_eval import evaluate_recovery
 from tests.test_evaluation.test_identity_eval import ground_truth, result
-
-ROOT = Path(__file__).parents[2]
-TOOL = ROOT / 'tools' / 'analysis_tools' / 'eval_recovery.py'
+from tests.tool_module import load_tool
 
 OBJECT = [0, 0, 0, 0, 0, None]
 VISIBILITY = [1, 0.5, 0.499, 0.1, 0.099, 0]
@@ -242,12 +238,10 @@ def files(case, tmp_path):
 @pytest.fixture
 def tool(monkeypatch):
     """Run the tool in this process."""
-    spec = importlib.util.spec_from_file_location('eval_recovery', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool('analysis_tools/eval_recovery.py')
 
     def run(*args):
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, args)])
+        monkeypatch.setattr(sys, 'argv', [module.__file__, *map(str, args)])
         module.main()
 
     return run

@@ -14,11 +14,12 @@ from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
 
+from refinevis_mm.datasets import VISDataset
 from refinevis_mm.evaluation import VISMetric, evaluate_vis
 from refinevis_mm.evaluation.vis_metric import write_submission
 from refinevis_mm.registry import METRICS
 from refinevis_mm.structures.video_result import VideoResult
-from refinevis_mm.vis_json import load_json
+from refinevis_mm.vis_json import OVIS, load_json
 
 CASE = Path(__file__).parents[1] / 'data' / 'metric' / 'medium'
 NAMES = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR1', 'AR10', 'AR100',
@@ -230,24 +231,46 @@ def test_bad_tracklets(tiny_gt, video_id, change, match):
 
 def test_classes_must_be_the_categories(tiny_gt):
     metric = VISMetric(tiny_gt, allow_missing=True)
-    metric.dataset_meta = dict(classes=('dog', 'cat'))
+    metric.dataset_meta = dict(classes=('dog', 'bird'))
     with pytest.raises(ValueError, match=r"\['cat', 'dog'\], got"):
         metric.evaluate()
     metric.dataset_meta = dict(classes=('cat', 'dog'))
     assert metric.evaluate()['vis/AP'] == 0
 
 
-def test_labels_follow_the_category_ids_of_the_data_set(tiny_gt):
+@pytest.mark.parametrize('classes, label', [(('dog', 'cat'), 1),
+                                            (('Cat', 'Dog'), 0)])
+def test_labels_follow_the_names_of_the_data_set(classes, label, tiny_gt):
     """A reader that sorts by id or is given classes has another order."""
     metric = VISMetric(tiny_gt, allow_missing=True)
-    metric.dataset_meta = dict(classes=('dog', 'cat'), category_ids=(10, 30))
+    metric.dataset_meta = dict(classes=classes)
     metric.process(
         None,
-        [frame_sample(5, 1, 2, [dict(tracklet(tiny_gt, 0, 0), label=1)])])
+        [frame_sample(5, 1, 2, [dict(tracklet(tiny_gt, 0, 0), label=label)])])
     assert metric.evaluate()['vis/AP'] == pytest.approx(0.5)
-    metric.dataset_meta = dict(classes=('cat', 'dog'), category_ids=(10, 30))
-    with pytest.raises(ValueError, match=r"\['dog', 'cat'\], got"):
-        metric.evaluate()
+
+
+@pytest.mark.parametrize('path, fits', [
+    ('data/clips/five/00001.jpg', True),
+    ('data/other/00001.jpg', False),
+    ('data/five/00000.jpg', False),
+])
+def test_frames_must_be_those_of_the_file(path, fits, tiny_gt):
+    gt = load_json(tiny_gt)
+    for video in gt['videos']:
+        video['file_names'] = [f'five/{i:05}.jpg' for i in range(2)]
+    Path(tiny_gt).write_text(json.dumps(gt))
+    metric = VISMetric(tiny_gt, allow_missing=True)
+    sample = frame_sample(5, 1, 2, [])
+    sample.video_data_samples[0].set_metainfo(dict(img_path=path))
+    if fits:
+        metric.process(None, [sample.to_dict()])
+    else:
+        with pytest.raises(
+                ValueError,
+                match=f'got {path} as the last frame of video_id 5, which is '
+                r'five/00001\.jpg in .*gt\.json'):
+            metric.process(None, [sample.to_dict()])
 
 
 def test_format_only_writes_the_submission(tiny_gt, tmp_path):
@@ -276,6 +299,39 @@ def test_format_only_writes_the_submission(tiny_gt, tmp_path):
         assert json.loads(archive.read('results.json')) == rows
     assert sorted(os.listdir(prefix.parent)) == ['out.json', 'out.zip']
     assert evaluate_vis(tiny_gt, f'{prefix}.json')['AP'] > 0
+
+
+def test_25th_class_from_the_file_to_the_submission(tmp_path, tiny_gt):
+    """The last one of OVIS: read, counted and sent."""
+    gt = load_json(tiny_gt)
+    gt['videos'] = [dict(gt['videos'][0], file_names=['0.jpg', '1.jpg'])]
+    gt['categories'] = [
+        dict(id=i, name=name) for i, name in enumerate(OVIS, 1)
+    ]
+    tube = [None, gt['annotations'][0]['segmentations'][1]]
+    gt['annotations'] = [
+        dict(
+            gt['annotations'][0],
+            category_id=25,
+            segmentations=tube,
+            bboxes=[None, [0, 0, 4, 8]],
+            areas=[None, 32])
+    ]
+    path = tmp_path / 'ovis.json'
+    path.write_text(json.dumps(gt))
+    dataset = VISDataset(ann_file=str(path), pipeline=[])
+    instance, = dataset.get_data_info(0)['images'][1]['instances']
+    assert instance['bbox_label'] == 24
+    metric = VISMetric(str(path), outfile_prefix=str(tmp_path / 'results'))
+    metric.dataset_meta = dataset.metainfo
+    metric.process(
+        None,
+        [frame_sample(5, 1, 2, [tracklet(path, 0, instance['bbox_label'])])])
+    assert metric.evaluate()['vis/AP'] == pytest.approx(1)
+    with zipfile.ZipFile(tmp_path / 'results.zip') as archive:
+        row, = json.loads(archive.read('results.json'))
+    assert row == dict(
+        video_id=5, category_id=25, score=0.5, segmentations=tube)
 
 
 def test_failed_write_leaves_nothing(tiny_gt, tmp_path, monkeypatch):
@@ -358,6 +414,7 @@ def evaluate_rank(rank, store, ann_file, collect_dir, out):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_ranks(tmp_path):
     args = [
         str(tmp_path / 'store'),

@@ -45,9 +45,9 @@ class DigitModel(BaseVISModel):
         masks[range(len(ids)), 1, range(len(ids))] = True
         cls_scores = torch.tensor([[0.9, 0.1], [0.1, 0.9]])
         cls_scores = cls_scores[[i % 2 for i in ids]]
-        real = torch.ones(len(ids), dtype=torch.bool)
-        return DecodedFrame(meta['frame_id'], ids, cls_scores, real, real,
-                            masks)
+        detected = torch.ones(len(ids), dtype=torch.bool)
+        return DecodedFrame(meta['frame_id'], ids, cls_scores, detected,
+                            detected, masks)
 
     def decode(self, tracks, refined=True):
         return tracks

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from torch.testing import assert_close
 
 from refinevis_mm.models.association import ContrastiveTracker, IoUPairSelector
+from refinevis_mm.models.layers.mask_resize import resize_masks
 from refinevis_mm.models.refinement import MatchedTrackletBuilder
 from refinevis_mm.models.refinement.decoding import cut_recovered_masks
 from refinevis_mm.registry import MODELS
@@ -15,6 +16,7 @@ from tests.demo_clips import (add_ignored, demo_clip, empty_clip,
                               tiny_model_cfg, two_object_clip)
 from tests.model_stream import ModelStream
 from tests.tiny_mask2former import TINY_BACKBONE, TINY_HEAD
+from tests.training_checks import assert_trains
 
 BOXES = [(8, 8, 40, 40), (60, 20, 90, 50)]
 
@@ -65,12 +67,7 @@ def test_loss_names_and_gradients(model):
                  'loss_refine_mask', 'loss_refine_dice', 'loss_cls',
                  'enc_loss_mask', 'dn_loss_dice'):
         assert torch.isfinite(losses[name]), name
-    sum(losses.values()).backward()
-    missing = [
-        name for name, param in model.named_parameters()
-        if param.requires_grad and param.grad is None
-    ]
-    assert missing == []
+    assert_trains(model, losses)
 
 
 def test_batch_without_objects_trains(model):
@@ -79,10 +76,7 @@ def test_batch_without_objects_trains(model):
     losses = model.loss(
         torch.randn(2, 2, 3, 64, 96),
         [empty_clip(), empty_clip()])
-    sum(losses.values()).backward()
-    for name, param in model.named_parameters():
-        assert param.grad is not None, name
-        assert torch.isfinite(param.grad).all(), name
+    assert_trains(model, losses)
 
 
 def test_ignored_regions_have_no_background():
@@ -103,10 +97,7 @@ def test_ignored_regions_have_no_background():
     for name in ('loss_bbox', 'loss_mask', 'dn_loss_cls', 'loss_assoc',
                  'loss_refine_dice'):
         assert_close(losses[name], known[name], msg=name)
-    sum(losses.values()).backward()
-    for name, param in model.named_parameters():
-        if param.requires_grad:
-            assert torch.isfinite(param.grad).all(), name
+    assert_trains(model, losses)
 
 
 def test_more_than_two_frames():
@@ -115,44 +106,60 @@ def test_more_than_two_frames():
     assert torch.isfinite(sum(losses.values()))
 
 
-def _split(losses):
-    """Sum of the frame losses, sum of the other two stages."""
-    later = [n for n in losses if 'assoc' in n or 'refine' in n]
-    return (sum(losses[n] for n in losses
-                if n not in later), sum(losses[n] for n in later))
-
-
 def test_frame_losses_see_the_first_frame_only():
     """Paper Sec. 4.1; association and TAR reach every frame's image."""
     model = _build(**{'model.frame_loss_on': 'first'}).train()
     model.tracklet_builder = MatchedTrackletBuilder(0.0, 0.0, 2)
+    for layer in model.frame_model.head.fc_reg.layers:
+        torch.nn.init.normal_(layer.weight, std=0.2)  # zero at the start
     images = torch.randn(1, 2, 3, 64, 96, requires_grad=True)
-    clip = demo_clip([BOXES] * 2, [1, 2], [0, 1])
-    losses = model.loss(images, [clip])
-    frame, stage_23 = _split(losses)
-    grad, = torch.autograd.grad(frame, images, retain_graph=True)
-    assert (grad[0, 1] == 0).all() and (grad[0, 0] != 0).any()
-    grad, = torch.autograd.grad(stage_23, images)
-    assert (grad[0, 1] != 0).any() and (grad[0, 0] != 0).any()
+    losses = model.loss(images, [_video(2)])
+
+    def gradient(kind, later=False):
+        """Of the losses with this ending, for each frame."""
+        names = [
+            name for name in losses if name.endswith(kind) and (
+                'assoc' in name or 'refine' in name) == later
+        ]
+        assert names
+        grad, = torch.autograd.grad(
+            sum(losses[name] for name in names), images, retain_graph=True)
+        return grad[0].abs().sum((1, 2, 3))
+
+    for kind in ('cls', 'bbox', 'iou', 'mask', 'dice'):
+        first, second = gradient(kind)
+        assert first > 0 and second == 0, kind
+    for kind in ('loss_assoc', 'loss_refine_cls', 'loss_refine_mask'):
+        assert (gradient(kind, later=True) > 0).all(), kind
 
 
-def test_order_of_the_ground_truth_does_not_matter(model):
+def test_order_and_ids_of_the_ground_truth_do_not_matter(model):
     model.train()
     images = torch.randn(1, 2, 3, 64, 96)
-    boxes = [BOXES] * 2
-    flipped = [frame[::-1] for frame in boxes]
-    results = []
-    frame_model = model.frame_model
-    generator, association_cdn = (frame_model.dn_query_generator,
-                                  model.association_cdn)
-    frame_model.dn_query_generator = model.association_cdn = None
-    for clip in (demo_clip(boxes, [5, 9],
-                           [0, 1]), demo_clip(flipped, [9, 5], [1, 0])):
+
+    def losses_of(boxes, ids, labels):
         torch.manual_seed(3)
-        results.append(model.loss(images, [clip]))
-    frame_model.dn_query_generator = generator
-    model.association_cdn = association_cdn
-    for name in results[0]:
+        return model.loss(images, [demo_clip([boxes] * 2, ids, labels)])
+
+    expected = losses_of(BOXES, [5, 9], [0, 1])
+    assert_close(losses_of(BOXES[::-1], [9, 5], [1, 0]), expected)
+    assert_close(losses_of(BOXES, [1, 70], [0, 1]), expected)
+
+
+def test_ids_may_exchange_their_order():
+    """Without denoising, which would draw other noise for each object."""
+    model = _build(
+        **{
+            'model.frame_model.dn_query_generator': None,
+            'model.association_cdn': None
+        })
+    images, results = torch.randn(1, 2, 3, 64, 96), []
+    for ids in ([5, 9], [9, 5]):
+        torch.manual_seed(3)
+        results.append(
+            model.loss(images, [demo_clip([BOXES] * 2, ids, [0, 1])]))
+    # points of masks are drawn at random, too
+    for name in ('loss_cls', 'loss_bbox', 'loss_iou', 'loss_assoc'):
         assert_close(results[0][name], results[1][name], msg=name)
 
 
@@ -164,7 +171,8 @@ def test_one_object_has_no_association_loss_but_finite_gradients():
         torch.randn(1, 2, 3, 64, 96),
         [demo_clip([[BOXES[0]], [BOXES[0]]], [1], [0])])
     assert losses['loss_assoc'] == 0
-    losses['loss_assoc'].backward()
+    assert_trains(model.association_head,
+                  dict(loss_assoc=losses['loss_assoc']))
 
 
 @pytest.mark.parametrize('mode', ['online', 'offline'])
@@ -210,9 +218,45 @@ def test_untrained_refinement_equals_frame_level():
     for refined in results[1:]:
         for frame, other in zip(results[0], refined):
             rows = [other.ids.index(i) for i in frame.ids]
-            assert other.real[rows].all()
+            assert other.detected[rows].all()
             assert_close(
                 other.cls_scores[rows], frame.cls_scores, atol=1e-4, rtol=1e-3)
+
+
+def test_untrained_refinement_keeps_classes_and_masks(model):
+    """The heads say the same of a refined tracklet, wherever it lies."""
+    frame_model = model.eval().frame_model
+    with torch.no_grad():
+        out = frame_model.forward_frames(torch.randn(3, 3, 64, 96))
+        refined = model.tar_head.refine(
+            out.embeds.transpose(0, 1), torch.tensor([[4, 5, 9]] * 12))
+        refined = refined.transpose(0, 1)
+        assert_close(
+            frame_model.classify(refined),
+            out.cls_logits,
+            atol=1e-4,
+            rtol=1e-4)
+        masks = [
+            frame_model.segment(embeds, out.mask_features)
+            for embeds in (refined, out.embeds)
+        ]
+        assert_close(*masks, atol=1e-3, rtol=1e-3)
+
+
+def test_window_of_zero_gives_what_the_frame_model_found():
+    model = _permissive(_build(**{'model.window': 0}))
+    model.tracker.box_nms_thr = model.tracker.mask_nms_thr = 1.0
+    image, meta = torch.randn(3, 64, 96), _metas(1, ori_shape=(50, 70))[0]
+    result, = _stream(model, [image], [meta])
+    with torch.no_grad():
+        frame = model.frame_model.forward_frames(image[None])
+        scores = frame.cls_logits[0].sigmoid()
+        rows = torch.cdist(result.cls_scores, scores).argmin(1).tolist()
+        masks = model.frame_model.segment(frame.embeds[:, rows],
+                                          frame.mask_features)[0]
+    assert len(set(rows)) == len(rows) > 1
+    assert_close(result.cls_scores, scores[rows])
+    assert torch.equal(result.masks, resize_masks(masks, meta) > 0)
 
 
 def test_online_frame_does_not_depend_on_later_frames():
@@ -257,10 +301,10 @@ def test_recovered_masks_are_cut_by_hand():
     logits[1, 1, 3] = 4.0  # and is surer of one pixel
     logits[2, 1:3] = 2.0  # recovered, may be the detected one
     logits[3, :1] = 1.0  # detected as well: stays as it is
-    real = torch.tensor([True, False, False, True])
+    detected = torch.tensor([True, False, False, True])
     met = torch.eye(4, dtype=torch.bool)
     met[0, 1] = met[1, 0] = True
-    masks = cut_recovered_masks(logits, real, met)
+    masks = cut_recovered_masks(logits, detected, met)
     assert masks[[0, 2, 3]].equal(logits[[0, 2, 3]] > 0)
     assert masks[1].sum(1).tolist() == [0, 1, 4, 0]
 
@@ -356,14 +400,7 @@ def test_training_as_in_the_paper(clips):
     model = _build_as_the_paper()
     losses = model.loss(torch.randn(len(clips), 2, 3, 64, 96), clips)
     assert 'loss_assoc_cdn' in losses
-    total = sum(losses.values())
-    assert torch.isfinite(total)
-    total.backward()
-    missing = [
-        name for name, param in model.named_parameters()
-        if param.requires_grad and param.grad is None
-    ]
-    assert missing == []
+    assert_trains(model, losses)
 
 
 def test_association_cdn_needs_denoising_queries():
@@ -380,21 +417,10 @@ STREAMING = dict(
     _delete_=True,
     type='refinevis_mm.StreamingTracker',
     select_score_thr=0.0,
-    max_detections=100,
     mask_nms_thr=1.0,
     high_score_thr=0.0,
-    appearance_weight=1.0,
-    mask_weight=1.0,
-    box_weight=1.0,
-    class_weight=0.5,
-    match_thr=0.4,
-    low_overlap_thr=0.5,
-    num_active_frames=3,
-    reentry_thr=0.8,
-    num_frames_retain=10,
     new_score_thr=0.0,
-    min_track_frames=1,
-    max_tracks=50)
+    min_track_frames=1)
 
 
 def _maskdino(**options):
@@ -505,8 +531,8 @@ def test_refinement_with_the_streaming_tracker(mode, head):
     assert sum(len(result.ids) for result in plain) > 10
     for result, other in zip(plain, refined):
         rows = [other.ids.index(i) for i in result.ids]
-        assert other.real[rows].all()
-        assert other.real.sum() == len(rows)
+        assert other.detected[rows].all()
+        assert other.detected.sum() == len(rows)
         assert_close(
             other.cls_scores[rows], result.cls_scores, atol=1e-4, rtol=1e-3)
 

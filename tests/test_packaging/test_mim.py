@@ -156,6 +156,7 @@ def test_import_comes_from_the_wheel(installed, tmp_path):
     assert osp.dirname(osp.dirname(installed)) in where
 
 
+@pytest.mark.slow
 def test_shipped_weights_by_name(installed, tmp_path):
     fetch = ('-m', 'refinevis_mm.zoo', '--fetch')
     done = run(installed, tmp_path, *fetch, SHIPPED_NAME)
@@ -197,6 +198,7 @@ def test_search_for_named_weights(installed, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_download_of_named_weights(installed, tmp_path):
     name = 'mask2former-r50_coco'
     entry = find_entry(name)
@@ -270,17 +272,19 @@ def test_development_install(development, source, tmp_path):
 # a few seconds' worth of the shipped model
 SHIPPED = 'refinevis_*_occluded-shapes.py'
 DATA = ('--split', 'train:2:0', '--split', 'valid:1:7', '--frames', '20', '20')
-TINY = ('--cfg-options', 'train_cfg.max_iters=2',
-        'default_hooks.checkpoint.interval=2', 'train_dataloader.batch_size=1',
-        'train_dataloader.num_workers=0',
-        'train_dataloader.persistent_workers=False',
-        'val_dataloader.num_workers=0',
-        'val_dataloader.persistent_workers=False',
-        'test_dataloader.num_workers=0',
-        'test_dataloader.persistent_workers=False',
+QUICK = ('--cfg-options', 'train_cfg.max_iters=2',
+         'default_hooks.checkpoint.interval=2',
+         'train_dataloader.num_workers=0',
+         'train_dataloader.persistent_workers=False',
+         'val_dataloader.num_workers=0',
+         'val_dataloader.persistent_workers=False',
+         'test_dataloader.num_workers=0',
+         'test_dataloader.persistent_workers=False')
+TINY = (*QUICK, 'train_dataloader.batch_size=1',
         'model.frame_model.backbone.init_cfg=None')
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize('config', [
     osp.basename(path)

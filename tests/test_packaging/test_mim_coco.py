@@ -6,18 +6,13 @@ import pytest
 
 from tests.test_packaging import test_mim
 
-wheel, installed = test_mim.wheel, test_mim.installed
+# what a fixture needs is looked for here as well
+source, wheel = test_mim.source, test_mim.wheel
+installed = test_mim.installed
 
 CONFIG = 'maskdino_mobilenet-v2_2xb2-5k_custom-coco.py'
 DATA = 'data/custom_coco'
-TINY = ('--cfg-options', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2',
-        'default_hooks.checkpoint.interval=2',
-        'train_dataloader.num_workers=0',
-        'train_dataloader.persistent_workers=False',
-        'val_dataloader.num_workers=0',
-        'val_dataloader.persistent_workers=False',
-        'test_dataloader.num_workers=0',
-        'test_dataloader.persistent_workers=False',
+TINY = (*test_mim.QUICK, 'train_cfg.val_interval=2',
         'model.backbone.init_cfg=None')
 
 
@@ -34,6 +29,7 @@ def write_maps(folder, label):
         cv2.imwrite(str(path / f'{label}.png'), maps[name])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_image_config_trains_and_tests(installed, tmp_path):
     for label in (0, 2):

@@ -51,16 +51,14 @@ def test_lowest_versions_are_those_of_the_ranges():
 
 
 def test_one_python():
-    low, high = re.search(r"python_requires='>=3\.(\d+),<3\.(\d+)'",
-                          read('setup.py')).groups()
-    supported = {f'3.{minor}' for minor in range(int(low), int(high))}
-    assert set(re.findall(r'Python :: (3\.\d+)',
-                          read('setup.py'))) == supported
+    lowest = re.search(r"python_requires='>=(3\.\d+)'", read('setup.py'))[1]
+    supported = re.findall(r'Python :: (3\.\d+)', read('setup.py'))
+    assert supported[0] == lowest
     jobs = yaml.safe_load(read(WORKFLOW))['jobs']
     rows = jobs['versions']['strategy']['matrix']['include']
     tried = {row['python'] for row in rows}
-    assert supported <= tried | set(
-        jobs['pinned']['strategy']['matrix']['python'])
+    tried.update(jobs['pinned']['strategy']['matrix']['python'])
+    assert set(supported) <= tried
 
 
 @pytest.mark.parametrize('page', PAGES)

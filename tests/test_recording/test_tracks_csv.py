@@ -6,12 +6,12 @@ from tests.tiny_recordings import (SIZE, ResultStream, box, create, kill_half,
                                    random_frames)
 
 TABLE = """\
-frame,time_s,track_id,class,score,frame_score,state,x,y,width,height,area_px
-0,0.0,5,dog,0.5,0.5,detected,1,0,2,2,4
-0,0.0,2,cat,0.25,0.25,detected,4,3,3,3,9
-1,0.333333,5,dog,0.5,0.5,recovered,2,1,2,2,4
-3,1.5,5,dog,0.5,0.5,detected,6,4,2,2,4
-3,1.5,2,cat,0.25,0.25,missed,,,,,
+frame,time_s,track_id,class,score,frame_score,state,x,y,width,height,area_px,source_frame
+0,0.0,5,dog,0.5,0.5,detected,1,0,2,2,4,0
+0,0.0,2,cat,0.25,0.25,detected,4,3,3,3,9,0
+1,0.333333,5,dog,0.5,0.5,recovered,2,1,2,2,4,1
+3,1.5,5,dog,0.5,0.5,detected,6,4,2,2,4,7
+3,1.5,2,cat,0.25,0.25,missed,,,,,,7
 """
 
 
@@ -28,6 +28,7 @@ def test_by_hand(tmp_path):
         ([(5, dog, True, box(6, 4)), (2, weak, False, None)], 1.5),
     ]:
         recording.add(stream.frame(dict(frame_level=rows), time=time))
+    recording.add_origin(3, 7)
     path = tmp_path / 'tracks.csv'
     write_tracks_csv(recording, path)
     assert path.read_text() == TABLE

@@ -5,6 +5,7 @@ import resource
 import signal
 import sqlite3
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -407,3 +408,31 @@ def test_memory_does_not_grow(path):
         assert len(tracklet['segmentations']) == 3000
         reading.append(resident_mb())
     assert max(reading) - reading[0] < 6
+
+
+def test_origins(path):
+    """Noted before a frame comes, kept by commits like the frames."""
+    stream = ResultStream()
+    with create(path) as recording:
+        for k, origin in enumerate([(3, 'a/3.png'), (5, None), (7, 'b.png')]):
+            recording.add_origin(k, *origin)
+        recording.add(stream.frame({}))
+        recording.add(stream.frame({}))
+        assert recording.origins() == [(3, 'a/3.png'), (5, None)]
+        recording.checkpoint(b'')
+        recording.add_origin(3, 9)
+    with VideoRecording.open(path) as recording:
+        recording.add(stream.frame({}))
+        recording.add(stream.frame({}))  # nothing is known of this one
+        assert recording.origins() == [(3, 'a/3.png'), (5, None), (7, 'b.png'),
+                                       (3, None)]
+
+
+def test_recording_of_an_older_version(path):
+    with create(path) as recording:
+        recording.add(ResultStream().frame({}))
+        recording.finish()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute('DROP TABLE origins')
+    with VideoRecording.open(path) as recording:
+        assert recording.origins() == [(0, None)]

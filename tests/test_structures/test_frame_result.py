@@ -31,7 +31,7 @@ def test_values_by_hand(instances):
     assert instances.classes == ['cat'] * 3
     assert instances.boxes.tolist() == [[2, 1, 6, 3], [6, 4, 7, 5],
                                         [0, 0, 0, 0]]
-    assert instances.real == [True, False, False]
+    assert instances.detected == [True, False, False]
     assert instances.recovered == [False, True, False]
     assert instances.missed == [False, False, True]
     assert instances.masks[2] is None

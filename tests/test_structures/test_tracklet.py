@@ -19,12 +19,12 @@ def test_missed_frame_is_a_zero_row_and_birth_is_padded():
     memory.push(_frame(0, [5], 1))
     memory.push(_frame(1, [], 0))
     memory.push(_frame(2, [5, 9], 3))
-    embeds, frame_inds, real, padding = memory.batch()
+    embeds, frame_inds, detected, padding = memory.batch()
     assert memory.ids == [5, 9]
     assert embeds[0, :, 0].tolist() == [1, 0, 3]
     assert frame_inds[0].tolist() == [0, 1, 2]
     assert padding.tolist() == [[False] * 3, [True, True, False]]
-    assert real[:, -1].tolist() == [True, True]
+    assert detected[:, -1].tolist() == [True, True]
 
 
 def test_only_the_last_window_is_kept():
@@ -77,13 +77,13 @@ def test_frame_tracks_without():
 
 def test_boxes_of_missed_frames_are_interpolated():
     boxes = torch.tensor([0.0, 0.1, 0.0, 0.0, 0.4, 0.0]).view(1, 6, 1)
-    real = torch.tensor([[False, True, False, False, True, False]])
+    detected = torch.tensor([[False, True, False, False, True, False]])
     frame_inds = torch.tensor([[3, 4, 5, 6, 7, 8]])
-    out = interpolate_boxes(boxes.expand(-1, -1, 4), real, frame_inds)
+    out = interpolate_boxes(boxes.expand(-1, -1, 4), detected, frame_inds)
     expected = torch.tensor([0.1, 0.1, 0.2, 0.3, 0.4, 0.4])
     torch.testing.assert_close(out[0, :, 2], expected)
     empty = interpolate_boxes(
-        boxes.new_zeros(0, 6, 4), real[:0], frame_inds[:0])
+        boxes.new_zeros(0, 6, 4), detected[:0], frame_inds[:0])
     assert empty.shape == (0, 6, 4)
 
 

@@ -6,12 +6,12 @@ from pycocotools import mask as mask_utils
 from refinevis_mm.structures.video_result import VideoResult, to_results_json
 
 
-def add(result, frame_id, ids, scores, real, masks):
+def add(result, frame_id, ids, scores, detected, masks):
     """Add one frame given as nested lists."""
     num_ids = len(ids)
     result.add_frame(frame_id, ids,
                      torch.tensor(scores).reshape(num_ids, -1),
-                     torch.tensor(real, dtype=torch.bool), masks)
+                     torch.tensor(detected, dtype=torch.bool), masks)
 
 
 def square(left):
@@ -24,7 +24,7 @@ def square(left):
 EMPTY = torch.zeros(3, 8, dtype=torch.bool)
 
 
-def test_mean_over_real_frames_by_hand():
+def test_mean_over_detected_frames_by_hand():
     result = VideoResult(4)
     add(result, 0, [7], [[0.5, 0.25]], [True], square(0)[None])
     add(result, 1, [7], [[1.0, 1.0]], [False], square(1)[None])
@@ -88,7 +88,7 @@ def test_max_per_video_takes_the_best_pairs():
     assert len(result.tracklets(max_per_video=0)) == 0
 
 
-def test_discard_and_never_real():
+def test_discard_and_never_detected():
     result = VideoResult(2)
     add(result, 0, [0, 1, 2], [[0.5]] * 3, [True, True, False],
         torch.stack([square(0)] * 3))

@@ -392,6 +392,7 @@ def test_shortened_schedule(tool, folder):
     assert ends == [(0, 1), (0, 2)]
 
 
+@pytest.mark.slow
 def test_real_tools(tool, folder, monkeypatch, capsys):
     monkeypatch.setenv('PYTHONPATH', str(folder))
     monkeypatch.setitem(

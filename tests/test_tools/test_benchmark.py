@@ -1,8 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-import importlib.util
 import json
 import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,21 +8,18 @@ from mmengine.config import Config
 
 from refinevis_mm.models.layers.ms_deform_attn import BACKEND_ENV
 from tests.demo_clips import tiny_model_cfg
+from tests.tool_module import load_tool
 
 # so that noise makes tracklets
 NO_THRESHOLDS = [
     f'model.tracker.{name}=0.0'
     for name in ('select_score_thr', 'init_score_thr', 'new_score_thr')
 ]
-TOOL = Path(__file__).parents[2] / 'tools/analysis_tools/benchmark.py'
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('benchmark', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('analysis_tools/benchmark.py')
 
 
 @pytest.fixture

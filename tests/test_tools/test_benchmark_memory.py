@@ -1,6 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """tools/analysis_tools/benchmark_memory.py: what it measures and reports."""
-import importlib.util
 import json
 import os
 import subprocess
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.tiny_files import write_model_files
+from tests.tool_module import load_tool
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools' / 'analysis_tools' / 'benchmark_memory.py'
@@ -20,10 +20,7 @@ TOOL = ROOT / 'tools' / 'analysis_tools' / 'benchmark_memory.py'
 @pytest.fixture(scope='module')
 def tool():
     """The command line tool as a module."""
-    spec = importlib.util.spec_from_file_location('benchmark_memory', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('analysis_tools/benchmark_memory.py')
 
 
 @pytest.fixture(scope='module')
@@ -31,6 +28,7 @@ def files(tmp_path_factory):
     return write_model_files(tmp_path_factory.mktemp('model'))
 
 
+@pytest.mark.slow
 def test_both_modes_in_processes_of_their_own(files, tmp_path):
     done = subprocess.run([
         sys.executable, TOOL, files[0], '--checkpoint', files[1], '--frames',

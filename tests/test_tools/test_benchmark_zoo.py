@@ -1,5 +1,4 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-import importlib.util
 import os.path as osp
 import sys
 from argparse import Namespace
@@ -10,17 +9,13 @@ import torch
 from mmengine.config import Config
 
 from tests.tiny_files import write_model_files
-
-ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
+from tests.tool_module import load_tool
 
 
 @pytest.fixture
 def tool(tmp_path, monkeypatch):
     """The tool, to which the tiny model has a name."""
-    path = osp.join(ROOT, 'tools', 'analysis_tools', 'benchmark_zoo.py')
-    spec = importlib.util.spec_from_file_location('benchmark_zoo', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool('analysis_tools/benchmark_zoo.py')
     config, _ = write_model_files(tmp_path)
     monkeypatch.setattr(module, 'find_entry',
                         lambda name: SimpleNamespace(config=config))
@@ -75,10 +70,7 @@ def test_the_model_sees_the_shape(tool):
 
 
 def test_unknown_name_is_one_line(monkeypatch):
-    path = osp.join(ROOT, 'tools', 'analysis_tools', 'benchmark_zoo.py')
-    spec = importlib.util.spec_from_file_location('benchmark_zoo', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool('analysis_tools/benchmark_zoo.py')
     with pytest.raises(ValueError, match='no weights of the name "absent"'):
         module.measure('absent', arguments())
     monkeypatch.setattr(sys, 'argv', ['benchmark_zoo.py'])

@@ -1,9 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """tools/analysis_tools/compare_trackers.py: its table and box trackers."""
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import cv2
 import pytest
@@ -16,8 +14,8 @@ from refinevis_mm.evaluation import evaluate_identity, evaluate_vis
 from refinevis_mm.models import StreamingTracker
 from refinevis_mm.recording import write_results_json
 from tests.tiny_files import random_frames, write_model_files
+from tests.tool_module import load_tool
 
-TOOL = Path(__file__).parents[2] / 'tools/analysis_tools/compare_trackers.py'
 LENGTHS = (5, 3)  # frames of the videos
 NUM_CLASSES = 7  # of the tiny model
 OWN = 'ContrastiveTracker, association head'
@@ -31,10 +29,7 @@ COLUMNS = [
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('compare_trackers', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('analysis_tools/compare_trackers.py')
 
 
 @pytest.fixture(scope='module')
@@ -104,7 +99,7 @@ def compare(tool, monkeypatch, capsys):
     """Run the tool in this process: cells of its table by name."""
 
     def run(*args):
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, args)])
+        monkeypatch.setattr(sys, 'argv', [tool.__file__, *map(str, args)])
         tool.main()
         lines = capsys.readouterr().out.splitlines()
         cells = [[cell.strip() for cell in line.strip('|').split('|')]

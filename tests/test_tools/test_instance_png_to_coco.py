@@ -71,6 +71,21 @@ def test_known_instances(maps, monkeypatch):
     assert mask[2:8, 3:13].all() and mask.sum() == 60
 
 
+def test_which_files_are_images(maps, monkeypatch):
+    """Not those of a Mac; none is lost for its suffix."""
+    (maps / 'images' / '._a.jpg').write_bytes(b'a note')
+    cv2.imwrite(
+        str(maps / 'images' / 'c.webp'), np.zeros((20, 30, 3), np.uint8))
+    write_maps(maps, 'c', *np.zeros((2, 20, 30), np.uint8))
+    run(monkeypatch, *arguments(maps))
+    content = load(str(maps / 'out.json'))
+    assert [image['file_name']
+            for image in content['images']] == ['a.jpg', 'b.jpg', 'c.webp']
+    (maps / 'images' / 'd.avif').touch()
+    with pytest.raises(SystemExit, match='such as "d.avif"'):
+        run(monkeypatch, *arguments(maps))
+
+
 def test_mmdet_reads_it(maps, monkeypatch):
     run(monkeypatch, *arguments(maps), '--min-area', 2)
     dataset = CocoDataset(
@@ -109,7 +124,7 @@ def test_classes_of_a_file(maps, monkeypatch):
     (dict(classes='none.txt'), 'none.txt'),
     (dict(classes='names.txt'), 'must name a class'),
     (dict(images='none'), 'none'),
-    (dict(images='.'), 'must hold images'),
+    (dict(images='.'), 'holds no images'),
 ])
 def test_bad_input_is_one_line(changes, reason, maps, monkeypatch):
     (maps / 'names.txt').write_text('\n')

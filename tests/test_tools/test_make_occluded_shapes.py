@@ -1,23 +1,16 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-import importlib.util
 import json
 import os
-from pathlib import Path
 
 import cv2
 import pytest
 
-TOOL = (
-    Path(__file__).parents[2] / 'tools/dataset_converters' /
-    'make_occluded_shapes.py')
+from tests.tool_module import load_tool
 
 
 @pytest.fixture(scope='module')
 def main():
-    spec = importlib.util.spec_from_file_location('make_occluded_shapes', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_tool('dataset_converters/make_occluded_shapes.py').main
 
 
 SHORT = ['--objects', '3', '4', '--frames', '20', '22']

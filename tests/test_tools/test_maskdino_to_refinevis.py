@@ -16,6 +16,7 @@ from refinevis_mm.registry import MODELS
 TOOL = (
     Path(__file__).parents[2] / 'tools' / 'model_converters' /
     'maskdino_to_refinevis.py')
+DATA = Path(__file__).parents[1] / 'data'
 CONVERTER = runpy.run_path(str(TOOL))
 convert = CONVERTER['convert_state_dict']
 HEADS, POINTS, DIMS = 8, 4, 32
@@ -193,6 +194,22 @@ def test_every_tensor_is_accounted_for(options):
         'low2high': 'coarse_small',
         'high2low': 'fine_small'
     }[order]
+
+
+def test_every_tensor_of_an_official_model():
+    """Names as the official code has written them."""
+    with np.load(DATA / 'parity' / 'maskdino_r50tiny.npz') as file:
+        official = {
+            name[len('state/'):]: torch.as_tensor(file[name])
+            for name in file.files if name.startswith('state/')
+        }
+    converted, report, arch = convert(official)
+    _check_fits(converted, arch)
+    assert sorted(row.source for row in report
+                  if row.source != '-') == sorted(official)
+    assert all(
+        row.action.startswith('dropped: ') for row in report
+        if row.target == '-')
 
 
 def test_names_of_the_decoder():

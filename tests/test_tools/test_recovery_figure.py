@@ -1,9 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """tools/visualization/recovery_figure.py: what it picks, draws and refuses."""
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,9 +11,8 @@ import torch
 from refinevis_mm.structures import VideoResult
 from refinevis_mm.visualization import instance_color
 from tests.tiny_files import CLASSES, random_frames, write_model_files
+from tests.tool_module import load_tool
 
-ROOT = Path(__file__).parents[2]
-TOOL = ROOT / 'tools' / 'visualization' / 'recovery_figure.py'
 HEIGHT, WIDTH = 60, 80
 
 
@@ -27,10 +24,7 @@ def files(tmp_path_factory):
 @pytest.fixture(scope='module')
 def tool():
     """The command line tool as a module."""
-    spec = importlib.util.spec_from_file_location('recovery_figure', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('visualization/recovery_figure.py')
 
 
 @pytest.fixture
@@ -48,7 +42,8 @@ def run(tool, monkeypatch):
     """Run the tool on hand-made results: boxes (x1, x2) of bars by frame."""
 
     def run(files, *args, before, after):
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, files + args)])
+        monkeypatch.setattr(sys, 'argv',
+                            [tool.__file__, *map(str, files + args)])
         with monkeypatch.context() as patch:
             patch.setattr(
                 tool.VISInferencer, '__call__',

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -123,8 +124,9 @@ def test_the_results_of_the_model(tool, files, frames, recording, tmp_path,
                                   capsys):
     out = tmp_path / 'new' / 'report.html'
     tool(frames, *files, '--out', out, '--score-thr', 0, *OPTIONS)
-    size = out.stat().st_size
-    assert capsys.readouterr().out == f'{out} ({size / 1e6:.1f} MB)\n'
+    first, *files = capsys.readouterr().out.splitlines()
+    assert first.startswith('6 frames, ') and files == [str(out)]
+    assert list(out.parent.iterdir()) == [out]
     assert '<title>clip</title>' in out.read_text()
     report, blocks = read(out)
     assert report['facts'] == [['Config', 'tiny'], ['Checkpoint', 'tiny.pth'],
@@ -149,8 +151,8 @@ def test_the_results_of_the_model(tool, files, frames, recording, tmp_path,
                 assert label == expected.labels[i]
                 assert score == round(expected.scores[i], 4)
                 assert report['states'][state] == (
-                    'detected'
-                    if expected.real[i] else 'recovered' if mask else 'missed')
+                    'detected' if expected.detected[i] else
+                    'recovered' if mask else 'missed')
                 num_masks += code is not None
     assert num_masks > 3 * NUM_FRAMES  # there is something to compare
     for block, image in zip(blocks, random_frames(NUM_FRAMES, HEIGHT, WIDTH)):
@@ -243,7 +245,8 @@ def test_refusals(tool, files, frames, gt, tmp_path):
         assert error.value.code == 2
 
 
-def test_killed_run_leaves_the_old_file(files, frames, tmp_path):
+def test_stopped_run_leaves_the_old_file_and_goes_on(tool, files, frames,
+                                                     tmp_path, capsys):
     out = tmp_path / 'report.html'
     out.write_text('old')
     env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
@@ -262,6 +265,39 @@ def test_killed_run_leaves_the_old_file(files, frames, tmp_path):
     process.send_signal(signal.SIGINT)
     rest = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert rest.decode().splitlines()[-1] == 'interrupted'
-    assert list(tmp_path.iterdir()) == [out]
+    assert re.fullmatch(r'stopped after \d frames; go on with --resume',
+                        rest.decode().splitlines()[-1])
     assert out.read_text() == 'old'
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        '.report.html.partial', 'report.html'
+    ]
+    args = (frames, *files, '--out')
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as error:
+        tool(*args, out, '--resume', '--title', 'B')
+    assert "with title nothing, it cannot be resumed with title 'B'" in str(
+        error.value.code)
+    tool(*args, out, '--resume')
+    assert '/6' not in capsys.readouterr().err  # fewer frames are left
+    assert list(tmp_path.iterdir()) == [out]
+    tool(*args, tmp_path / 'whole.html')
+    assert out.read_bytes() == (tmp_path / 'whole.html').read_bytes()
+
+
+def test_it_is_an_output_of_the_demo(tool, files, frames, gt, tmp_path,
+                                     monkeypatch):
+    demo = runpy.run_path(str(ROOT / 'tools' / 'video_demo.py'))
+    options = (frames, *files, '--gt', gt, '--video-id', 9, *OPTIONS)
+    out = tmp_path / 'report.html'
+    tool(*options, '--out', out)
+    words = ('--out-dir', tmp_path / 'all', '--outputs', 'report', 'overlay')
+    monkeypatch.setattr(sys, 'argv', ['', *map(str, (*options, *words))])
+    demo['main']()
+    assert sorted(path.name for path in (tmp_path / 'all').iterdir()) == [
+        'overlay.mp4', 'report.html'
+    ]
+    assert (tmp_path / 'all' / 'report.html').read_bytes() == out.read_bytes()
+    words = ('--out-dir', tmp_path / 'all', '--outputs', 'csv')
+    monkeypatch.setattr(sys, 'argv', ['', *map(str, (*options, *words))])
+    with pytest.raises(SystemExit, match='need "report" among the outputs'):
+        demo['main']()

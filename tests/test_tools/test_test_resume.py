@@ -154,6 +154,7 @@ def run(folder, *args, checkpoint='a.pth', kill_at=''):
     return done, log.read_text().split() if log.exists() else []
 
 
+@pytest.mark.slow
 def test_killed_run_continues(folder):
     done, frames = run(folder, '--resume', kill_at='9:1')
     assert done.returncode == -signal.SIGKILL

@@ -2,9 +2,7 @@
 """tools/track_results.py: two rectangles that cross keep their ids."""
 import csv
 import gzip
-import importlib.util
 import json
-import os.path as osp
 import signal
 import sys
 
@@ -19,9 +17,8 @@ from refinevis_mm.recording import VideoRecording
 from refinevis_mm.video_io import H264Writer, open_source
 from tests.test_tools.test_video_demo import names_in, refuse, refuse_resume
 from tests.tiny_files import random_frames
+from tests.tool_module import load_tool
 
-ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
-TOOL = osp.join(ROOT, 'tools', 'track_results.py')
 LENGTH, HEIGHT, WIDTH = 9, 50, 80
 FILES = ('coco_video.json', 'masks', 'overlay.mp4', 'recording.sqlite',
          'results.json', 'timeline.png', 'tracks.csv')
@@ -68,10 +65,7 @@ def rows(first_id=0, **keys):
 
 @pytest.fixture
 def tool():
-    spec = importlib.util.spec_from_file_location('track_results', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('track_results.py')
 
 
 @pytest.fixture
@@ -79,7 +73,7 @@ def track(tool, monkeypatch):
     """Run the tool in this process."""
 
     def run(*args):
-        monkeypatch.setattr(sys, 'argv', [TOOL, *map(str, args)])
+        monkeypatch.setattr(sys, 'argv', [tool.__file__, *map(str, args)])
         tool.main()
 
     return run
@@ -159,7 +153,7 @@ def test_all_outputs(track, frames, results, tmp_path, capsys):
     for frame in range(LENGTH):
         # the truck has the better score: it is painted last
         truck, dog = map(mask_of, boxes(frame))
-        ids = np.array(Image.open(out_dir / 'masks' / f'{frame:06d}.png'))
+        ids = np.array(Image.open(out_dir / 'masks' / f'{frame:05d}.png'))
         assert np.array_equal(ids, np.where(truck, 1, 2 * dog))
     recording = VideoRecording.open(out_dir / 'recording.sqlite')
     assert [(item.id, item.name)

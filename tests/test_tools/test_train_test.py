@@ -5,6 +5,7 @@ import os.path as osp
 import re
 import runpy
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -140,6 +141,7 @@ def test_resumed_run_equals_an_uninterrupted_one(toy):
     assert rest['meta']['iter'] == 16
 
 
+@pytest.mark.slow
 def test_resume_without_a_checkpoint_starts_as_the_config_says(toy):
     """Also if the start is the end of another training."""
     args = ('train.py', 'toy_config.py', '--work-dir', 'new', '--cfg-options',
@@ -168,6 +170,7 @@ def test_test_and_dump(toy):
     assert len(load(str(toy / 'out.pkl'))) == 8
 
 
+@pytest.mark.slow
 def test_other_architecture_is_refused(toy):
     args = ('test.py', 'toy_config.py', 'run/epoch_1.pth', '--work-dir',
             'wide', '--cfg-options', 'model.width=2')
@@ -199,9 +202,12 @@ def test_bad_input_is_one_line(args, reason, toy, monkeypatch):
     assert '\n' not in stop.value.code
 
 
+@pytest.mark.slow
 @needs_no_gpu
 def test_two_processes_without_a_gpu(toy, monkeypatch):
-    monkeypatch.setenv('PORT', '29613')
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        monkeypatch.setenv('PORT', str(free.getsockname()[1]))
     done = run(toy, 'dist_train.sh', 'toy_config.py', '2', '--work-dir',
                'dist')
     assert done.returncode == 0, done.stderr

@@ -8,41 +8,19 @@ import pytest
 from PIL import Image
 
 from refinevis_mm.vis_json import ERROR, LEVELS, NOTE, OVIS, WARNING
+from tests.tiny_vis_json import DATA_SET, RESULTS
 
 TOOL = runpy.run_path(
     str(
         Path(__file__).parents[2] / 'tools' / 'analysis_tools' /
         'validate_vis.py'))
-MASK = dict(size=[3, 4], counts=[3, 3, 6])
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A faultless data set with one of its frames on disk, and results."""
-    content = dict(
-        categories=[dict(id=1, name='a')],
-        videos=[
-            dict(
-                id=7,
-                width=4,
-                height=3,
-                length=2,
-                file_names=['v/0.jpg', 'v/1.jpg'])
-        ],
-        annotations=[
-            dict(
-                id=11,
-                video_id=7,
-                category_id=1,
-                iscrowd=0,
-                segmentations=[MASK, None],
-                bboxes=[[1, 0, 1, 3], None],
-                areas=[3, None])
-        ])
-    (tmp_path / 'gt.json').write_text(json.dumps(content))
-    row = dict(
-        video_id=7, category_id=1, score=0.5, segmentations=[MASK, None])
-    (tmp_path / 'results.json').write_text(json.dumps([row]))
+    (tmp_path / 'gt.json').write_text(json.dumps(DATA_SET))
+    (tmp_path / 'results.json').write_text(json.dumps(RESULTS))
     (tmp_path / 'v').mkdir()
     Image.new('RGB', (4, 3)).save(tmp_path / 'v' / '0.jpg')
     return tmp_path
@@ -68,7 +46,7 @@ def test_faultless(folder, capsys):
     code, report = run(folder, '--results', folder / 'results.json')
     assert code == 0 and report == dict(
         valid=True,
-        categories=1,
+        categories=2,
         videos=1,
         annotations=1,
         errors=0,
@@ -77,7 +55,7 @@ def test_faultless(folder, capsys):
         codes={},
         defects=[])
     assert capsys.readouterr().out == (
-        '1 categories, 1 videos, 1 annotations: 0 errors, 0 warnings, 0 '
+        '2 categories, 1 videos, 1 annotations: 0 errors, 0 warnings, 0 '
         'notes\n')
 
 

@@ -12,6 +12,7 @@ import sys
 import cv2
 import pytest
 
+from refinevis_mm.apis import command_line
 from refinevis_mm.apis.command_line import Progress
 from refinevis_mm.video_io import open_source
 from tests.tiny_files import random_frames, write_model_files
@@ -40,16 +41,11 @@ def frames(tmp_path):
 
 
 @pytest.fixture
-def tool():
-    spec = importlib.util.spec_from_file_location('video_demo', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def demo(tool, monkeypatch):
+def demo(monkeypatch):
     """Run the tool in this process."""
+    spec = importlib.util.spec_from_file_location('video_demo', TOOL)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
 
     def run(*args):
         monkeypatch.setattr(sys, 'argv', [TOOL, *map(str, args)])
@@ -119,7 +115,7 @@ def test_killed_run_goes_on(demo, files, tmp_path, capsys):
     assert_same_results(tmp_path / 'out', tmp_path / 'whole')
 
 
-def test_interrupted_run_goes_on(demo, tool, files, frames, tmp_path, capsys,
+def test_interrupted_run_goes_on(demo, files, frames, tmp_path, capsys,
                                  monkeypatch):
     options = (frames, *files, '--out-dir', tmp_path / 'out')
 
@@ -156,13 +152,12 @@ def refuse_resume(demo, *args):
     return message
 
 
-def test_interrupt_before_the_first_frame(demo, tool, tmp_path, capsys,
-                                          monkeypatch):
+def test_interrupt_before_the_first_frame(demo, tmp_path, capsys, monkeypatch):
 
-    def interrupt(args):
+    def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tool, 'run', interrupt)
+    monkeypatch.setattr(command_line, 'open_source', interrupt)
     with pytest.raises(SystemExit) as error:
         demo('video', 'config', 'checkpoint', '--out-dir', tmp_path)
     assert error.value.code == 130

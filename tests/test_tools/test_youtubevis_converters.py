@@ -286,3 +286,14 @@ def test_nothing_to_convert(id_maps, monkeypatch):
     assert 'a folder for each video' in refused(monkeypatch,
                                                 'id_png_to_youtubevis',
                                                 *paths(id_maps))
+
+
+def test_hidden_files_are_left_out(id_maps, monkeypatch):
+    """Macs put a ``._`` file beside each they copy, editors a folder."""
+    save_map(id_maps, '0.png', np.array([[1, 0, 0], [0, 0, 0]], np.uint8))
+    (id_maps / 'maps' / 'v' / '._0.png').write_bytes(b'a note')
+    (id_maps / 'frames' / 'v' / '._0.jpg').write_bytes(b'a note')
+    (id_maps / 'maps' / '.ipynb_checkpoints').mkdir()
+    content = run(monkeypatch, 'id_png_to_youtubevis', *paths(id_maps))
+    assert [v['file_names'] for v in content['videos']] == [['v/0.jpg']]
+    assert masks_of(content) == [('v', 1, [[0]])]

@@ -53,6 +53,23 @@ def test_times_of_a_video_with_variable_rate(tmp_path):
     assert values(clip) == pytest.approx([40, 60, 80], abs=4)
 
 
+@pytest.mark.parametrize('clip, expected', [
+    (dict(start=1), 5),
+    (dict(start=1, end=4), 3),
+    (dict(start=.04), 0),
+    (dict(end=.5), 0),
+    (dict(start=1, fps=2), 5),
+    (dict(start=.5, fps=2), 5),
+])
+def test_number_of_frames_that_is_not_known(tmp_path, clip, expected):
+    """Where the rate varies, times do not tell how many frames there are."""
+    path = tmp_path / 'v.mp4'
+    write_video(path, [gray(0)] * 6, ticks=[0, 40, 140, 141, 500, 1500])
+    source = open_source(path, **clip)
+    assert source.num_frames == expected
+    assert expected in (0, len(list(source)))
+
+
 def test_max_size(tmp_path):
     """100 x 60 pixels become 50 x 30: means of blocks of four."""
     video = noise(2, 60, 100)

@@ -71,6 +71,13 @@ def test_parts_that_do_not_fit(tmp_path, second, reason):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_names_that_look_like_addresses(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parts = [write('a:0.mp4', 0, 3), write('a:1.mp4', 4, 6)]
+    concat_videos(parts, 'a:2.mp4')
+    assert len(times(VideoFileSource('a:2.mp4'))) == 5
+
+
 def test_unreadable_parts(tmp_path):
     with pytest.raises(ValueError, match='needs at least one, got none'):
         concat_videos([], tmp_path / 'joined.mp4')
@@ -86,7 +93,7 @@ def test_full_disk_is_noticed(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20000, hard))
     try:
-        with pytest.raises(OSError, match='disk may be full'):
+        with pytest.raises(OSError, match='completely: File too large'):
             concat_videos([tmp_path / 'a.mp4'], tmp_path / 'joined.mp4')
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

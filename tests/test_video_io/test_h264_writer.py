@@ -1,5 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import resource
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -126,10 +127,32 @@ def test_full_disk_is_noticed(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20000, hard))
     try:
-        with pytest.raises(OSError, match='"v.mp4" could not .* disk may be'):
+        with pytest.raises(OSError, match='"v.mp4" could not .*: File too'):
             write(tmp_path / 'v.mp4', list(noise(30)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_that_look_like_addresses(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'run:1').mkdir()
+    write('run:1/v.mp4', [gray(40)])
+    assert [file.name for file in (tmp_path / 'run:1').iterdir()] == ['v.mp4']
+    assert values(VideoFileSource('run:1/v.mp4')) == pytest.approx([40], abs=4)
+
+
+def test_other_errors_are_no_full_disk(tmp_path, monkeypatch):
+    writer = H264Writer(tmp_path / 'v.mp4', 10., (64, 48))
+
+    def mux(packet):
+        raise av.error.InvalidDataError(1, 'Invalid data found')
+
+    broken = SimpleNamespace(mux_one=mux, close=writer._file.container.close)
+    monkeypatch.setattr(writer._file, 'container', broken)
+    with pytest.raises(OSError, match='completely: Invalid data found'):
+        for image in noise(60):
+            writer.write(image)
     assert not list(tmp_path.iterdir())
 
 

@@ -31,11 +31,11 @@ def warnings(monkeypatch):
 
 
 def wait_until(condition):
-    for _ in range(500):
+    for _ in range(3000):
         if condition():
             return
         time.sleep(.01)
-    raise AssertionError('waited 5 s')
+    raise AssertionError('waited 30 s')
 
 
 def assert_no_thread(source):
@@ -103,10 +103,10 @@ def test_end_stops_and_closes(chunks):
 def test_close_does_not_wait_for_a_silent_stream(chunks):
     camera = Camera(chunks, hold=True)
     with http_camera(camera) as address:
-        source = StreamSource(f'http://{address}/cam', timeout=5.)
+        source = StreamSource(f'http://{address}/cam', timeout=60.)
         start = time.monotonic()
         source.close()
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 30
     wait_until(lambda: not source._thread.is_alive())  # the server has gone
 
 
@@ -116,7 +116,7 @@ def test_stalled_stream_ends(chunks, warnings):
         source = StreamSource(f'http://{address}/cam', timeout=.5)
         start = time.monotonic()
         frames = list(source)
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 30
     assert frames
     (message, ) = warnings
     assert message == (f'{source.name} ended after {len(frames)} frames: no '
@@ -130,7 +130,7 @@ def test_no_answer(scheme):
         start = time.monotonic()
         with pytest.raises(OSError, match='cam" cannot be opened: no answer'):
             StreamSource(f'{scheme}://{address}/cam', timeout=.3)
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 30
 
 
 def test_nothing_sent():

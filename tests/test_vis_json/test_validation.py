@@ -8,35 +8,7 @@ import pytest
 from refinevis_mm.datasets import VISDataset
 from refinevis_mm.vis_json.defects import ERROR, LEVELS, NOTE, WARNING
 from refinevis_mm.vis_json.validation import find_defects, find_result_defects
-
-GOOD = dict(
-    categories=[dict(id=1, name='a'),
-                dict(id=2, name='b')],
-    videos=[
-        dict(
-            id=7,
-            width=4,
-            height=3,
-            length=2,
-            file_names=['v/0.jpg', 'v/1.jpg'])
-    ],
-    annotations=[
-        dict(
-            id=11,
-            video_id=7,
-            category_id=2,
-            iscrowd=0,
-            segmentations=[dict(size=[3, 4], counts=[3, 3, 6]), None],
-            bboxes=[[1, 0, 1, 3], None],
-            areas=[3, None])
-    ])
-RESULTS = [
-    dict(
-        video_id=7,
-        category_id=2,
-        score=0.5,
-        segmentations=[dict(size=[3, 4], counts='336'), None])
-]
+from tests.tiny_vis_json import DATA_SET, RESULTS
 
 
 def changed(content, path, value):
@@ -60,13 +32,13 @@ def read(content, folder):
 
 
 def test_good_content():
-    assert find_defects(GOOD) == []
-    assert find_result_defects(GOOD, RESULTS) == []
+    assert find_defects(DATA_SET) == []
+    assert find_result_defects(DATA_SET, RESULTS) == []
 
 
 @pytest.mark.parametrize('value', [KeyError, None, []])
 def test_test_splits_have_no_annotations(value):
-    content = changed(GOOD, ['annotations'], value)
+    content = changed(DATA_SET, ['annotations'], value)
     assert [d.code for d in find_defects(content)] == ['no-annotations']
 
 
@@ -108,10 +80,10 @@ DEFECTS = [
       'length'], 3, 'wrong-length', 'video 7: length is 3, but .* 2 entries'),
     (['videos', 0,
       'length'], KeyError, 'no-length', "video 7: key 'length' is missing"),
-    (['videos'], GOOD['videos'] * 2, 'duplicate-id',
+    (['videos'], DATA_SET['videos'] * 2, 'duplicate-id',
      'video 7: the id is used twice'),
-    (['videos'], [*GOOD['videos'],
-                  dict(GOOD['videos'][0], id=8)], 'duplicate-frame',
+    (['videos'], [*DATA_SET['videos'],
+                  dict(DATA_SET['videos'][0], id=8)], 'duplicate-frame',
      "video 8, frame 0: 'v/0.jpg' is also a frame of video 7"),
     (ANNOTATION, [], 'wrong-type', 'annotation at position 0: expected'),
     ([*ANNOTATION, 'id'], KeyError, 'missing-key',
@@ -119,7 +91,7 @@ DEFECTS = [
     ([*ANNOTATION, 'id'], 'x', 'wrong-type', 'annotation x: the id must be'),
     ([*ANNOTATION, 'segmentations'], KeyError, 'missing-key',
      f"{WHERE}: key 'segmentations' is missing"),
-    (['annotations'], GOOD['annotations'] * 2, 'duplicate-id',
+    (['annotations'], DATA_SET['annotations'] * 2, 'duplicate-id',
      f'{WHERE}: the id is used twice'),
     ([*ANNOTATION, 'video_id'], 8, 'unknown-video',
      'video 8, annotation 11: there is no such video'),
@@ -170,7 +142,7 @@ DEFECTS = [
 
 @pytest.mark.parametrize('path, value, code, message', DEFECTS)
 def test_defect_is_named(path, value, code, message, tmp_path, caplog):
-    content = changed(GOOD, path, value)
+    content = changed(DATA_SET, path, value)
     found = [d for d in find_defects(content) if d.code == code]
     assert len(found) == 1
     with pytest.raises(ValueError, match=message):
@@ -188,9 +160,11 @@ def test_defect_is_named(path, value, code, message, tmp_path, caplog):
 
 
 def test_all_errors_are_refused_in_the_order_of_the_file(tmp_path):
-    content = changed(GOOD, MASK, {})
-    content['videos'].append(dict(GOOD['videos'][0], id=8, height=None))
-    content['annotations'] += [3, dict(GOOD['annotations'][0], category_id=9)]
+    content = changed(DATA_SET, MASK, {})
+    content['videos'].append(dict(DATA_SET['videos'][0], id=8, height=None))
+    content['annotations'] += [
+        3, dict(DATA_SET['annotations'][0], category_id=9)
+    ]
     found = find_defects(content)
     assert [d.code for d in found if d.level == ERROR] == [
         'wrong-size', 'mask-form', 'wrong-type', 'duplicate-id',
@@ -201,7 +175,7 @@ def test_all_errors_are_refused_in_the_order_of_the_file(tmp_path):
 
 
 def test_never_visible():
-    content = changed(GOOD, [*ANNOTATION, 'segmentations'], [None] * 2)
+    content = changed(DATA_SET, [*ANNOTATION, 'segmentations'], [None] * 2)
     content = changed(content, [*ANNOTATION, 'bboxes'], [None] * 2)
     assert [d.code for d in find_defects(content)] == ['never-visible']
 
@@ -214,7 +188,7 @@ def test_not_a_data_set(content, tmp_path):
 
 
 def test_to_dict():
-    found, = find_defects(changed(GOOD, BOX, [0, 0, 0, 0]))
+    found, = find_defects(changed(DATA_SET, BOX, [0, 0, 0, 0]))
     assert found.to_dict() == dict(
         level=WARNING,
         code='box-empty',
@@ -242,7 +216,7 @@ RESULT_DEFECTS = [
 
 @pytest.mark.parametrize('path, value, code, message', RESULT_DEFECTS)
 def test_result_defect_is_named(path, value, code, message):
-    found = find_result_defects(GOOD, changed(RESULTS, path, value))
+    found = find_result_defects(DATA_SET, changed(RESULTS, path, value))
     found = [d for d in found if d.code == code]
     assert len(found) == 1
     with pytest.raises(ValueError, match=message):
@@ -250,19 +224,20 @@ def test_result_defect_is_named(path, value, code, message):
 
 
 def test_results_as_a_whole():
-    assert [d.code for d in find_result_defects(GOOD, {})] == ['wrong-type']
-    found = find_result_defects(GOOD, [])
+    assert [d.code
+            for d in find_result_defects(DATA_SET, {})] == ['wrong-type']
+    found = find_result_defects(DATA_SET, [])
     assert [(d.code, d.place)
             for d in found] == [('no-results', dict(video=7))]
-    found = find_result_defects(GOOD, RESULTS * 2)
+    found = find_result_defects(DATA_SET, RESULTS * 2)
     assert [str(d)
             for d in found] == ['result 1, video 7: the same as result 0']
     # IDOL writes masks without pixels for null
     rows = changed(RESULTS, [0, 'segmentations', 1],
                    dict(size=[3, 4], counts=[12]))
-    assert find_result_defects(GOOD, rows) == []
+    assert find_result_defects(DATA_SET, rows) == []
     # the annotations are not looked at
-    assert find_result_defects(changed(GOOD, MASK, {}), RESULTS) == []
+    assert find_result_defects(changed(DATA_SET, MASK, {}), RESULTS) == []
 
 
 def test_levels():

@@ -12,7 +12,7 @@ from refinevis_mm.evaluation import (evaluate_best_tracklet, evaluate_identity,
                                      evaluate_recovery, evaluate_vis)
 from refinevis_mm.vis_json import (ERROR, check_ground_truth, check_results,
                                    find_defects, find_result_defects)
-from refinevis_mm.visualization.html_report import select_video, write_report
+from refinevis_mm.visualization import select_video, write_report
 from tests.tiny_recordings import CLASSES, SIZE, ResultStream, box, create
 
 HEIGHT, WIDTH = SIZE  # 6 x 8 pixels

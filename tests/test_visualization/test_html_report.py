@@ -3,17 +3,18 @@
 import json
 import re
 import time
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
 from refinevis_mm.evaluation import evaluate_vis
 from refinevis_mm.recording import VideoRecording
-from refinevis_mm.visualization import instance_color
-from refinevis_mm.visualization.html_report import (FrameSpool, check_fits,
-                                                    match_classes,
-                                                    select_video, write_report)
+from refinevis_mm.visualization import (FrameSpool, categories_of, check_fits,
+                                        instance_color, select_video,
+                                        write_report)
 from tests.browser import emulate, open_chromium, open_page
 from tests.tiny_recordings import CLASSES, ResultStream, box
 
@@ -37,7 +38,7 @@ def square(left, top):
 
 
 def rows_of(frame):
-    """Objects of a frame by view: (id, class scores, real, mask).
+    """Objects of a frame by view: (id, class scores, detected, mask).
 
     Id 0, a cat, is lost in frame 5: frame-level misses it, online finds it
     where it was and offline elsewhere. Id 3, a dog, lives in frames 2 to 9.
@@ -597,14 +598,41 @@ def test_large_frames_are_scaled_down(open_report, tmp_path):
 
 def test_same_input_same_bytes(recording, report, tmp_path):
     path = tmp_path / 'again.html'
-    spool = FrameSpool()
+    spool = FrameSpool(tmp_path / 'frames')
+    stream = ResultStream(VIEWS, SIZE)
     for image in images():
-        spool.add(image)
+        spool.add(replace(stream.frame({}), image=image))
     size = write_report(path, spool, recording, 'A clip',
                         dict(Config='some_config'), ground_truth())
     spool.close()
     assert path.read_bytes() == report.read_bytes()
     assert size == path.stat().st_size
+
+
+def test_frames_go_on_behind_a_state(tmp_path):
+    path, stream = tmp_path / 'frames', ResultStream(VIEWS, (600, 800))
+    frames = [stream.frame({}) for _ in range(4)]
+    for frame in frames:
+        frame.image[:] = color_of(frame.frame_id)
+    spool = FrameSpool(path, frame_size=80, quality=30)
+    spool.add(frames[0])
+    spool.add(frames[1])
+    state = json.loads(json.dumps(spool.state_dict()))
+    assert path.stat().st_size == state['end']  # on the disk
+    whole = list(spool)
+    spool.add(frames[3])  # of a run that is killed after it
+    spool.close()
+    spool = FrameSpool(path, frame_size=80, quality=30)
+    spool.load_state_dict(state)
+    assert list(spool) == whole and spool.num_frames == 2
+    spool.add(frames[2])
+    jpegs = list(spool)
+    assert jpegs[:2] == whole
+    for k, jpeg in enumerate(jpegs):
+        image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        assert image.shape == (60, 80, 3)
+        assert abs(image - color_of(k)).max() < 4
+    spool.close()
 
 
 def test_frames_must_be_those_of_the_recording(recording, tmp_path):
@@ -642,9 +670,9 @@ def test_ground_truth_must_fit():
                       ((1, (80, 60), False), 'at least 1 of 60 x 80')):
         with pytest.raises(ValueError, match=text + got):
             check_fits(gt, *args)
-    assert match_classes(['owl', 'dog'], gt) == {1: 30}
+    assert categories_of(['owl', 'dog'], gt) == {1: 30}
     with pytest.raises(ValueError, match=r"share a class .* \['owl'\], got"):
-        match_classes(['owl'], gt)
+        categories_of(['owl'], gt)
 
 
 def test_select_video():

@@ -50,7 +50,7 @@ def to_lab(linear):
                     axis=1)
 
 
-def make_instances(masks, size=None, scores=None, real=None, name='cat'):
+def make_instances(masks, size=None, scores=None, detected=None, name='cat'):
     """Instances 0, 1, 2 ... with boolean masks or None."""
     num = len(masks)
     size = size or masks[0].shape
@@ -67,7 +67,7 @@ def make_instances(masks, size=None, scores=None, real=None, name='cat'):
         cls_scores=np.ones((num, 1)),
         boxes=np.zeros((num, 4), np.float32),
         masks=rles,
-        real=[True] * num if real is None else real)
+        detected=[True] * num if detected is None else detected)
 
 
 def rectangle(x, y, w, h, size=(400, 400)):
@@ -191,7 +191,7 @@ def test_recovered_instances_are_dashed_on_white_and_say_so(monkeypatch):
     image = np.zeros((400, 400, 3), np.uint8)
     mask = [rectangle(100, 100, 200, 200)]
     detected = draw_frame(image, make_instances(mask))
-    recovered = draw_frame(image, make_instances(mask, real=[False]))
+    recovered = draw_frame(image, make_instances(mask, detected=[False]))
     assert texts == ['cat #0 0.90', 'cat #0 0.90 recovered']
     # along the lower edge, away from its corners
     solid, dashed = (drawn[299, 120:280] for drawn in (detected, recovered))
@@ -277,7 +277,7 @@ def test_tiny_images(size):
     masks = [np.ones(size, bool), np.ones(size, bool)]
     for scale in (None, 1, 2.5):
         drawn = draw_frame(
-            image, make_instances(masks, real=[True, False]), scale=scale)
+            image, make_instances(masks, detected=[True, False]), scale=scale)
         assert drawn.dtype == np.uint8 and drawn.any()
 
 

@@ -18,7 +18,6 @@ Example:
         --form mots --classes 1:car 2:pedestrian
 """
 import argparse
-import os
 import os.path as osp
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -29,9 +28,9 @@ from mmengine.utils import track_iter_progress
 from PIL import Image
 
 from refinevis_mm.utils import one_line_errors
+from refinevis_mm.video_io import image_folder, visible_names
 from refinevis_mm.vis_json import VISJsonWriter, image_size
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 UNKNOWN = dict(davis=255, mots=10000)
 MOTS_FACTOR = 1000  # pixel = class * 1000 + number
 DEFAULT_CLASS = 'object'
@@ -159,19 +158,18 @@ def list_frames(frames_dir: str, maps_dir: str,
     """
     folder = osp.join(frames_dir, video)
     found = {}
-    for name in os.listdir(folder) if osp.isdir(folder) else ():
-        stem, suffix = osp.splitext(name)
-        if suffix.lower() in IMAGE_SUFFIXES:
-            found[stem] = osp.join(video, name)
+    for path in image_folder(folder) if osp.isdir(folder) else ():
+        name = osp.basename(path)
+        found[osp.splitext(name)[0]] = osp.join(video, name)
     pairs = []
-    for name in sorted(os.listdir(osp.join(maps_dir, video))):
+    for name in visible_names(osp.join(maps_dir, video)):
         stem, suffix = osp.splitext(name)
         if suffix.lower() != '.png':
             continue
         if stem not in found:
             raise FileNotFoundError(
-                f"'{osp.join(maps_dir, video, name)}' needs a frame {stem} "
-                f"with one of {IMAGE_SUFFIXES} in '{folder}'")
+                f"'{osp.join(maps_dir, video, name)}' needs a frame "
+                f"{stem} in '{folder}'")
         pairs.append((found[stem], osp.join(video, name)))
     if not pairs:
         raise FileNotFoundError(f"'{osp.join(maps_dir, video)}' must hold "
@@ -255,9 +253,10 @@ def main() -> None:
         labels = MotsLabels(args.classes)
     else:
         labels = DavisLabels(load(args.labels) if args.labels else {})
-    videos = sorted(
-        name for name in os.listdir(args.maps)
-        if osp.isdir(osp.join(args.maps, name)))
+    videos = [
+        name for name in visible_names(args.maps)
+        if osp.isdir(osp.join(args.maps, name))
+    ]
     if not videos:
         raise ValueError(f"'{args.maps}' must hold a folder for each video, "
                          'but has none')

@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Make a COCO annotation file from PNG maps of instances and labels.
 
-For every image ``<name>.jpg`` or ``<name>.png`` there is one map
+For every image, ``<name>.jpg`` for example, there is one map
 ``<name>.png`` with the instance id and one with the label of each pixel. An
 instance has the label that most of its pixels have; instances whose label is
 no class are left out, so ids may also be given to the background.
@@ -23,8 +23,7 @@ from mmengine.fileio import dump
 
 from refinevis_mm.datasets.coco_results import coco_categories
 from refinevis_mm.utils import one_line_errors
-
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
+from refinevis_mm.video_io import image_folder
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
@@ -151,14 +150,12 @@ def convert(args: argparse.Namespace) -> dict:
         categories=[
             dict(id=value + 1, name=name) for value, name in classes.items()
         ])
-    for file_name in sorted(os.listdir(args.images)):
-        name, suffix = osp.splitext(file_name)
-        if suffix.lower() not in IMAGE_SUFFIXES:
-            continue
-        image = cv2.imread(osp.join(args.images, file_name))
+    for path in image_folder(args.images):
+        file_name = osp.basename(path)
+        name = osp.splitext(file_name)[0]
+        image = cv2.imread(path)
         if image is None:
-            raise ValueError(f'{osp.join(args.images, file_name)} must be an '
-                             'image, but cannot be read')
+            raise ValueError(f'{path} must be an image, but cannot be read')
         shape = image.shape[:2]
         image_id = len(coco['images']) + 1
         coco['images'].append(
@@ -175,9 +172,6 @@ def convert(args: argparse.Namespace) -> dict:
                     id=len(coco['annotations']) + 1,
                     image_id=image_id,
                     **annotation))
-    if not coco['images']:
-        raise ValueError(f'{args.images} must hold images {IMAGE_SUFFIXES}, '
-                         'but has none')
     return coco
 
 

@@ -21,5 +21,4 @@ train_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='ConcatDataset',
-        datasets=[_base_.train_dataloader.dataset, coco],
-        ignore_keys=['category_ids']))  # those of the files
+        datasets=[_base_.train_dataloader.dataset, coco]))

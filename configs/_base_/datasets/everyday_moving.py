@@ -40,4 +40,4 @@ train_dataloader = dict(
         _delete_=True,
         type='ConcatDataset',
         datasets=[_base_.train_dataloader.dataset, moving],
-        ignore_keys=['category_ids', 'cumulative_sizes']))  # of the files
+        ignore_keys=['cumulative_sizes']))  # of the files

@@ -1,20 +1,22 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Loading of frames."""
-import mmcv
+from typing import Optional
+
 import numpy as np
-from mmcv.transforms import LoadImageFromFile
+from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 
 from refinevis_mm.registry import TRANSFORMS
+from refinevis_mm.video_io import decode_image
 
 
 @TRANSFORMS.register_module()
-class LoadFrame(LoadImageFromFile):
+class LoadFrame(BaseTransform):
     """Load a frame; a missing, corrupt or wrongly sized file is named.
 
-    Takes the arguments of :class:`mmcv.transforms.LoadImageFromFile`, which
-    reports a corrupt file without saying which one, save ``ignore_empty``: a
-    frame of a clip cannot be skipped.
+    Takes the place of :class:`mmcv.transforms.LoadImageFromFile`. The image is
+    the one that :func:`open_source` gives of the same file, so that a model
+    sees in use what it was trained on.
 
     Required Keys:
 
@@ -29,7 +31,19 @@ class LoadFrame(LoadImageFromFile):
     - ori_shape
     - homography_matrix, the identity: mmdet's transforms add it only to the
       frames that they change, but the frames of a clip must have equal keys
+
+    Args:
+        to_float32 (bool): Make the image float32, in [0, 255]. Defaults to
+            False, uint8.
+        backend_args (dict, optional): Arguments of mmengine's file backend.
+            Defaults to None.
     """
+
+    def __init__(self,
+                 to_float32: bool = False,
+                 backend_args: Optional[dict] = None) -> None:
+        self.to_float32 = to_float32
+        self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
         """Load the image.
@@ -51,13 +65,10 @@ class LoadFrame(LoadImageFromFile):
         except FileNotFoundError:
             raise FileNotFoundError(f"frame '{path}' does not exist") from None
         try:
-            img = mmcv.imfrombytes(
-                data, flag=self.color_type, backend=self.imdecode_backend)
-        except Exception as error:
+            img = decode_image(data)
+        except ValueError as error:
             raise ValueError(
-                f"frame '{path}' cannot be decoded ({error})") from error
-        if img is None:
-            raise ValueError(f"frame '{path}' is corrupt or not an image")
+                f"frame '{path}' cannot be read: {error}") from error
         size = (results.get('height',
                             img.shape[0]), results.get('width', img.shape[1]))
         if img.shape[:2] != size:

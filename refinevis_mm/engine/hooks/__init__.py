@@ -1,6 +1,10 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+from .class_check_hook import ClassCheckHook
 from .class_rows_hook import ClassRowsHook
 from .random_state_hook import RandomStateHook
 from .vis_visualization_hook import VISVisualizationHook
 
-__all__ = ['ClassRowsHook', 'RandomStateHook', 'VISVisualizationHook']
+__all__ = [
+    'ClassCheckHook', 'ClassRowsHook', 'RandomStateHook',
+    'VISVisualizationHook'
+]

@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Weights of one set of classes for training with another."""
 import re
-from typing import Any, Dict, Optional, Sequence
+from typing import Dict, Sequence
 
 import torch
 from mmengine.hooks import Hook
@@ -13,7 +13,7 @@ from torch import Tensor
 from refinevis_mm.compat.checkpoints import (MAX_NAMED_KEYS,
                                              CheckpointMismatchError)
 from refinevis_mm.registry import HOOKS
-from refinevis_mm.vis_json import class_sources
+from refinevis_mm.vis_json import class_sources, classes_of
 
 # Tensors with a row for each class.
 CLASS_ROWS = re.compile(
@@ -27,8 +27,8 @@ class ClassRowsHook(Hook):
     Where the classes of the checkpoint differ from those of the training data
     (phase 2 to phase 3 of the paper), rows of the class branches and of the
     label embedding are copied by name. Weights that still have another shape
-    are refused; mmengine alone would warn and go on with random ones. Resumed
-    runs and tests are left alone.
+    are refused, unless the model has ``allow_mismatch``; mmengine alone would
+    warn and go on with random ones. Resumed runs and tests are left alone.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -46,12 +46,13 @@ class ClassRowsHook(Hook):
         if runner._resume or not training:
             return
         model = runner.model
-        own = (model.module if is_model_wrapper(model) else model).state_dict()
+        model = model.module if is_model_wrapper(model) else model
+        own = model.state_dict()
         weights = checkpoint.get('state_dict', checkpoint)
-        old = _classes(checkpoint.get('meta', {}).get('dataset_meta'))
-        new = _classes(
+        old = classes_of(checkpoint.get('meta', {}).get('dataset_meta'))
+        new = classes_of(
             getattr(runner.train_dataloader.dataset, 'metainfo', None))
-        if old and new and list(old) != list(new):
+        if old and new and old != new:
             weights.update(copy_class_rows(weights, own, old, new))
             found = sum(map(bool, class_sources(new, old)))
             print_log(
@@ -63,7 +64,7 @@ class ClassRowsHook(Hook):
             for key, value in weights.items()
             if key in own and own[key].shape != value.shape
         ]
-        if others:
+        if others and not getattr(model, 'allow_mismatch', False):
             raise CheckpointMismatchError(
                 f'load_from does not fit the model: {len(others)} keys of '
                 f'another shape ({"; ".join(others[:MAX_NAMED_KEYS])})')
@@ -106,14 +107,3 @@ def copy_class_rows(weights: Dict[str, Tensor], own: Dict[str, Tensor],
         result[targets] = value[sources]
         copied[key] = result
     return copied
-
-
-def _classes(metainfo: Any) -> Optional[Sequence[str]]:
-    """Class names of a data set, also under mmdet 2's key.
-
-    None where they are not known: metainfo may be missing, or a list for
-    parts of different classes.
-    """
-    if not isinstance(metainfo, dict):
-        return None
-    return metainfo.get('classes', metainfo.get('CLASSES'))

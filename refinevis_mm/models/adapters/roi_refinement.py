@@ -291,13 +291,13 @@ class RoIRefinementMixin:
             ids=ids,
             embeds=self._embed(roi_embeds, boxes),
             boxes=boxes,
-            real=torch.ones_like(boxes[:, 0], dtype=torch.bool),
+            detected=torch.ones_like(boxes[:, 0], dtype=torch.bool),
             mask_features=self._mask_features(feats)[0])
 
     def _decode(self, tracks: FrameTracks) -> DecodedFrame:
         """Class scores and full-size masks of a frame's tracklets."""
         cls_scores, mask_logits = self.tar_head.predict(tracks)
-        keep = tracks.real | (cls_scores > self.cls_thr).any(-1)
+        keep = tracks.detected | (cls_scores > self.cls_thr).any(-1)
         weak = [i for i, kept in zip(tracks.ids, keep.tolist()) if not kept]
         return decode_tracks(
             tracks.without(weak), cls_scores[keep], mask_logits[keep],
@@ -307,10 +307,10 @@ class RoIRefinementMixin:
                    meta: dict) -> DecodedFrame:
         """The tracker's own result of a frame."""
         cls_scores = one_hot(instances.labels, self.num_classes)
-        real = torch.ones_like(instances.labels, dtype=torch.bool)
+        detected = torch.ones_like(instances.labels, dtype=torch.bool)
         return DecodedFrame(meta['frame_id'], ids,
-                            cls_scores * instances.scores[:, None], real, real,
-                            instances.masks.bool())
+                            cls_scores * instances.scores[:, None], detected,
+                            detected, instances.masks.bool())
 
     def _roi_embeds(self, feats: Sequence[Tensor],
                     boxes: List[Tensor]) -> Sequence[Tensor]:
@@ -382,7 +382,7 @@ def to_track_instances(result: DecodedFrame) -> InstanceData:
         :obj:`InstanceData`: ``instances_id``, ``bboxes`` around the masks as
         (x1, y1, x2, y2) in pixels of ``ori_shape``, ``labels`` and
         ``scores`` of the best class, bool ``masks`` of ``ori_shape``, and
-        ``real``, False where TAR recovered an object that the tracker
+        ``detected``, False where TAR recovered an object that the tracker
         missed. Objects without a pixel are left out.
     """
     scores, labels = result.cls_scores.max(-1)
@@ -392,7 +392,7 @@ def to_track_instances(result: DecodedFrame) -> InstanceData:
         labels=labels,
         scores=scores,
         masks=result.masks,
-        real=result.real)
+        detected=result.detected)
     return instances[result.masks.flatten(1).any(1)]
 
 

@@ -135,5 +135,5 @@ class TARMask2FormerTrackHead(Mask2FormerQueryMixin, Mask2FormerTrackHead):
         share = inside.to(mask_features) / area.clamp(min=1)[..., None, None]
         pooled = torch.einsum('nthw,tchw->ntc', share, mask_features)
         embeds = states[:, None] + self.frame_proj(pooled)
-        real = area > 0
-        return embeds * real[..., None], real
+        detected = area > 0
+        return embeds * detected[..., None], detected

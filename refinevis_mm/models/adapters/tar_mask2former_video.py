@@ -139,10 +139,10 @@ class TARMask2FormerVideo(Mask2FormerVideo):
             matched, instances, others = self._choose_queries(
                 cls_logits[i], mask_logits[i], target)
             queries = torch.cat([matched, others])
-            embeds, real = self.track_head.frame_embeds(
+            embeds, detected = self.track_head.frame_embeds(
                 clips.states[-1][i, queries], mask_logits[i, queries],
                 clips.mask_features[i])
-            found = real.any(1)
+            found = detected.any(1)
             instances = instances[found[:len(matched)]]
             positives.append(embeds[:len(matched)][found[:len(matched)]])
             backgrounds.append(embeds[len(matched):][found[len(matched):]])
@@ -264,20 +264,21 @@ class TARMask2FormerVideo(Mask2FormerVideo):
         # All queries at once, as the parent has it, for equal rounding.
         mask_logits = head.predict_sets(clips)[1][-1][0, queries]
         if self.window == 0:
-            real = torch.ones_like(queries, dtype=torch.bool)
+            found = torch.ones_like(queries, dtype=torch.bool)
             return [
-                DecodedFrame(t, queries.tolist(), scores[queries], real, real,
+                DecodedFrame(t, queries.tolist(), scores[queries], found,
+                             found,
                              resize_masks(masks, meta) > 0)
                 for t, (masks,
                         meta) in enumerate(zip(mask_logits.unbind(1), metas))
             ]
         mask_features = clips.mask_features[0]
-        embeds, real = head.frame_embeds(clips.states[-1][0, queries],
-                                         mask_logits, mask_features)
+        embeds, detected = head.frame_embeds(clips.states[-1][0, queries],
+                                             mask_logits, mask_features)
         refiner = build_refiner(self.tar_head, 'offline', self.window)
         refined = []
         for t, meta in enumerate(metas):
-            seen = real[:, t]
+            seen = detected[:, t]
             refined += refiner.push(
                 FrameTracks(
                     frame_id=t,
@@ -285,7 +286,7 @@ class TARMask2FormerVideo(Mask2FormerVideo):
                     ids=queries[seen].tolist(),
                     embeds=embeds[seen, t],
                     boxes=embeds.new_zeros(int(seen.sum()), 4),
-                    real=seen[seen],
+                    detected=seen[seen],
                     mask_features=mask_features[t]))
         return [
             decode_tracks(tracks, *self.tar_head.predict(tracks, head),

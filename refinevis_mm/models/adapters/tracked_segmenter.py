@@ -92,13 +92,13 @@ class TrackedSegmenter(BaseVISModel):
         if 'embeds' in found:
             detections.assoc_embeds = found.embeds[inds]
         tracked = tracker.track(detections, meta['frame_id'])
-        real = torch.ones_like(tracked.scores, dtype=torch.bool)
+        detected = torch.ones_like(tracked.scores, dtype=torch.bool)
         return DecodedFrame(
             frame_id=meta['frame_id'],
             ids=tracked.instances_id.tolist(),
             cls_scores=tracked.cls_scores,
-            real=real,
-            scored=real,
+            detected=detected,
+            scored=detected,
             masks=tracked.masks)
 
     def decode(self,

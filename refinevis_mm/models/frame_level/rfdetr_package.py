@@ -40,7 +40,7 @@ def check_rfdetr() -> str:
         found: Optional[str] = importlib.metadata.version('rfdetr')
     except importlib.metadata.PackageNotFoundError:
         found = None
-    if not SUPPORTED.has(found):
+    if found is None or not SUPPORTED.has(found):
         raise ImportError(f'RFDETRSeg needs rfdetr>={SUPPORTED.minimum},'
                           f'<{SUPPORTED.maximum} but found {found or "none"}. '
                           f'Run: pip install "{SUPPORTED.install}"')

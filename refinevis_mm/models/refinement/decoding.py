@@ -29,13 +29,15 @@ def decode_tracks(tracks: FrameTracks,
     mask_logits = resize_masks(mask_logits, tracks.meta)
     masks = mask_logits > 0
     if exclusive_recovery and tracks.met is not None:
-        masks = cut_recovered_masks(mask_logits, tracks.real, tracks.met)
-    scored = torch.ones_like(tracks.real) if score_missed else tracks.real
-    return DecodedFrame(tracks.frame_id, tracks.ids, cls_scores, tracks.real,
-                        scored, masks)
+        masks = cut_recovered_masks(mask_logits, tracks.detected, tracks.met)
+    scored = tracks.detected
+    if score_missed:
+        scored = torch.ones_like(scored)
+    return DecodedFrame(tracks.frame_id, tracks.ids, cls_scores,
+                        tracks.detected, scored, masks)
 
 
-def cut_recovered_masks(mask_logits: Tensor, real: Tensor,
+def cut_recovered_masks(mask_logits: Tensor, detected: Tensor,
                         met: Tensor) -> Tensor:
     """Settle which pixels a recovered mask shares with detected objects.
 
@@ -47,7 +49,7 @@ def cut_recovered_masks(mask_logits: Tensor, real: Tensor,
 
     Args:
         mask_logits (Tensor): Mask logits, has shape (N, H, W).
-        real (Tensor): Bool, False for recovered masks, has shape (N, ).
+        detected (Tensor): Bool, False for recovered masks, has shape (N, ).
         met (Tensor): Bool, True where two tracklets were detected in the
             same frame, has shape (N, N).
 
@@ -55,7 +57,7 @@ def cut_recovered_masks(mask_logits: Tensor, real: Tensor,
         Tensor: Bool masks, has shape (N, H, W).
     """
     masks = mask_logits > 0
-    for row in (~real).nonzero().flatten():
-        for rival in (real & met[row]).nonzero().flatten():
+    for row in (~detected).nonzero().flatten():
+        for rival in (detected & met[row]).nonzero().flatten():
             masks[row] &= mask_logits[row] > mask_logits[rival]
     return masks

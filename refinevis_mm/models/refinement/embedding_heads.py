@@ -68,6 +68,7 @@ class EmbeddingHeads(BaseModule):
                  init_cfg: OptMultiConfig = None) -> None:
         super().__init__(init_cfg=init_cfg)
         self.norm = nn.LayerNorm(embed_dims)
+        self.num_classes = num_classes
         self.fc_cls = nn.Linear(embed_dims, num_classes)
         self.fc_mask = MLP(embed_dims, embed_dims, mask_dims, 3)
         nn.init.constant_(self.fc_cls.bias, bias_init_with_prob(cls_prior))

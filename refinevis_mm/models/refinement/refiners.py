@@ -113,14 +113,14 @@ class OnlineRefiner(BaseRefiner):
         self.memory.push(frame)
         if len(self.memory) == 0:
             return [frame]
-        embeds, frame_inds, real, padding = self.memory.batch()
-        refined = self.tar_head.refine(embeds, frame_inds, real, padding)[:,
-                                                                          -1]
+        embeds, frame_inds, detected, padding = self.memory.batch()
+        refined = self.tar_head.refine(embeds, frame_inds, detected,
+                                       padding)[:, -1]
         self.memory.write_back(refined)  # Eq. (4) reads refined past frames
         return [
             FrameTracks(frame.frame_id, frame.meta, self.memory.ids, refined,
-                        self.memory.current_boxes(), real[:, -1],
-                        frame.mask_features, _find_meetings(real))
+                        self.memory.current_boxes(), detected[:, -1],
+                        frame.mask_features, _find_meetings(detected))
         ]
 
     def flush(self) -> List[FrameTracks]:
@@ -166,21 +166,21 @@ class OfflineRefiner(BaseRefiner):
         dims = clip[0].embeds.shape[-1]
         embeds = clip[0].embeds.new_zeros(len(ids), len(clip), dims)
         boxes = embeds.new_zeros(len(ids), len(clip), 4)
-        real = torch.zeros(
+        detected = torch.zeros(
             embeds.shape[:2], dtype=torch.bool, device=embeds.device)
         for t, frame in enumerate(clip):
             rows = [row_of[track_id] for track_id in frame.ids]
             embeds[rows, t] = frame.embeds
             boxes[rows, t] = frame.boxes
-            real[rows, t] = True
+            detected[rows, t] = True
         frame_inds = torch.tensor([frame.frame_id for frame in clip],
                                   device=embeds.device).expand(len(ids), -1)
-        refined = self.tar_head.refine(embeds, frame_inds, real)
-        boxes = interpolate_boxes(boxes, real, frame_inds)
-        met = _find_meetings(real)
+        refined = self.tar_head.refine(embeds, frame_inds, detected)
+        boxes = interpolate_boxes(boxes, detected, frame_inds)
+        met = _find_meetings(detected)
         return [
             FrameTracks(frame.frame_id, frame.meta, ids, refined[:, t],
-                        boxes[:, t], real[:, t], frame.mask_features, met)
+                        boxes[:, t], detected[:, t], frame.mask_features, met)
             for t, frame in enumerate(clip)
         ]
 
@@ -199,9 +199,9 @@ class OfflineRefiner(BaseRefiner):
         ]
 
 
-def _find_meetings(real: Tensor) -> Tensor:
+def _find_meetings(detected: Tensor) -> Tensor:
     """Which tracklets of a window (N, W) share a frame, has shape (N, N)."""
-    return (real[:, None] & real[None]).any(-1)
+    return (detected[:, None] & detected[None]).any(-1)
 
 
 REFINERS = dict(online=OnlineRefiner, offline=OfflineRefiner)

@@ -95,7 +95,7 @@ class TARHead(BaseModule):
     def refine(self,
                embeds: Tensor,
                frame_inds: Tensor,
-               real: Optional[Tensor] = None,
+               detected: Optional[Tensor] = None,
                padding_mask: Optional[Tensor] = None) -> Tensor:
         """Eq. (4): attention inside each tracklet, then FFN.
 
@@ -103,8 +103,8 @@ class TARHead(BaseModule):
             embeds (Tensor): Embeddings of N tracklets, zero rows where the
                 object was missed, has shape (N, W, C).
             frame_inds (Tensor): Absolute frame positions, has shape (N, W).
-            real (Tensor, optional): Bool, False where the object was missed,
-                has shape (N, W); None for "nowhere". Read by
+            detected (Tensor, optional): Bool, False where the object was
+                missed, has shape (N, W); None for "nowhere missed". Read by
                 ``mask_missing`` only.
             padding_mask (Tensor, optional): Bool, True where a tracklet has
                 no entry at all, has shape (N, W). At least one entry of each
@@ -116,12 +116,12 @@ class TARHead(BaseModule):
         Raises:
             ValueError: If the shapes do not fit.
         """
-        self._check_shapes(embeds, frame_inds, real, padding_mask)
+        self._check_shapes(embeds, frame_inds, detected, padding_mask)
         embeds = embeds.to(self.layers[0].norms[0].weight)
         pos = frame_position_encoding(frame_inds, embeds.shape[-1]).to(embeds)
-        if self.mask_missing and real is not None:
+        if self.mask_missing and detected is not None:
             # A window of zero rows only has nothing else to look at.
-            missing = ~real & real.any(1, keepdim=True)
+            missing = ~detected & detected.any(1, keepdim=True)
             padding_mask = missing if padding_mask is None else \
                 padding_mask | missing
         # Gradients of zero rows would overflow half precision at the start.
@@ -150,10 +150,11 @@ class TARHead(BaseModule):
             tracklet they are 0 with zero gradients for all parameters.
         """
         heads = self._select_heads(shared_heads)
-        embeds, real = self._drop_frames(tracklets.embeds, tracklets.real)
+        embeds, detected = self._drop_frames(tracklets.embeds,
+                                             tracklets.detected)
         recursive = self.training and torch.rand(()) < self.recursive_prob
         refine = self._refine_recursively if recursive else self.refine
-        refined = refine(embeds, tracklets.frame_inds, real)
+        refined = refine(embeds, tracklets.frame_inds, detected)
         mask_logits = self._segment(refined, tracklets, heads, mask_features)
         losses = self.loss_by_feat(
             heads.classify(refined), mask_logits, tracklets)
@@ -221,25 +222,26 @@ class TARHead(BaseModule):
         return heads
 
     def _check_shapes(self, embeds: Tensor, frame_inds: Tensor,
-                      real: Optional[Tensor],
+                      detected: Optional[Tensor],
                       padding_mask: Optional[Tensor]) -> None:
         """Raise ValueError if the arguments of refine do not fit."""
         if embeds.dim() != 3 or embeds.shape[-1] != self.embed_dims:
             raise ValueError(f'embeds must be (N, W, {self.embed_dims}), got '
                              f'{tuple(embeds.shape)}')
         for name, value in dict(
-                frame_inds=frame_inds, real=real,
+                frame_inds=frame_inds,
+                detected=detected,
                 padding_mask=padding_mask).items():
             if value is not None and value.shape != embeds.shape[:2]:
                 raise ValueError(f'{name} must be {tuple(embeds.shape[:2])} '
                                  f'as embeds, got {tuple(value.shape)}')
 
     def _refine_recursively(self, embeds: Tensor, frame_inds: Tensor,
-                            real: Tensor) -> Tensor:
+                            detected: Tensor) -> Tensor:
         """Eq. (4) frame after frame, past detections refined already."""
         order = frame_inds.argsort(1)
         rows = torch.arange(len(embeds), device=embeds.device)[:, None]
-        inds, flags = frame_inds[rows, order], real[rows, order]
+        inds, flags = frame_inds[rows, order], detected[rows, order]
         memory: List[Tensor] = []
         refined: List[Tensor] = []
         for t, current in enumerate(embeds[rows, order].unbind(1), 1):
@@ -250,13 +252,14 @@ class TARHead(BaseModule):
         return torch.stack(refined, 1)[rows, order.argsort(1)]
 
     def _drop_frames(self, embeds: Tensor,
-                     real: Tensor) -> Tuple[Tensor, Tensor]:
+                     detected: Tensor) -> Tuple[Tensor, Tensor]:
         """Zero frames at random, never the last one left of a tracklet."""
         if not self.training or self.drop_prob == 0:
-            return embeds, real
-        keep = torch.rand(real.shape, device=embeds.device) >= self.drop_prob
-        keep |= ~(keep & real).any(1, keepdim=True)
-        return embeds * keep[..., None], real & keep
+            return embeds, detected
+        keep = torch.rand(
+            detected.shape, device=embeds.device) >= self.drop_prob
+        keep |= ~(keep & detected).any(1, keepdim=True)
+        return embeds * keep[..., None], detected & keep
 
     def _class_loss(self, cls_logits: Tensor,
                     tracklets: TrackletBatch) -> Tensor:

@@ -108,7 +108,7 @@ def test_at_initialisation_refined_is_the_parent(model, video, window):
         sample[0].pred_track_instances.scores.argsort(descending=True)
         for sample in (found, expected)
     ]
-    num_real = 0
+    num_detected = 0
     for frame, other in zip(found, expected):
         frame = frame.pred_track_instances[by_score[0]]
         other = other.pred_track_instances[by_score[1]]
@@ -116,10 +116,10 @@ def test_at_initialisation_refined_is_the_parent(model, video, window):
         assert_close(frame.scores, other.scores, rtol=1e-4, atol=0)
         for mask, expected_mask in zip(frame.masks, other.masks):
             if expected_mask.any():
-                num_real += 1
+                num_detected += 1
                 # rounding may turn a pixel at the border of a mask
                 assert (mask ^ expected_mask).float().mean() < 1e-3
-    assert num_real > LENGTH
+    assert num_detected > LENGTH
 
 
 def test_frames_are_refined_in_consecutive_clips(model, video):
@@ -146,7 +146,7 @@ def test_frames_are_refined_in_consecutive_clips(model, video):
         ], 1)
     assert [result.frame_id for result in results] == list(range(LENGTH))
     for t, result in enumerate(results):
-        assert result.ids == queries.tolist() and result.real.all()
+        assert result.ids == queries.tolist() and result.detected.all()
         assert_close(result.cls_scores, head.class_scores(refined[:, t]))
 
 
@@ -169,7 +169,7 @@ def test_missed_frames_are_recovered(model, video, monkeypatch):
                                [frame.metainfo for frame in video[1][0]])
         model.exclusive_recovery = True
     assert len(results[2].ids) > 0
-    assert not results[2].real.any() and results[0].real.any()
+    assert not results[2].detected.any() and results[0].detected.any()
     # LN(LN(0)) is 0 at initialisation
     expected = head.class_scores(torch.zeros(32))
     assert_close(results[2].cls_scores[0], expected)
@@ -269,7 +269,8 @@ def test_tracklets_follow_instance_ids(model):
     assert tracklets.labels[2:].eq(40).all()
     assert tracklets.frame_inds.tolist() == [[40, 41]] * 12
     assert tracklets.mask_inds.tolist() == [0, 1]
-    assert tracklets.real[:, 0].all() and not tracklets.real[:, 1].any()
+    assert tracklets.detected[:, 0].all()
+    assert not tracklets.detected[:, 1].any()
     first = tracklets.labels.tolist().index(2)  # instance 7, in both frames
     other = 1 - first  # instance 4, in the second frame
     assert tracklets.present[first].tolist() == [True, True]
@@ -289,9 +290,9 @@ def test_frame_embeddings_by_hand(model):
     feats = torch.zeros(2, 32, 2, 2)
     feats[0, 0] = torch.tensor([[3., 5.], [100., 100.]])  # mean 4 inside
     with torch.no_grad():
-        embeds, real = head.frame_embeds(states, masks, feats)
+        embeds, detected = head.frame_embeds(states, masks, feats)
         start, _ = build().track_head.frame_embeds(states, masks, feats)
-    assert real.tolist() == [[True, False]]
+    assert detected.tolist() == [[True, False]]
     assert_close(embeds[0, 0], torch.full((32, ), 2 + 0.5 * 4))
     assert_close(embeds[0, 1], torch.zeros(32))
     assert_close(start[0, 0], states[0])  # the projection starts at zero
@@ -300,8 +301,9 @@ def test_frame_embeddings_by_hand(model):
 def test_pairs_of_a_frame():
     masks = torch.zeros(2, 4, 6, dtype=torch.bool)
     masks[0, 1:3, 2:5] = True
-    real = torch.ones(2, dtype=torch.bool)
-    result = DecodedFrame(0, [3, 9], torch.rand(2, 5), real, real, masks)
+    detected = torch.ones(2, dtype=torch.bool)
+    result = DecodedFrame(0, [3, 9], torch.rand(2, 5), detected, detected,
+                          masks)
     out = report_pairs(result, torch.tensor([9, 3, 4, 3]),
                        torch.tensor([0, 1, 2, 3]), torch.rand(4))
     assert isinstance(out, InstanceData)

@@ -23,6 +23,8 @@ from refinevis_mm.models.adapters.tar_mask_track_rcnn import TARMaskTrackRCNN
 from refinevis_mm.registry import DATASETS, MODELS
 from refinevis_mm.structures import DecodedFrame, FrameTargets
 from refinevis_mm.vis_json import YouTubeVISWriter
+from tests.tar_checks import assert_equal_instances, hide_frame
+from tests.training_checks import assert_trains
 
 CONFIG = ('configs/tar_dropin/tar-masktrack-rcnn_mobilenet-v2_fpn_2xb2-5k_'
           'occluded-shapes.py')
@@ -164,29 +166,6 @@ def _predict_frames(model, video):
     return outs
 
 
-def _hide(tracker, monkeypatch):
-    """Make the tracker find nothing in one frame."""
-    track = tracker.track
-
-    def track_or_miss(data_sample, **kwargs):
-        found = track(data_sample=data_sample, **kwargs)
-        return found[:0] if data_sample.frame_id == MISSED else found
-
-    monkeypatch.setattr(tracker, 'track', track_or_miss)
-
-
-def _assert_equal_instances(actual, expected):
-    assert set(actual.keys()) == set(expected.keys())
-    for key, value in expected.items():
-        assert torch.equal(actual[key], value), key
-
-
-def _total(losses):
-    return sum(
-        sum(value) if isinstance(value, list) else value
-        for name, value in losses.items() if 'loss' in name)
-
-
 # Training
 
 
@@ -204,14 +183,7 @@ def test_loss_is_the_parent_s_and_tar_s(model, parent, clips):
     }
     for name, value in expected.items():
         assert_close(losses[name], value)
-    total = _total(losses)
-    assert torch.isfinite(total)
-    total.backward()
-    missing = [
-        name for name, param in model.named_parameters()
-        if param.requires_grad and param.grad is None
-    ]
-    assert missing == []
+    assert_trains(model, losses)
     assert model.tar_roi_embed[1].weight.grad.abs().sum() > 0
     assert model.tar_box_embed.layers[0].weight.grad.abs().sum() > 0
     assert model.tar_mask_feature[0].conv.weight.grad.abs().sum() > 0
@@ -360,8 +332,8 @@ def test_window_zero_is_the_parent(model, parent, video):
     out = _predict(model, video)
     expected = _predict(parent, video)
     for actual, frame in zip(out, expected):
-        _assert_equal_instances(actual.pred_track_instances,
-                                frame.pred_track_instances)
+        assert_equal_instances(actual.pred_track_instances,
+                               frame.pred_track_instances)
     assert len(out.metainfo['pred_tracklets']) > 0
 
 
@@ -370,8 +342,8 @@ def test_online_frames_one_by_one(model, video):
     whole = _predict(model, video)
     frames = _predict_frames(model, video)
     for single, frame in zip(frames, whole):
-        _assert_equal_instances(single[0].pred_track_instances,
-                                frame.pred_track_instances)
+        assert_equal_instances(single[0].pred_track_instances,
+                               frame.pred_track_instances)
     assert frames[-1].metainfo['pred_tracklets'] == \
         whole.metainfo['pred_tracklets']
     assert all('pred_tracklets' not in out.metainfo for out in frames[:-1])
@@ -387,25 +359,25 @@ def test_offline_frames_one_by_one_report_all(model, parent, video):
     # refined too late for the frame's own sample
     expected = _predict(parent, video)
     for single, frame in zip(frames, expected):
-        _assert_equal_instances(single[0].pred_track_instances,
-                                frame.pred_track_instances)
+        assert_equal_instances(single[0].pred_track_instances,
+                               frame.pred_track_instances)
 
 
 @needs_ops
 @pytest.mark.parametrize('mode', ['online', 'offline'])
 def test_missed_objects_are_recovered(mode, model, video, monkeypatch):
     model.mode, model.window = mode, 10
-    _hide(model.tracker, monkeypatch)
+    hide_frame(model.tracker, MISSED, monkeypatch)
     out = _predict(model, video)
     before = out[MISSED - 1].pred_track_instances
     missed = out[MISSED].pred_track_instances
-    assert before.real.any()
-    assert len(missed) > 0 and not missed.real.any()
+    assert before.detected.any()
+    assert len(missed) > 0 and not missed.detected.any()
     seen = {
         i
         for frame in out
         for i in frame.pred_track_instances[
-            frame.pred_track_instances.real].instances_id.tolist()
+            frame.pred_track_instances.detected].instances_id.tolist()
     }
     assert set(missed.instances_id.tolist()) <= seen
 
@@ -425,7 +397,7 @@ def test_video_without_any_instance(mode, model, video, monkeypatch):
 @needs_ops
 def test_weak_recoveries_are_left_out(model, video, monkeypatch):
     model.cls_thr = 0.99
-    _hide(model.tracker, monkeypatch)
+    hide_frame(model.tracker, MISSED, monkeypatch)
     out = _predict(model, video)
     assert len(out[MISSED].pred_track_instances) == 0
     assert len(out[MISSED - 1].pred_track_instances) > 0
@@ -438,8 +410,8 @@ def test_online_ignores_the_future(model, video):
     changed[:, 4:] = torch.randn_like(changed[:, 4:])
     out, other = _predict(model, video), _predict(model, (changed, sample))
     for t in range(4):
-        _assert_equal_instances(out[t].pred_track_instances,
-                                other[t].pred_track_instances)
+        assert_equal_instances(out[t].pred_track_instances,
+                               other[t].pred_track_instances)
 
 
 def _instances(ids, labels, scores):
@@ -484,14 +456,14 @@ def test_track_instances_by_hand():
             frame_id=0,
             ids=[4, 9, 6],
             cls_scores=torch.tensor([[0.1, 0.7], [0.5, 0.4], [0.3, 0.2]]),
-            real=torch.tensor([True, True, False]),
+            detected=torch.tensor([True, True, False]),
             scored=torch.tensor([True, True, False]),
             masks=masks))
     assert found.instances_id.tolist() == [4, 6]  # 9 has no pixel
     assert found.bboxes.tolist() == [[2, 1, 7, 3], [0, 5, 1, 6]]
     assert found.labels.tolist() == [1, 0]
     assert_close(found.scores, torch.tensor([0.7, 0.3]))
-    assert found.real.tolist() == [True, False]
+    assert found.detected.tolist() == [True, False]
 
 
 # Building

@@ -20,7 +20,8 @@ from refinevis_mm.datasets.occluded_shapes import (CLASSES,
                                                    OccludedShapesGenerator)
 from refinevis_mm.registry import DATASETS, MODELS
 from refinevis_mm.vis_json import YouTubeVISWriter
-from tests.tar_checks import assert_equal_instances, hide_frame, total_loss
+from tests.tar_checks import assert_equal_instances, hide_frame
+from tests.training_checks import assert_trains, total_loss
 
 pytestmark = [
     pytest.mark.ops,
@@ -248,14 +249,7 @@ def test_loss_is_the_parent_s_and_tar_s(model, parent, clips):
     }
     for name, value in expected.items():
         assert_close(losses[name], value)
-    total = total_loss(losses)
-    assert torch.isfinite(total)
-    total.backward()
-    missing = [
-        name for name, param in model.named_parameters()
-        if param.requires_grad and param.grad is None
-    ]
-    assert missing == []
+    assert_trains(model, losses)
     for param in (model.tar_head.layers[0].ffn.layers[1].weight,
                   model.tar_roi_embed[1].weight,
                   model.tar_mask_feature[0].conv.weight):
@@ -328,7 +322,7 @@ def test_predict(mode, model, parent, video):
         found = out.pred_track_instances
         assert len(found) > 0
         assert found.masks.shape[1:] == (HEIGHT, WIDTH)
-        assert ('real' in found) == (mode == 'online')
+        assert ('detected' in found) == (mode == 'online')
         if mode == 'offline':  # refined too late for the frame's own sample
             assert_equal_instances(found, frame.pred_track_instances)
     assert all('pred_tracklets' not in out.metainfo for out in outs[:-1])
@@ -350,8 +344,8 @@ def test_missed_objects_are_recovered(model, video, monkeypatch):
     hide_frame(model.tracker, MISSED, monkeypatch)
     outs = _predict(model, video)
     missed = outs[MISSED].pred_track_instances
-    assert len(missed) > 0 and not missed.real.any()
-    assert outs[MISSED - 1].pred_track_instances.real.any()
+    assert len(missed) > 0 and not missed.detected.any()
+    assert outs[MISSED - 1].pred_track_instances.detected.any()
 
 
 def test_rescale_is_needed(model, video):

@@ -81,7 +81,7 @@ def test_squares_keep_their_ids():
     for t, result in enumerate(results):
         assert result.ids == [0, 1]  # the better one was born first
         assert_close(result.cls_scores, torch.tensor([[0., 0.9], [0.6, 0.]]))
-        assert result.real.all() and result.scored.all()
+        assert result.detected.all() and result.scored.all()
         x = result.masks.any(1).float().argmax(1)
         assert x.tolist() == [60 - 4 * t, 4 * t]
         assert result.masks.flatten(1).sum(1).tolist() == [SIDE**2] * 2

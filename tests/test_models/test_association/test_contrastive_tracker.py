@@ -137,7 +137,7 @@ def test_births():
     assert results.query_inds.tolist() == [0, 1]
     # later: unmatched above new_score_thr; known tracks need no score
     results = tracker.track(
-        frame([3, 0, 4, 1], [0.9, 0.5, 0.25, 0.01]), frame_id=1)
+        frame([3, 0, 4, 1], [0.9, 0.5, 0.3, 0.01]), frame_id=1)
     assert ids_of(results) == [2, 0, 1]
     assert tracker.live_ids == [0, 1, 2]
 
@@ -533,15 +533,6 @@ def test_one_object_only():
     assert tracker.live_ids == [0] and tracker.discarded_ids == []
 
 
-@pytest.fixture
-def one_thread():
-    """Small operations on one thread, without waiting for others."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
-
-
 def test_thirty_detections_and_fifty_tracks_are_fast(one_thread):
     """3 ms a frame are wanted on one core; three times that fails."""
     generator = torch.Generator().manual_seed(0)
@@ -570,6 +561,7 @@ def _state_size(tracker):
     return file.tell()
 
 
+@pytest.mark.slow
 def test_state_is_constant_over_ten_thousand_frames(one_thread):
     """Three objects at a time, one replaced by a new one every 20 frames."""
     tracker = ContrastiveTracker()

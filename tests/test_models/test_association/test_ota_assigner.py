@@ -98,7 +98,8 @@ def test_fewer_queries_than_candidates():
 
 
 @pytest.mark.parametrize('num_queries, num_gts', [(12, 12), (12, 9), (7, 3),
-                                                  (40, 6), (5, 20)])
+                                                  (40, 6), (5, 20), (1, 1),
+                                                  (1, 5)])
 def test_rules_on_random_costs(num_queries, num_gts):
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+from functools import partial
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -8,20 +10,13 @@ from refinevis_mm.models.association import (ContrastiveHead, aux_cosine_loss,
 from refinevis_mm.models.association.reference_pairs import (IoUPairSelector,
                                                              OTAPairSelector)
 from refinevis_mm.registry import TASK_UTILS
-from refinevis_mm.structures import ClipTargets, FrameOutput, QueryMatch
-from tests.demo_clips import demo_clip, empty_clip
+from refinevis_mm.structures import FrameOutput, QueryMatch
+from tests.demo_clips import clip_targets, demo_clip, empty_clip
 
 # 100 x 100 frames: boxes in pixels are per cent
 LEFT, RIGHT = (10, 10, 30, 30), (60, 60, 80, 80)
 FAR = (0, 90, 5, 99)
-
-
-def _targets(*clips):
-    return [
-        ClipTargets.from_data_sample(
-            clip, torch.zeros(len(clip.video_data_samples), 3, 100, 100))
-        for clip in clips
-    ]
+_targets = partial(clip_targets, height=100, width=100)
 
 
 def _frames(boxes, embeds=None):

@@ -37,14 +37,7 @@ SETTINGS = dict(
     min_track_frames=1,
     max_tracks=50)
 
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """Small operations on one thread, without waiting for others."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 def build(**settings):

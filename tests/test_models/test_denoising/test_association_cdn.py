@@ -5,13 +5,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from refinevis_mm.models.association import ContrastiveHead, contrastive_loss
 from refinevis_mm.models.denoising import AssociationCDN, ClipCdnQueryGenerator
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import ClipTargets, DnQueries
-from tests.demo_clips import demo_clip, empty_clip, two_object_clip
+from tests.demo_clips import (clip_targets, demo_clip, empty_clip,
+                              two_object_clip)
 
 
 def _targets(valid):
@@ -195,10 +196,7 @@ def test_large_dot_products_stay_finite():
                           [empty_clip(), two_object_clip()]])
 def test_real_targets_and_generator(clips):
     """One object in the key frame, another one in the second frame only."""
-    targets = [
-        ClipTargets.from_data_sample(clip, torch.zeros(2, 3, 64, 96))
-        for clip in clips
-    ]
+    targets = clip_targets(*clips)
     dn_queries = ClipCdnQueryGenerator(6, 8, num_dn_pairs=4)(targets)
     head = ContrastiveHead(in_channels=8)
     losses = AssociationCDN().loss(
@@ -213,7 +211,7 @@ def test_objects_become_distinct():
     torch.manual_seed(0)
     clip = demo_clip([[(i * 20, 5, i * 20 + 15, 25) for i in range(3)]] * 2,
                      [1, 2, 3], [0, 0, 0])
-    targets = [ClipTargets.from_data_sample(clip, torch.zeros(2, 3, 64, 96))]
+    targets = clip_targets(clip)
     dn_queries = ClipCdnQueryGenerator(6, 8, num_dn_pairs=6)(targets)
     embeds = torch.randn(2, 12, 8, requires_grad=True)
     optimizer = torch.optim.SGD([embeds], lr=1.0)
@@ -236,7 +234,7 @@ class LargestTensor(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         """Run the operation and measure its results."""
         results = func(*args, **(kwargs or {}))
-        for result in tree_leaves(results):
+        for result in tree_flatten(results)[0]:
             if isinstance(result, torch.Tensor):
                 self.num_elements = max(self.num_elements, result.numel())
         return results

@@ -11,8 +11,7 @@ import torch
 from torch.testing import assert_close
 
 from refinevis_mm.registry import MODELS
-from refinevis_mm.structures import ClipTargets
-from tests.demo_clips import demo_clip, tiny_model_cfg
+from tests.demo_clips import clip_targets, demo_clip, tiny_model_cfg
 
 NUM_GROUPS, NUM_SLOTS = 3, 2
 GROUP_SIZE = 2 * NUM_SLOTS
@@ -31,7 +30,7 @@ def setting():
     boxes = [(8, 8, 40, 40), (60, 20, 90, 50)]
     clip = demo_clip([boxes, boxes], ids=[7, 4], labels=[2, 5])
     images = torch.randn(2, 3, 64, 96)
-    targets = [ClipTargets.from_data_sample(clip, images)]
+    targets = clip_targets(clip)
     return model, images, targets, model.dn_query_generator(targets)
 
 

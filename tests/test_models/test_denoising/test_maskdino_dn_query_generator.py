@@ -4,8 +4,7 @@ import torch
 from torch.testing import assert_close
 
 from refinevis_mm.models.denoising import MaskDINODnQueryGenerator
-from refinevis_mm.structures import ClipTargets
-from tests.demo_clips import empty_clip, two_object_clip
+from tests.demo_clips import clip_targets, empty_clip, two_object_clip
 
 DIMS = 8
 
@@ -19,14 +18,10 @@ def _generator(**kwargs):
         })
 
 
-def _targets(clip):
-    return [ClipTargets.from_data_sample(clip, torch.zeros(2, 3, 64, 96))]
-
-
 def test_layout_without_noise():
     """Two slots (ids 4 and 7) in two groups; object 4 is absent at first."""
     generator = _generator(label_noise_scale=0.0, box_noise_scale=0.0)
-    targets = _targets(two_object_clip())
+    targets = clip_targets(two_object_clip())
     dn = generator(targets)
     assert (dn.num_groups, dn.num_signs, dn.num_queries) == (2, 1, 4)
     assert dn.valid.tolist() == [[False, True], [True, True]]
@@ -41,7 +36,7 @@ def test_layout_without_noise():
 
 def test_box_noise_stays_within_its_reach():
     generator = _generator(num_dn_queries=400, box_noise_scale=0.4)
-    targets = _targets(two_object_clip())
+    targets = clip_targets(two_object_clip())
     dn = generator(targets)
     boxes = dn.boxes[1].view(-1, 2, 4)
     shift = (boxes - targets[0].boxes[1]).abs()
@@ -53,7 +48,7 @@ def test_box_noise_stays_within_its_reach():
 
 def test_label_noise_replaces_one_in_five():
     generator = _generator(num_dn_queries=4000, label_noise_scale=0.4)
-    dn = generator(_targets(two_object_clip()))
+    dn = generator(clip_targets(two_object_clip()))
     table = generator.label_embedding.weight
     kept = (dn.content[1].view(-1, 2, DIMS)[:, 1] == table[2]).all(-1)
     # a random label is the true one in one case of six
@@ -61,14 +56,14 @@ def test_label_noise_replaces_one_in_five():
 
 
 def test_more_objects_than_queries_switches_denoising_off():
-    dn = _generator(num_dn_queries=1)(_targets(two_object_clip()))
+    dn = _generator(num_dn_queries=1)(clip_targets(two_object_clip()))
     assert dn.num_groups == 0 and dn.num_queries == 0
 
 
 @pytest.mark.parametrize('clip', [two_object_clip(), empty_clip()])
 def test_gradient_reaches_the_label_embedding(clip):
     generator = _generator()
-    generator(_targets(clip)).content.sum().backward()
+    generator(clip_targets(clip)).content.sum().backward()
     assert generator.label_embedding.weight.grad is not None
 
 

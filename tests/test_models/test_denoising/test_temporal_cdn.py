@@ -6,20 +6,12 @@ from torch.testing import assert_close
 from refinevis_mm.models.denoising.temporal_cdn import TemporalCDN
 from refinevis_mm.models.refinement import TARHead
 from refinevis_mm.registry import TASK_UTILS
-from refinevis_mm.structures import ClipTargets, DnQueries, collate_slots
-from tests.demo_clips import demo_clip, empty_clip
+from refinevis_mm.structures import DnQueries, collate_slots
+from tests.demo_clips import clip_targets, demo_clip, empty_clip
 
 NUM_CLASSES = 7
 HEIGHT, WIDTH = 64, 96
 BOXES = [(8, 8, 40, 40), (60, 20, 90, 50), (10, 44, 30, 60)]
-
-
-def _targets(*clips):
-    """Instance tables of clips of two frames."""
-    return [
-        ClipTargets.from_data_sample(clip, torch.zeros(2, 3, HEIGHT, WIDTH))
-        for clip in clips
-    ]
 
 
 def _one_and_three():
@@ -29,7 +21,7 @@ def _one_and_three():
                       ids=[2, 5, 8],
                       labels=[1, 3, 6],
                       first_frame=30)
-    return _targets(one, three)
+    return clip_targets(one, three)
 
 
 def _queries(targets, num_groups, num_signs=2, dims=3):
@@ -102,8 +94,8 @@ def test_layout_by_hand():
     assert tracklets.clip_inds.tolist() == [row[0] for row in expected]
     assert tracklets.labels.tolist() == [row[3] for row in expected]
     assert tracklets.frame_inds.tolist() == [[0, 1]] * 4 + [[30, 31]] * 12
-    assert tracklets.real.tolist() == [[row[1] is not None, True]
-                                       for row in expected]
+    assert tracklets.detected.tolist() == [[row[1] is not None, True]
+                                           for row in expected]
     assert tracklets.present.tolist() == [[
         row[1] is not None and row[3] < NUM_CLASSES, row[3] < NUM_CLASSES
     ] for row in expected]
@@ -140,7 +132,7 @@ def test_negatives_never_have_a_mask_or_a_class():
 
 
 def test_order_of_the_ground_truth_does_not_matter():
-    swapped = _targets(
+    swapped = clip_targets(
         demo_clip([BOXES[:1], BOXES[1:2]], ids=[9], labels=[4]),
         demo_clip([[BOXES[2], None, BOXES[0]], [BOXES[2], BOXES[1], BOXES[0]]],
                   ids=[8, 5, 2],
@@ -165,7 +157,7 @@ def test_boxes_of_absent_frames_come_from_the_other_frames():
 
 
 def test_object_that_is_never_visible_makes_no_tracklet():
-    targets = _targets(
+    targets = clip_targets(
         demo_clip([[(8, 8, 8, 8), BOXES[1]], [(8, 8, 8, 8), BOXES[1]]],
                   ids=[1, 2],
                   labels=[0, 5]))
@@ -235,14 +227,14 @@ def test_groups_do_not_see_each_other():
                                             NUM_CLASSES)
         refined.append(
             head.refine(tracklets.embeds, tracklets.frame_inds,
-                        tracklets.real))
+                        tracklets.detected))
     same = (refined[0] == refined[1]).flatten(1).all(1)
     assert same[group == 0].all()
     assert not same[group == 1].any()
 
 
 def test_batch_without_objects():
-    targets = _targets(empty_clip(), empty_clip())
+    targets = clip_targets(empty_clip(), empty_clip())
     embeds, queries = _queries(targets, num_groups=4, dims=16)
     embeds.requires_grad_()
     tracklets = TemporalCDN().tracklets(embeds, queries, targets, NUM_CLASSES)

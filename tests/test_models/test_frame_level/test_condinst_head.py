@@ -8,8 +8,8 @@ from torch.testing import assert_close
 
 from refinevis_mm.models.frame_level.condinst_masks import dynamic_masks
 from refinevis_mm.registry import MODELS
-from refinevis_mm.structures import ClipTargets, FrameOutput, LayerOutput
-from tests.demo_clips import empty_clip, two_object_clip
+from refinevis_mm.structures import FrameOutput, LayerOutput
+from tests.demo_clips import clip_targets, empty_clip, two_object_clip
 from tests.tiny_idol import tiny_idol_cfg
 
 HUNGARIAN = dict(
@@ -30,8 +30,7 @@ def _head(**options):
 
 
 def _frame(clip, t):
-    targets = ClipTargets.from_data_sample(clip, torch.zeros(2, 3, 64, 96))
-    return targets.frame(t)
+    return clip_targets(clip)[0].frame(t)
 
 
 def _layer(target, num_queries=12, num_classes=40):

@@ -5,9 +5,10 @@ from torch.testing import assert_close
 
 from refinevis_mm.models.frame_level.condinst_masks import dynamic_masks
 from refinevis_mm.registry import MODELS
-from refinevis_mm.structures import ClipTargets
-from tests.demo_clips import demo_clip, empty_clip, two_object_clip
+from tests.demo_clips import (clip_targets, demo_clip, empty_clip,
+                              two_object_clip)
 from tests.tiny_idol import tiny_idol_cfg, tiny_tar_head_cfg
+from tests.training_checks import assert_frames_train
 
 
 @pytest.fixture(scope='module')
@@ -18,14 +19,9 @@ def frame_model():
     return model
 
 
-def _targets(clip, height=64, width=96):
-    images = torch.zeros(2, 3, height, width)
-    return [ClipTargets.from_data_sample(clip, images)]
-
-
 def test_shapes_and_prediction_sets(frame_model):
     out = frame_model.forward_frames(
-        torch.randn(2, 3, 64, 96), _targets(two_object_clip()))
+        torch.randn(2, 3, 64, 96), clip_targets(two_object_clip()))
     assert out.embeds.shape == (2, 12, 32)
     assert out.cls_logits.shape == (2, 12, 40)
     assert out.boxes.shape == (2, 12, 4)
@@ -37,7 +33,7 @@ def test_shapes_and_prediction_sets(frame_model):
 
 def test_last_layer_is_what_the_shared_heads_say(frame_model):
     out = frame_model.forward_frames(
-        torch.randn(2, 3, 64, 96), _targets(two_object_clip()))
+        torch.randn(2, 3, 64, 96), clip_targets(two_object_clip()))
     last = out.layers[-1]
     assert_close(frame_model.classify(out.embeds), last.cls_logits)
     assert_close(out.boxes, last.boxes)
@@ -53,7 +49,7 @@ def test_targets_do_not_change_predictions(frame_model):
     with torch.no_grad():
         alone = frame_model.forward_frames(images)
         beside = frame_model.forward_frames(images,
-                                            _targets(two_object_clip()))
+                                            clip_targets(two_object_clip()))
     frame_model.train()
     assert alone.layers == []
     assert torch.equal(alone.boxes, beside.boxes)
@@ -75,27 +71,14 @@ def test_masks_move_with_the_box_centre(frame_model):
 
 @pytest.mark.parametrize('clip', [two_object_clip(), empty_clip()])
 def test_every_parameter_gets_a_gradient(frame_model, clip):
-    frame_model.zero_grad(set_to_none=True)
-    targets = _targets(clip)
-    out = frame_model.forward_frames(torch.randn(2, 3, 64, 96), targets)
-    losses = frame_model.loss_frames(out,
-                                     [targets[0].frame(t) for t in range(2)])
-    assert len(losses) == 5 * 2
-    sum(losses.values()).backward()
-    grads = {
-        name: param.grad
-        for name, param in frame_model.named_parameters()
-        if param.requires_grad
-    }
-    assert [name for name, grad in grads.items() if grad is None] == []
-    assert all(torch.isfinite(grad).all() for grad in grads.values())
+    assert_frames_train(frame_model, clip, num_losses=5 * 2)
 
 
 def test_loss_falls_when_one_frame_is_learnt():
     torch.manual_seed(0)
     model = MODELS.build(tiny_idol_cfg().model.frame_model)
     model.init_weights()
-    image, targets = torch.randn(1, 3, 64, 96), _targets(two_object_clip())
+    image, targets = torch.randn(1, 3, 64, 96), clip_targets(two_object_clip())
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
     totals = []
     for _ in range(20):
@@ -137,7 +120,7 @@ def test_tar_refines_its_embeddings(mode):
 
 def test_odd_sizes(frame_model):
     clip = demo_clip([[(8, 8, 40, 40)], [None]], [1], [3], 75, 91)
-    targets = _targets(clip, 75, 91)
+    targets = clip_targets(clip, height=75, width=91)
     out = frame_model.forward_frames(torch.randn(2, 3, 75, 91), targets)
     assert out.mask_features.shape == (2, 8, 10, 12)
     masks = frame_model.segment(out.embeds, out.mask_features, out.boxes)

@@ -22,6 +22,7 @@ from refinevis_mm.models.frame_level.frame_model_detector import rescale_boxes
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import ClipTargets, FrameOutput
 from tests.demo_clips import add_ignored, tiny_model_cfg
+from tests.training_checks import assert_trains
 
 NUM_CLASSES = 7
 NUM_QUERIES = 12
@@ -242,17 +243,7 @@ def test_images_of_a_batch_get_their_own_results():
 def test_every_parameter_gets_a_gradient(dn, samples):
     model = build(dn)
     losses = losses_of(model, [image_sample(**kwargs) for kwargs in samples])
-    total = sum(losses.values())
-    assert torch.isfinite(total)
-    total.backward()
-    missing = [
-        name for name, param in model.named_parameters()
-        if param.requires_grad and param.grad is None
-    ]
-    assert missing == []
-    assert all(
-        torch.isfinite(param.grad).all() for param in model.parameters()
-        if param.grad is not None)
+    assert_trains(model, losses)
 
 
 @pytest.mark.parametrize('dn', ['maskdino', 'cdn', None])
@@ -268,10 +259,7 @@ def test_image_with_ignored_regions_only(dn):
             assert 0 < loss < known[name]
         else:
             assert_close(loss, known[name], msg=name)
-    sum(losses.values()).backward()
-    for name, param in model.named_parameters():
-        if param.requires_grad:
-            assert torch.isfinite(param.grad).all(), name
+    assert_trains(model, losses)
 
 
 def test_empty_images_have_class_losses_only():
@@ -304,11 +292,7 @@ def test_more_objects_than_queries():
             image_sample(boxes, [1] * len(boxes)),
             image_sample(**TWO),
         ])
-        total = sum(losses.values())
-        total.backward()
-        assert torch.isfinite(total)
-        assert all(param.grad is not None for param in model.parameters()
-                   if param.requires_grad)
+        assert_trains(model, losses)
 
 
 @pytest.mark.parametrize('box', [(20, 20, 20, 20), (20, 10, 20, 40)])

@@ -12,11 +12,12 @@ from refinevis_mm.models.frame_level.mask2former import (Mask2Former,
                                                          softmax_log_odds)
 from refinevis_mm.models.frame_level.mask2former_head import Mask2FormerHead
 from refinevis_mm.registry import MODELS
-from refinevis_mm.structures import ClipTargets
-from tests.demo_clips import demo_clip, empty_clip, two_object_clip
+from tests.demo_clips import (clip_targets, demo_clip, empty_clip,
+                              two_object_clip)
 from tests.model_stream import ModelStream
 from tests.tiny_mask2former import (DIMS, TINY_BACKBONE, TINY_HEAD,
                                     TINY_TAR_HEAD)
+from tests.training_checks import assert_frames_train, assert_trains
 
 CONFIG = 'configs/refinevis/' \
     'refinevis_mask2former-r50_8xb2-13k_youtubevis2021.py'
@@ -46,10 +47,6 @@ def build(cfg):
 @pytest.fixture(scope='module')
 def frame_model():
     return build(tiny_cfg().frame_model)
-
-
-def clip_targets(clip):
-    return [ClipTargets.from_data_sample(clip, torch.zeros(2, 3, 64, 96))]
 
 
 def test_shapes_and_prediction_sets(frame_model):
@@ -171,20 +168,7 @@ def test_matching_finds_the_right_queries(frame_model):
 
 @pytest.mark.parametrize('clip', [two_object_clip(), empty_clip()])
 def test_every_parameter_gets_a_gradient(frame_model, clip):
-    frame_model.zero_grad(set_to_none=True)
-    targets = clip_targets(clip)
-    out = frame_model.forward_frames(torch.randn(2, 3, 64, 96), targets)
-    losses = frame_model.loss_frames(out,
-                                     [targets[0].frame(t) for t in range(2)])
-    assert len(losses) == 3 * 3
-    sum(losses.values()).backward()
-    grads = {
-        name: param.grad
-        for name, param in frame_model.named_parameters()
-        if param.requires_grad
-    }
-    assert [name for name, grad in grads.items() if grad is None] == []
-    assert all(torch.isfinite(grad).all() for grad in grads.values())
+    assert_frames_train(frame_model, clip, num_losses=3 * 3)
 
 
 @pytest.mark.parametrize('clip', [two_object_clip, empty_clip])
@@ -195,14 +179,7 @@ def test_refinevis_trains(clip):
     losses = model.loss(torch.randn(1, 2, 3, 64, 96), [clip()])
     assert {'loss_refine_cls', 'loss_refine_mask', 'loss_refine_dice'} < \
         set(losses)
-    total = sum(losses.values())
-    assert torch.isfinite(total)
-    total.backward()
-    missing = [
-        name for name, param in model.named_parameters()
-        if param.requires_grad and param.grad is None
-    ]
-    assert missing == []
+    assert_trains(model, losses)
 
 
 @pytest.mark.parametrize('mode', ['online', 'offline'])
@@ -231,7 +208,8 @@ def test_refined_is_the_frame_result_at_initialisation(mode):
     for a, b in zip(plain, refined):
         # other rows are objects that the tracker missed in this frame
         rows = [b.ids.index(track_id) for track_id in a.ids]
-        assert rows and b.real[rows].all() and b.real.sum() == len(rows)
+        assert rows and b.detected[rows].all() and b.detected.sum() == len(
+            rows)
         assert_close(a.cls_scores, b.cls_scores[rows], rtol=1e-4, atol=1e-6)
         # rounding may turn a pixel at the border of a mask
         assert (a.masks ^ b.masks[rows]).float().mean() < 1e-3

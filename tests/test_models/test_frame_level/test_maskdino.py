@@ -1,13 +1,18 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import copy
+
 import pytest
 import torch
+from mmdet.models.layers import inverse_sigmoid
 from torch.testing import assert_close
 
 from refinevis_mm.models.frame_level.maskdino import (generate_proposals,
                                                       masks_to_boxes)
+from refinevis_mm.models.frame_level.maskdino_decoder import LOGIT_EPS
 from refinevis_mm.registry import MODELS
-from refinevis_mm.structures import ClipTargets
-from tests.demo_clips import empty_clip, tiny_model_cfg, two_object_clip
+from tests.demo_clips import (clip_targets, empty_clip, tiny_model_cfg,
+                              two_object_clip)
+from tests.training_checks import assert_frames_train
 
 
 @pytest.fixture(scope='module')
@@ -15,11 +20,7 @@ def frame_model():
     torch.manual_seed(0)
     model = MODELS.build(tiny_model_cfg().frame_model)
     model.init_weights()
-    return model
-
-
-def _targets(clip):
-    return [ClipTargets.from_data_sample(clip, torch.zeros(2, 3, 64, 96))]
+    return model.train()  # the statistics of its backbone are frozen
 
 
 def test_proposals_by_hand():
@@ -44,7 +45,7 @@ def test_masks_to_boxes_by_hand():
 
 
 def test_shapes_and_prediction_sets(frame_model):
-    targets = _targets(two_object_clip())
+    targets = clip_targets(two_object_clip())
     out = frame_model.forward_frames(torch.randn(2, 3, 64, 96), targets)
     assert out.embeds.shape == (2, 12, 32)
     assert out.cls_logits.shape == (2, 12, 7)
@@ -59,7 +60,7 @@ def test_shapes_and_prediction_sets(frame_model):
 
 def test_last_layer_is_what_the_shared_heads_say(frame_model):
     out = frame_model.forward_frames(
-        torch.randn(2, 3, 64, 96), _targets(two_object_clip()))
+        torch.randn(2, 3, 64, 96), clip_targets(two_object_clip()))
     assert_close(frame_model.classify(out.embeds), out.layers[-1].cls_logits)
     masks = frame_model.segment(out.embeds, out.mask_features)
     assert_close(
@@ -68,64 +69,50 @@ def test_last_layer_is_what_the_shared_heads_say(frame_model):
                      out.mask_features))
 
 
-def test_denoising_does_not_leak_into_matching_queries(frame_model):
-    frame_model.eval()
-    images = torch.randn(2, 3, 64, 96)
+def test_heads_read_two_layer_norms_and_boxes_both_states(frame_model):
+    """LN(LN(x)) for the heads; an output box is of LN(x), an anchor of x."""
+    model = copy.deepcopy(frame_model).eval()
+    decoder, head = model.decoder, model.head
+    torch.nn.init.normal_(decoder.norm.weight)  # else once looks like twice
+    for layer in head.fc_reg.layers:  # boxes that differ from their anchors
+        torch.nn.init.normal_(layer.weight, std=0.2)
+    raw, anchors = [], []
+    for layer in decoder.layers:
+        layer.register_forward_hook(lambda *args: raw.append(args[-1]))
+    decoder.register_forward_pre_hook(lambda _, args: anchors.append(args[2]))
     with torch.no_grad():
-        alone = frame_model.forward_frames(images)
-        beside = frame_model.forward_frames(images,
-                                            _targets(two_object_clip()))
-    frame_model.train()
-    assert_close(alone.embeds, beside.embeds, atol=1e-5, rtol=1e-5)
-    assert_close(alone.boxes, beside.boxes, atol=1e-5, rtol=1e-5)
+        out = model.forward_frames(torch.randn(1, 3, 64, 96))
+        once = decoder.norm(raw[-1])
+        assert_close(out.embeds, once)
+        assert_close(out.cls_logits, head.fc_cls(decoder.norm(once)))
+        assert not torch.allclose(out.cls_logits, head.fc_cls(once), atol=0.1)
+        kernels = head.fc_mask(decoder.norm(once))
+        assert_close(
+            model.segment(out.embeds, out.mask_features),
+            torch.einsum('bqc,bchw->bqhw', kernels, out.mask_features))
 
+        def move(boxes, state):
+            logits = inverse_sigmoid(boxes, eps=LOGIT_EPS)
+            return (logits + head.fc_reg(state)).sigmoid()
 
-def test_groups_do_not_see_each_other(frame_model):
-    """Perturb one group: the other and the matching queries stay."""
-    frame_model.eval()
-    images, targets = torch.randn(2, 3, 64, 96), _targets(two_object_clip())
-    generator = frame_model.dn_query_generator
-    dn = generator(targets)
-    outs = []
-    for shift in (0.0, 1.0):
-        moved = dn.select_frames(torch.arange(2))
-        moved.content = dn.content.clone()
-        moved.content[:, 4:] += shift  # group 1 of two groups of 4 queries
-        generator.forward = lambda targets, moved=moved: moved
-        with torch.no_grad():
-            outs.append(frame_model.forward_frames(images, targets))
-    del generator.forward
-    frame_model.train()
-    assert_close(outs[0].dn_embeds[:, :4], outs[1].dn_embeds[:, :4])
-    assert_close(outs[0].embeds, outs[1].embeds)
-    assert not torch.allclose(outs[0].dn_embeds[:, 4:], outs[1].dn_embeds[:,
-                                                                          4:])
+        reference = move(anchors[0], raw[0])
+        assert_close(out.boxes, move(reference, once))
+        assert not torch.allclose(out.boxes, move(reference, raw[1]), atol=.01)
+        wrong = move(anchors[0], decoder.norm(raw[0]))
+        assert not torch.allclose(out.boxes, move(wrong, once), atol=.01)
 
 
 @pytest.mark.parametrize('clip', [two_object_clip(), empty_clip()])
 def test_every_parameter_gets_a_gradient(frame_model, clip):
-    frame_model.zero_grad(set_to_none=True)
-    targets = _targets(clip)
-    out = frame_model.forward_frames(torch.randn(2, 3, 64, 96), targets)
-    losses = frame_model.loss_frames(out,
-                                     [targets[0].frame(t) for t in range(2)])
-    assert len(losses) == 5 * 7  # 4 matching and 3 denoising sets
-    sum(losses.values()).backward()
-    missing = [
-        name for name, param in frame_model.named_parameters()
-        if param.requires_grad and param.grad is None
-    ]
-    assert missing == []
-    assert all(
-        torch.isfinite(param.grad).all() for param in frame_model.parameters()
-        if param.grad is not None)
+    # five losses of 4 matching and 3 denoising sets
+    assert_frames_train(frame_model, clip, num_losses=5 * 7)
 
 
 def test_matching_finds_the_query_that_is_the_truth(frame_model):
     """Overwrite one query with the ground truth: it must be matched."""
-    targets = _targets(two_object_clip())[0].frame(1)
+    targets = clip_targets(two_object_clip())[0].frame(1)
     out = frame_model.forward_frames(
-        torch.randn(2, 3, 64, 96), _targets(two_object_clip()))
+        torch.randn(2, 3, 64, 96), clip_targets(two_object_clip()))
     layer = out.select_frames(torch.tensor([1])).layers[-1]
     layer.cls_logits = torch.full_like(layer.cls_logits, -5.0)
     layer.boxes = torch.full_like(layer.boxes, 0.01)
@@ -142,10 +129,12 @@ def test_matching_finds_the_query_that_is_the_truth(frame_model):
 
 def test_nan_is_named(frame_model):
     out = frame_model.forward_frames(
-        torch.full((2, 3, 64, 96), float('nan')), _targets(two_object_clip()))
+        torch.full((2, 3, 64, 96), float('nan')),
+        clip_targets(two_object_clip()))
     with pytest.raises(FloatingPointError, match='enc_cls_logits'):
         frame_model.loss_frames(
-            out, [_targets(two_object_clip())[0].frame(t) for t in range(2)])
+            out,
+            [clip_targets(two_object_clip())[0].frame(t) for t in range(2)])
 
 
 def test_sizes_not_divisible_by_32(frame_model):

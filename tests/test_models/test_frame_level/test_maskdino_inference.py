@@ -7,8 +7,7 @@ from torch.testing import assert_close
 from refinevis_mm.models.frame_level.maskdino import masks_to_boxes
 from refinevis_mm.models.layers.transformer_layers import level_positions
 from refinevis_mm.registry import MODELS
-from refinevis_mm.structures import ClipTargets
-from tests.demo_clips import empty_clip, tiny_model_cfg
+from tests.demo_clips import clip_targets, empty_clip, tiny_model_cfg
 
 
 @pytest.fixture
@@ -33,10 +32,7 @@ def _infer(model):
 
 def test_inference_says_what_training_supervises(frame_model):
     """The short path against all layers with gradients, nothing folded."""
-    targets = [
-        ClipTargets.from_data_sample(empty_clip(), torch.zeros(2, 3, 64, 96))
-    ]
-    full = frame_model.forward_frames(IMAGES, targets)
+    full = frame_model.forward_frames(IMAGES, clip_targets(empty_clip()))
     short = _infer(frame_model)
     assert len(full.layers) == 5 and not short.layers
     last = full.layers[-1]

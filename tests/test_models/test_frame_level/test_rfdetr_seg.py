@@ -12,9 +12,10 @@ from refinevis_mm.models.frame_level.rfdetr_seg import RFDETRLayer, RFDETRSeg
 from refinevis_mm.models.frame_level.rfdetr_weights import \
     convert_rfdetr_weights
 from refinevis_mm.registry import MODELS
-from refinevis_mm.structures import ClipTargets, FrameOutput, FrameTargets
-from tests.demo_clips import empty_clip, two_object_clip
+from refinevis_mm.structures import FrameOutput, FrameTargets
+from tests.demo_clips import clip_targets, empty_clip, two_object_clip
 from tests.tiny_rfdetr import SIDE, need_rfdetr, package_network, use_tiny_nano
+from tests.training_checks import assert_trains
 
 CONFIG = 'configs/rfdetr/refinevis_rfdetr-seg-nano_2xb2-5k_custom-vis.py'
 
@@ -45,12 +46,10 @@ def clip(**kwargs):
     return two_object_clip(height=SIDE, width=SIDE, **kwargs)
 
 
-def clip_targets(sample):
+def few_class_targets(sample):
     for frame in sample:
         frame.gt_instances.labels %= 3
-    return [
-        ClipTargets.from_data_sample(sample, torch.zeros(2, 3, SIDE, SIDE))
-    ]
+    return clip_targets(sample, height=SIDE, width=SIDE)
 
 
 def frame_targets(targets):
@@ -90,7 +89,7 @@ def test_losses_are_those_of_the_package(tiny_nano):
         tiny_nano(device='cpu', **options),
         SegmentationTrainConfig(dataset_dir='.', output_dir='.'))
     images = torch.randn(2, 3, SIDE, SIDE)
-    targets = clip_targets(clip())
+    targets = few_class_targets(clip())
     frames = frame_targets(targets)
     torch.manual_seed(3)  # points are sampled
     expected = criterion(
@@ -101,16 +100,11 @@ def test_losses_are_those_of_the_package(tiny_nano):
     assert len(losses) == 15  # five of the encoder and of each layer
     for name, loss in losses.items():
         assert_close(loss, criterion.weight_dict[name] * expected[name])
-    sum(losses.values()).backward()
-    missing = [
-        name for name, param in model.named_parameters()
-        if param.requires_grad and param.grad is None
-    ]
-    assert missing == []
+    assert_trains(model, losses)
 
 
 def test_shapes_and_prediction_sets(model):
-    targets = clip_targets(clip())
+    targets = few_class_targets(clip())
     out = model.forward_frames(torch.randn(2, 3, SIDE, SIDE), targets)
     assert out.embeds.shape == (2, 20, 256) and out.embeds.requires_grad
     assert out.cls_logits.shape == (2, 20, 3)
@@ -126,7 +120,7 @@ def test_shapes_and_prediction_sets(model):
 
 def test_embeddings_carry_the_predictions(model):
     out = model.forward_frames(
-        torch.randn(2, 3, SIDE, SIDE), clip_targets(clip()))
+        torch.randn(2, 3, SIDE, SIDE), few_class_targets(clip()))
     last = out.layers[-1]
     assert_close(model.classify(out.embeds), last.cls_logits)
     assert_close(model.class_scores(out.embeds), out.cls_logits.sigmoid())
@@ -187,7 +181,7 @@ def test_frames_without_objects(model):
 def test_frozen_trains_nothing_of_its_own(tiny_nano):
     model = RFDETRSeg('nano', num_classes=3, frozen=True)
     assert not any(param.requires_grad for param in model.parameters())
-    targets = clip_targets(clip())
+    targets = few_class_targets(clip())
     out = model.forward_frames(torch.randn(2, 3, SIDE, SIDE), targets)
     frames = frame_targets(targets)
     assert model.loss_frames(out, frames) == {}
@@ -226,7 +220,7 @@ def refinevis(**frame_model):
 def test_refinevis_learns_a_clip(tiny_nano, frozen, rate, steps):
     model = refinevis(frozen=frozen)
     images, sample = torch.randn(1, 2, 3, SIDE, SIDE), clip()
-    clip_targets(sample)
+    few_class_targets(sample)
     optimizer = torch.optim.AdamW(
         [param for param in model.parameters() if param.requires_grad], rate)
     totals = []

@@ -4,24 +4,14 @@ import torch
 from torch.testing import assert_close
 
 from refinevis_mm.models.refinement import (OfflineRefiner, OnlineRefiner,
-                                            PassThroughRefiner, TARHead)
+                                            PassThroughRefiner)
 from refinevis_mm.structures import FrameTracks
-
-DIMS = 16
+from tests.tiny_tar import DIMS, tiny_tar_head
 
 
 @pytest.fixture(scope='module')
 def tar_head():
-    torch.manual_seed(0)
-    head = TARHead(
-        loss_cls=dict(type='FocalLoss', use_sigmoid=True),
-        loss_mask=dict(),
-        embed_dims=DIMS,
-        num_heads=4,
-        feedforward_channels=32)
-    for param in head.parameters():
-        torch.nn.init.normal_(param, std=0.3)
-    return head.eval()
+    return tiny_tar_head().eval()
 
 
 def _video(ids_of_frames, seed=0):
@@ -72,10 +62,13 @@ def test_online_never_looks_ahead(tar_head):
 
 
 def test_online_emits_missed_frames_until_the_track_dies(tar_head):
-    out = _run(OnlineRefiner(tar_head, 3), _video([[1], [], [], [], []]))
-    assert [frame.ids for frame in out] == [[1], [1], [1], [], []]
-    assert [frame.real.tolist() for frame in out[:3]] == \
-        [[True], [False], [False]]
+    """Though refined embeddings of the missed frames are still there."""
+    refiner = OnlineRefiner(tar_head, 3)
+    out = _run(refiner, _video([[1], [1], [], [], [], []]))
+    assert [frame.ids for frame in out] == [[1]] * 4 + [[]] * 2
+    assert [frame.detected.tolist() for frame in out[:4]] == \
+        [[True], [True], [False], [False]]
+    assert out[3].embeds.all() and len(refiner.memory) == 0
 
 
 def test_online_discard(tar_head):
@@ -96,7 +89,7 @@ def test_offline_clips_are_independent_and_ordered(tar_head):
          torch.zeros(DIMS), video[2].embeds[0]])[None]
     refined = tar_head.refine(embeds, torch.tensor([[0, 1, 2]]))
     assert_close(torch.cat([f.embeds for f in out[:3]]), refined[0])
-    assert out[1].real.tolist() == [False]
+    assert out[1].detected.tolist() == [False]
 
 
 def test_offline_emits_as_soon_as_a_clip_is_complete(tar_head):
@@ -151,7 +144,7 @@ def test_continued_refiner_is_the_uninterrupted_one(refiner_type, split,
     for frame, expected in zip(out, alone):
         assert_close(frame.embeds, expected.embeds, rtol=0, atol=0)
         assert torch.equal(frame.boxes, expected.boxes)
-        assert torch.equal(frame.real, expected.real)
+        assert torch.equal(frame.detected, expected.detected)
 
 
 @pytest.mark.parametrize('refiner_type', [OnlineRefiner, OfflineRefiner])

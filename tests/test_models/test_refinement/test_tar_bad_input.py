@@ -9,29 +9,13 @@ from torch.testing import assert_close
 
 from refinevis_mm.models.layers.temporal_attention import \
     frame_position_encoding
-from refinevis_mm.models.refinement import TARHead
 from refinevis_mm.models.refinement.refiners import build_refiner
 from refinevis_mm.structures import FrameTracks, TrackletBatch, TrackletMemory
+from tests.tiny_tar import DIMS, tiny_tar_head
 
-DIMS, NUM_CLASSES = 16, 3
+NUM_CLASSES = 3
 MANY_FRAMES = 20000
 HALVES = (torch.float16, torch.bfloat16)
-
-
-def _head(std=0.3, **options):
-    """As initialised (``std=0``), or with weights that matter."""
-    torch.manual_seed(0)
-    head = TARHead(
-        loss_cls=dict(type='FocalLoss', use_sigmoid=True),
-        loss_mask=dict(num_points=32),
-        embed_dims=DIMS,
-        num_heads=4,
-        feedforward_channels=32,
-        **options)
-    head.init_weights()
-    for param in head.parameters() if std else ():
-        torch.nn.init.normal_(param, std=std)
-    return head
 
 
 class _Heads:
@@ -96,7 +80,7 @@ def _skip_without_support(dtype):
 
 def test_one_frame_by_hand():
     """A token that sees only itself: attention is its value."""
-    head, embeds = _head(), torch.randn(2, 1, DIMS)
+    head, embeds = tiny_tar_head(), torch.randn(2, 1, DIMS)
     layer = head.layers[0]
     attn = layer.self_attn.attn
     token = embeds + frame_position_encoding(torch.tensor([[7]]), DIMS)
@@ -110,7 +94,7 @@ def test_one_frame_by_hand():
 @pytest.mark.parametrize('mode', ['online', 'offline'])
 @pytest.mark.parametrize('window', [1, 10])
 def test_video_of_one_frame(mode, window):
-    head, embeds = _head(), torch.randn(1, DIMS)
+    head, embeds = tiny_tar_head(), torch.randn(1, DIMS)
     refiner = build_refiner(head, mode, window)
     frame = FrameTracks(0, {}, [3], embeds, torch.rand(1, 4),
                         torch.ones(1, dtype=torch.bool), torch.zeros(1))
@@ -119,7 +103,7 @@ def test_video_of_one_frame(mode, window):
 
 
 def test_training_clip_of_one_frame():
-    _train(_head(), _tracklets(torch.randn(2, 1, DIMS)))
+    _train(tiny_tar_head(), _tracklets(torch.randn(2, 1, DIMS)))
 
 
 # ---- nothing but zero rows ----
@@ -128,25 +112,26 @@ def test_training_clip_of_one_frame():
 @pytest.mark.parametrize('mask_missing', [False, True])
 @pytest.mark.parametrize('std', [0.0, 0.3])
 def test_window_of_only_zero_rows(mask_missing, std):
-    head = _head(std, mask_missing=mask_missing)
+    head = tiny_tar_head(std, mask_missing=mask_missing)
     embeds = torch.randn(2, 5, DIMS)
     embeds[0] = 0
-    real = torch.tensor([[False], [True]]).expand(2, 5)
-    out = head.refine(embeds, _frames(2, 5), real)
+    detected = torch.tensor([[False], [True]]).expand(2, 5)
+    out = head.refine(embeds, _frames(2, 5), detected)
     assert torch.isfinite(out).all()
-    assert_close(out[1:], head.refine(embeds[1:], _frames(1, 5), real[1:]))
+    assert_close(out[1:], head.refine(embeds[1:], _frames(1, 5), detected[1:]))
     if std == 0:
         assert (out[0] == 0).all()
 
 
 def test_zero_rows_beside_padding():
     """Masked missed frames and padding never leave nothing to look at."""
-    head = _head(mask_missing=True)
+    head = tiny_tar_head(mask_missing=True)
     embeds = torch.randn(2, 4, DIMS)
-    real = torch.tensor([[False, False, False, False],
-                         [False, False, True, False]])
+    detected = torch.tensor([[False, False, False, False],
+                             [False, False, True, False]])
     padding = torch.tensor([[True, True, False, False]] * 2)
-    out = head.refine(embeds * real[..., None], _frames(2, 4), real, padding)
+    out = head.refine(embeds * detected[..., None], _frames(2, 4), detected,
+                      padding)
     assert torch.isfinite(out).all()
 
 
@@ -154,7 +139,8 @@ def test_zero_rows_beside_padding():
 def test_training_on_zero_rows(std):
     embeds = torch.randn(3, 2, DIMS)
     embeds[0], embeds[1, 1] = 0, 0
-    losses = _train(_head(std, drop_prob=0.5).train(), _tracklets(embeds))
+    losses = _train(
+        tiny_tar_head(std, drop_prob=0.5).train(), _tracklets(embeds))
     assert all(torch.isfinite(loss) for loss in losses.values())
 
 
@@ -163,7 +149,7 @@ def test_training_on_zero_rows(std):
 
 def test_unequal_lengths_equal_short_ones():
     """Left padding with anything, in one batch of lengths 1, 4 and 6."""
-    head, embeds = _head(), torch.randn(3, 6, DIMS, requires_grad=True)
+    head, embeds = tiny_tar_head(), torch.randn(3, 6, DIMS, requires_grad=True)
     lengths, frame_inds = (1, 4, 6), _frames(3, 6, first=30)
     padding = torch.stack([torch.arange(6) < 6 - n for n in lengths])
     out = head.refine(embeds, frame_inds, padding_mask=padding)
@@ -183,13 +169,13 @@ def test_memory_pads_tracklets_born_later():
         memory.push(
             FrameTracks(t, {}, ids, embeds[:len(ids)], torch.rand(len(ids), 4),
                         torch.ones(len(ids), dtype=torch.bool), None))
-    embeds, frame_inds, real, padding = memory.batch()
+    embeds, frame_inds, detected, padding = memory.batch()
     assert padding.tolist() == [[False] * 4, [True, True, False, False]]
     assert frame_inds[0].tolist() == [1, 2, 3, 4]
     assert frame_inds[1, 2:].tolist() == [3, 4]
-    assert real.equal(~padding)
-    head = _head()
-    out = head.refine(embeds, frame_inds, real, padding)
+    assert detected.equal(~padding)
+    head = tiny_tar_head()
+    out = head.refine(embeds, frame_inds, detected, padding)
     assert_close(out[:1], head.refine(video[None, 1:, 0], _frames(1, 4, 1)))
     assert_close(out[1:, 2:], head.refine(video[None, 3:, 1], _frames(1, 2,
                                                                       3)))
@@ -234,7 +220,8 @@ def test_positions_are_exact_far_into_a_video():
 def test_late_frames_differ_in_half_precision(dtype):
     """The encoding is made before the cast: fp16 ends at 65,504."""
     _skip_without_support(dtype)
-    head, embeds = _head(std=0.6), torch.randn(1, 1, DIMS).expand(3, -1, -1)
+    head = tiny_tar_head(std=0.6)
+    embeds = torch.randn(1, 1, DIMS).expand(3, -1, -1)
     late = torch.tensor([[MANY_FRAMES], [MANY_FRAMES + 1], [70000]])
     full = head.refine(embeds, late).diff(dim=0)
     half = head.to(dtype).refine(embeds.to(dtype), late).float().diff(dim=0)
@@ -243,7 +230,7 @@ def test_late_frames_differ_in_half_precision(dtype):
 
 def test_online_beyond_10000_frames():
     """The last result of a long video is that of its last window."""
-    head, embeds = _head(), torch.randn(4, 1, DIMS)
+    head, embeds = tiny_tar_head(), torch.randn(4, 1, DIMS)
 
     def run(first):
         refiner = build_refiner(head, 'online', 2)
@@ -274,7 +261,7 @@ def test_online_beyond_10000_frames():
             mask_dims=DIMS))
 ])
 def test_batch_without_tracklets(options, num_frames):
-    head = _head(**options).train()
+    head = tiny_tar_head(**options).train()
     losses = _train(head, _tracklets(torch.zeros(0, num_frames, DIMS)))
     assert all(loss == 0 for loss in losses.values())
     for name, param in head.named_parameters():
@@ -282,8 +269,8 @@ def test_batch_without_tracklets(options, num_frames):
 
 
 def test_refining_no_tracklets():
-    assert _head().refine(torch.zeros(0, 4, DIMS),
-                          torch.zeros(0, 4)).shape == (0, 4, DIMS)
+    assert tiny_tar_head().refine(torch.zeros(0, 4, DIMS),
+                                  torch.zeros(0, 4)).shape == (0, 4, DIMS)
 
 
 # ---- half precision ----
@@ -293,7 +280,7 @@ def test_refining_no_tracklets():
 @pytest.mark.parametrize('dtype', HALVES)
 def test_half_precision_weights(dtype, pe_placement):
     _skip_without_support(dtype)
-    head = _head(pe_placement=pe_placement)
+    head = tiny_tar_head(pe_placement=pe_placement)
     embeds = F.layer_norm(torch.randn(4, 6, DIMS), (DIMS, ))
     embeds[1, 2:] = 0
     padding = torch.arange(6).expand(4, -1) < 1
@@ -314,7 +301,7 @@ def test_half_precision_training_survives_zero_rows(dtype):
     embeds = F.layer_norm(torch.randn(4, 2, DIMS), (DIMS, ))
     embeds[1, 1] = 0
     losses = _train(
-        _head(std=0.0),
+        tiny_tar_head(std=0.0),
         _tracklets(embeds),
         torch.autocast('cpu', dtype=dtype),
         scale=1024.)
@@ -324,7 +311,7 @@ def test_half_precision_training_survives_zero_rows(dtype):
 @pytest.mark.parametrize('dtype', HALVES)
 def test_autocast_equals_full_precision(dtype):
     _skip_without_support(dtype)
-    head = _head()
+    head = tiny_tar_head()
     embeds = F.layer_norm(torch.randn(4, 6, DIMS), (DIMS, ))
     expected = head.refine(embeds, _frames(4, 6))
     with torch.autocast('cpu', dtype=dtype):
@@ -344,7 +331,8 @@ def test_autocast_equals_full_precision(dtype):
     ((1, 2, 5, DIMS), dict(), r'got \(1, 2, 5, 16\)'),
     ((2, 5, DIMS), dict(frame_inds=(5, )), r'frame_inds must be \(2, 5\)'),
     ((2, 5, DIMS), dict(frame_inds=(2, 4)), r'as embeds, got \(2, 4\)'),
-    ((2, 5, DIMS), dict(real=(5, 2)), r'real must be \(2, 5\).*\(5, 2\)'),
+    ((2, 5, DIMS), dict(detected=(5, 2)),
+     r'detected must be \(2, 5\).*\(5, 2\)'),
     ((2, 5, DIMS), dict(padding_mask=(2, 5, 1)), 'padding_mask must be'),
 ])
 def test_wrong_shapes(embeds, others, message):
@@ -353,10 +341,10 @@ def test_wrong_shapes(embeds, others, message):
         dtype = torch.long if name == 'frame_inds' else torch.bool
         values[name] = torch.zeros(shape, dtype=dtype)
     with pytest.raises(ValueError, match=message):
-        _head().refine(torch.zeros(embeds), **values)
+        tiny_tar_head().refine(torch.zeros(embeds), **values)
 
 
 def test_heads_are_needed():
     with pytest.raises(ValueError, match='needs shared_heads, got None'):
-        _head().loss(
+        tiny_tar_head().loss(
             _tracklets(torch.zeros(0, 2, DIMS)), torch.zeros(2, DIMS, 4, 4))

@@ -4,33 +4,20 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from refinevis_mm.models.refinement import TARHead
 from refinevis_mm.structures import FrameTracks, TrackletBatch
-
-DIMS = 16
+from tests.tiny_tar import DIMS, tiny_tar_head
+from tests.training_checks import assert_trains
 
 FOCAL = dict(type='FocalLoss', use_sigmoid=True, loss_weight=4.0)
 
 
-def _head(loss_cls=FOCAL, **options):
-    torch.manual_seed(0)
-    head = TARHead(
-        loss_cls=loss_cls,
-        loss_mask=dict(num_points=32),
-        embed_dims=DIMS,
-        num_heads=4,
-        feedforward_channels=32,
-        **options)
-    head.init_weights()
-    return head
+def _head(**options):
+    return tiny_tar_head(std=0, **{'loss_cls': FOCAL, **options})
 
 
 def _trained_head():
     """Residual branches that do something."""
-    head = _head()
-    for param in head.parameters():
-        torch.nn.init.normal_(param, std=0.3)
-    return head.eval()
+    return tiny_tar_head().eval()
 
 
 def _frames(num_tracklets, num_frames, first=0):
@@ -129,23 +116,20 @@ def test_every_parameter_gets_a_gradient(sizes):
     assert set(losses) == {
         'loss_refine_cls', 'loss_refine_mask', 'loss_refine_dice'
     }
-    sum(losses.values()).backward()
-    for name, param in head.named_parameters():
-        assert param.grad is not None, name
-        assert torch.isfinite(param.grad).all(), name
+    assert_trains(head, losses)
 
 
 def test_drop_prob_zeroes_frames_but_never_a_whole_tracklet():
     head = _head(drop_prob=0.7).train()
     embeds = torch.ones(400, 2, DIMS)
-    real = torch.ones(400, 2, dtype=torch.bool)
-    dropped, left = head._drop_frames(embeds, real)
+    detected = torch.ones(400, 2, dtype=torch.bool)
+    dropped, left = head._drop_frames(embeds, detected)
     kept = dropped.abs().sum(-1) > 0
     assert kept.equal(left)
     assert kept.any(1).all()
     # both frames dropped (.49) falls back to both kept
     assert abs((~kept).float().mean() - 0.21) < 0.05
-    assert head.eval()._drop_frames(embeds, real)[0] is embeds
+    assert head.eval()._drop_frames(embeds, detected)[0] is embeds
 
 
 def test_encoding_may_stay_out_of_the_values():
@@ -167,11 +151,12 @@ def test_masked_missing_frames_are_not_looked_at():
     head.eval()
     embeds = torch.randn(1, 3, DIMS)
     embeds[0, 1] = 0
-    real = torch.tensor([[True, False, True]])
-    out = head.refine(embeds, _frames(1, 3), real)
+    detected = torch.tensor([[True, False, True]])
+    out = head.refine(embeds, _frames(1, 3), detected)
     short = head.refine(embeds[:, [0, 2]], _frames(1, 3)[:, [0, 2]])
     assert_close(out[:, [0, 2]], short)
-    none = head.refine(torch.zeros(1, 3, DIMS), _frames(1, 3), ~real & real)
+    none = head.refine(
+        torch.zeros(1, 3, DIMS), _frames(1, 3), ~detected & detected)
     assert torch.isfinite(none).all()
 
 
@@ -179,9 +164,9 @@ def test_recursive_refinement_is_the_online_loop():
     head, embeds = _trained_head(), torch.randn(2, 3, DIMS)
     # the key frame comes first in a clip, the reference frames around it
     frame_inds = torch.tensor([[4, 1, 6], [3, 7, 5]])
-    real = torch.tensor([[True, True, True], [True, True, False]])
+    detected = torch.tensor([[True, True, True], [True, True, False]])
     embeds[1, 2] = 0
-    out = head._refine_recursively(embeds, frame_inds, real)
+    out = head._refine_recursively(embeds, frame_inds, detected)
     for row, order in enumerate(([1, 0, 2], [0, 2, 1])):
         memory = []
         for t, column in enumerate(order, 1):
@@ -189,7 +174,7 @@ def test_recursive_refinement_is_the_online_loop():
             inds = frame_inds[row, order[:t]][None]
             refined = head.refine(window, inds)[0, -1]
             assert_close(out[row, column], refined)
-            memory.append(refined * real[row, column])
+            memory.append(refined * detected[row, column])
 
 
 def test_own_heads_replace_the_shared_ones():

@@ -1,4 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+from functools import partial
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -7,17 +9,15 @@ from torch.testing import assert_close
 from refinevis_mm.models.refinement import (MatchedTrackletBuilder,
                                             TrackedTrackletBuilder)
 from refinevis_mm.registry import MODELS, TASK_UTILS
-from refinevis_mm.structures import ClipTargets, FrameOutput, QueryMatch
-from tests.demo_clips import demo_clip, empty_clip, tiny_model_cfg
+from refinevis_mm.structures import FrameOutput, QueryMatch
+from tests.demo_clips import (clip_targets, demo_clip, empty_clip,
+                              tiny_model_cfg)
 from tests.tiny_idol import tiny_idol_cfg
 from tests.tiny_mask2former import TINY_BACKBONE, TINY_HEAD
 
 LEFT, RIGHT = (10, 10, 30, 30), (60, 60, 80, 80)
 NUM_QUERIES, NUM_CLASSES = 4, 3
-
-
-def _targets(clip):
-    return [ClipTargets.from_data_sample(clip, torch.zeros(2, 3, 100, 100))]
+_targets = partial(clip_targets, height=100, width=100)
 
 
 def _frames(scale=1.0):
@@ -169,8 +169,8 @@ def test_tracked_tracklets_by_hand():
     assert_close(out.embeds[rows[:2]], frames.embeds[:, :2].transpose(0, 1))
     assert out.present[rows].tolist() == [[True, True], [True, False],
                                           [False, False]]
-    assert out.real[rows].tolist() == [[True, True], [True, True],
-                                       [True, False]]
+    assert out.detected[rows].tolist() == [[True, True], [True, True],
+                                           [True, False]]
     assert out.masks[rows[:2]].flatten(2).sum(-1).tolist() == [[400, 400],
                                                                [400, 0]]
 
@@ -229,7 +229,7 @@ def test_every_builder_takes_every_frame_model(cfg, builder, clip):
     frame_model = MODELS.build(cfg())
     frame_model.init_weights()
     images = torch.randn(1, 2, 3, 64, 96)
-    targets = [ClipTargets.from_data_sample(clip, images[0])]
+    targets = clip_targets(clip)
     frames = frame_model.forward_frames(images[0], targets)
     frames.assoc_embeds = frames.embeds
     matches = frame_model.match(frames, [targets[0].frame(t) for t in (0, 1)])

@@ -1,0 +1,240 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""What a rendered video can become: one entry for each output."""
+import os.path as osp
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import (Any, Callable, Dict, NamedTuple, Optional, Protocol,
+                    Sequence, Tuple)
+
+from mmengine.logging import print_log
+
+from refinevis_mm.models import BaseVISModel
+from refinevis_mm.recording import (VideoRecording, write_coco_video,
+                                    write_id_masks, write_results_json,
+                                    write_tracks_csv)
+from refinevis_mm.structures import VIEWS, FrameResult
+from refinevis_mm.video_io import (FrameSource, H264Writer, concat_videos,
+                                   write_image)
+from refinevis_mm.visualization import (FrameSpool, RefinementStrips,
+                                        draw_frame, draw_timeline,
+                                        write_report)
+
+RECORDING = 'recording.sqlite'
+SEGMENTS = 'overlay-*.mp4'
+
+
+class Drawing(Protocol):
+    """What grows with the frames of a video, and goes on in another run."""
+
+    def add(self, frame: FrameResult) -> None:
+        """Take the next frame."""
+
+    def state_dict(self) -> dict:
+        """Everything so far is on disk or in what this returns."""
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on behind the frames of a state."""
+
+    def close(self) -> None:
+        """Let go of open files, complete or not."""
+
+
+@dataclass
+class RenderJob:
+    """What outputs are made of.
+
+    Attributes:
+        model (:obj:`BaseVISModel`): The model.
+        source (:obj:`FrameSource`): The video.
+        folder (Path): Where drawings may keep files until the end.
+        score_thr (float): Least score of a drawn instance.
+        title (str, optional): Heading of the report, see
+            :func:`render_video`.
+        ground_truth (dict, optional): Annotations for the report.
+        drawings (dict[str, :obj:`Drawing`]): By output, of those that need
+            the frames.
+    """
+
+    model: BaseVISModel
+    source: FrameSource
+    folder: Path
+    score_thr: float
+    title: Optional[str] = None
+    ground_truth: Optional[dict] = None
+    drawings: Dict[str, Any] = field(default_factory=dict)
+
+
+class Output(NamedTuple):
+    """A file or folder that a video can become.
+
+    Attributes:
+        name (str): What users ask for.
+        file (str): Its name in the folder of the results.
+        make (Callable): Writes it, given the recording, the path and the
+            job.
+        draw (Callable, optional): Starts the :obj:`Drawing` it is made of,
+            given the job. None: it is made of the recording alone.
+        compares (bool): Shows what refinement changed; left out where
+            nothing is refined or changed.
+        all_views (bool): Wants the frame level, online and offline.
+    """
+
+    name: str
+    file: str
+    make: Callable[[VideoRecording, str, RenderJob], Any]
+    draw: Optional[Callable[[RenderJob], Drawing]] = None
+    compares: bool = False
+    all_views: bool = False
+
+
+class _Overlay:
+    """A video that is written in segments.
+
+    Args:
+        folder (Path): Folder of the segments.
+        fps (float): Frames per second.
+        score_thr (float): Least running class score of a drawn instance.
+    """
+
+    def __init__(self, folder: Path, fps: float, score_thr: float) -> None:
+        self.folder = folder
+        self.fps = fps
+        self.score_thr = score_thr
+        self.num_segments = 0  # complete ones
+        self._writer: Optional[H264Writer] = None
+
+    def add(self, frame: FrameResult) -> None:
+        """Draw a frame and append it."""
+        image = draw_frame(frame.image, frame.instances, self.score_thr)
+        if self._writer is None:
+            height, width = image.shape[:2]
+            self._writer = H264Writer(
+                self._segment(self.num_segments), self.fps, (width, height))
+        self._writer.write(image, frame.time)
+
+    def state_dict(self) -> dict:
+        """Complete the segment that has frames, if there is one."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+            self.num_segments += 1
+        return dict(num_segments=self.num_segments)
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on behind some segments; later ones are deleted."""
+        self.num_segments = state['num_segments']
+        known = self._segments()
+        for path in self.folder.glob(SEGMENTS):
+            if path not in known:
+                path.unlink()
+
+    def close(self) -> None:
+        """Delete the segment that is not complete."""
+        if self._writer is not None:
+            self._writer.discard()
+
+    def join(self, path: str) -> None:
+        """Write all segments as one file."""
+        concat_videos(self._segments(), path)
+
+    def _segments(self) -> list:
+        """Files of the complete segments."""
+        return [self._segment(index) for index in range(self.num_segments)]
+
+    def _segment(self, index: int) -> Path:
+        """File of a segment."""
+        return self.folder / f'overlay-{index:06d}.mp4'
+
+
+def _make_strips(_: VideoRecording, path: str, job: RenderJob) -> None:
+    """Draw what refinement changed most, if it changed anything."""
+    picture = job.drawings['before_after'].draw()
+    if picture is not None:
+        write_image(path, picture)
+        return
+    print_log(
+        f'no {osp.basename(path)}: refinement changed no object that is drawn',
+        logger='current')
+
+
+def _make_report(recording: VideoRecording, path: str, job: RenderJob) -> None:
+    """Write the report, with what is known of the model."""
+    model, name = job.model, job.source.name
+    window = f'{model.window} frames' if model.window else 'none'
+    facts = dict(
+        Config=Path(model.cfg.filename or '').stem,
+        Checkpoint=osp.basename(model.weights),
+        Window=window)
+    known = {key: text for key, text in facts.items() if text}
+    title = job.title or osp.basename(name) or name
+    write_report(path, job.drawings['report'], recording, title, known,
+                 job.ground_truth, job.score_thr, model.cls_thr)
+
+
+OUTPUTS: Dict[str, Output] = {
+    output.name: output
+    for output in (
+        # frames with the objects, H.264
+        Output(
+            'overlay',
+            'overlay.mp4',
+            lambda _, path, job: job.drawings['overlay'].join(path),
+            draw=lambda job: _Overlay(job.folder, job.source.fps, job.score_thr
+                                      )),
+        # where refinement changed most
+        Output(
+            'before_after',
+            'before_after.png',
+            _make_strips,
+            draw=lambda job: RefinementStrips(score_thr=job.score_thr),
+            compares=True),
+        # when each track was seen
+        Output(
+            'timeline', 'timeline.png',
+            lambda recording, path, job: write_image(
+                path, draw_timeline(recording, score_thr=job.score_thr))),
+        # YouTube-VIS results; video_id 1, category_id = label + 1
+        Output(
+            'results', 'results.json', lambda recording, path, job:
+            write_results_json(recording, path, cls_thr=job.model.cls_thr)),
+        # a row per track and frame
+        Output(
+            'csv', 'tracks.csv', lambda recording, path, job: write_tracks_csv(
+                recording, path, score_thr=job.model.cls_thr)),
+        # annotations with track ids
+        Output(
+            'coco', 'coco_video.json', lambda recording, path, job:
+            write_coco_video(recording, path, score_thr=job.score_thr)),
+        # track ids as pixel values
+        Output(
+            'masks', 'masks', lambda recording, path, job: write_id_masks(
+                recording, path, score_thr=job.score_thr)),
+        # a page to click through, with all frames in it
+        Output(
+            'report',
+            'report.html',
+            _make_report,
+            draw=lambda job: FrameSpool(job.folder / 'frames.jpegs'),
+            all_views=True),
+        # all views, there already; named last
+        Output('recording', RECORDING, lambda recording, path, job: None))
+}
+DEFAULT_OUTPUTS = ('overlay', 'before_after', 'timeline', 'results', 'csv',
+                   'recording')
+
+
+def views_for(outputs: Sequence[str],
+              model: BaseVISModel) -> Optional[Tuple[str, ...]]:
+    """Views that a session must have for some outputs.
+
+    Args:
+        outputs (Sequence[str]): Names of outputs.
+        model (:obj:`BaseVISModel`): The model.
+
+    Returns:
+        tuple[str] | None: All views where an output shows them and the model
+        refines; else None, those that a :class:`Session` has by itself.
+    """
+    wanted = any(output.all_views for output in OUTPUTS.values()
+                 if output.name in outputs)
+    return VIEWS if wanted and model.window else None
