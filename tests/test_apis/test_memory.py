@@ -46,6 +46,7 @@ print(json.dumps(dict(peaks=peaks, num_ids=len(ids))))
 
 @pytest.mark.skipif(
     sys.platform == 'win32', reason='Windows has no peak memory of a process')
+@pytest.mark.slow
 def test_2000_frames_need_the_memory_of_200(tmp_path):
     files = write_model_files(tmp_path)
     done = subprocess.run(

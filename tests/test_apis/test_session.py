@@ -238,6 +238,7 @@ pickle.dump(results, open(out, 'wb'))
 
 
 @pytest.mark.parametrize('mode', ['online', 'offline'])
+@pytest.mark.slow
 def test_stream_continues_in_another_process(files, loaded, mode, tmp_path):
     frames, results = np.stack(random_frames(9)), []
     for state, name, part in (('-', 'first', frames[:5]),

@@ -86,6 +86,7 @@ def assert_same_results(out_dir, other):
             for frame in overlays[0]] == [frame.time for frame in overlays[1]]
 
 
+@pytest.mark.slow
 def test_in_a_process_of_its_own(files, frames, tmp_path):
     process = start(tmp_path, frames, *files, '--out-dir', 'out')
     stdout, stderr = (text.decode() for text in process.communicate())
@@ -99,6 +100,7 @@ def test_in_a_process_of_its_own(files, frames, tmp_path):
     assert '5/5' in stderr  # progress bar
 
 
+@pytest.mark.slow
 def test_killed_run_goes_on(demo, files, tmp_path, capsys):
     frames = write_frames(tmp_path / 'frames', 40)
     options = (frames, *files, '--mode', 'offline', '--out-dir')
