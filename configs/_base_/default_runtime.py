@@ -17,6 +17,7 @@ default_hooks = dict(
     random_state=dict(type='refinevis_mm.RandomStateHook'),
     class_check=dict(type='refinevis_mm.ClassCheckHook'),
     class_rows=dict(type='refinevis_mm.ClassRowsHook'))
+custom_hooks = []
 
 env_cfg = dict(
     cudnn_benchmark=False,
