@@ -12,8 +12,8 @@ from refinevis_mm.registry import HOOKS
 from refinevis_mm.vis_json import (check_class_names, check_same_classes,
                                    classes_of)
 
-# Modules of mmdet with a number of classes of their own kind.
-OTHER_CLASSES = ('backbone', 'rpn_head', 'semantic_head')
+# Modules of mmdet and rfdetr with a number of classes of their own kind.
+OTHER_CLASSES = ('backbone', 'criterion', 'rpn_head', 'semantic_head')
 
 
 @HOOKS.register_module()
