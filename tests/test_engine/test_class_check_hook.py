@@ -89,11 +89,13 @@ def test_model_of_other_classes(model):
 
 
 def test_stuff_and_other_parts_do_not_count():
-    """mmdet's heads: 2 things of 5 classes, region proposals, a backbone."""
+    """Two things of five classes, region proposals, a backbone, and rfdetr's
+    criterion, which counts "no object"."""
     model = nn.Module()
     for name, numbers in dict(
             rpn_head=dict(num_classes=1),
             backbone=dict(num_classes=1000),
+            criterion=dict(num_classes=3),
             panoptic_head=dict(num_classes=5, num_things_classes=2),
             bbox_head=dict(num_classes=2)).items():
         part = nn.Module()

@@ -57,9 +57,11 @@ class ClassCheckHook(Hook):
         Raises:
             ValueError: If its classes are not those of the data.
         """
+        if not runner._resume:
+            return
         old = classes_of(checkpoint.get('meta', {}).get('dataset_meta'))
         new = data_classes(runner).get('train')
-        if runner._resume and old and new:
+        if old and new:
             check_same_classes(old, new,
                                'the resumed checkpoint and the training data',
                                'load_from starts anew with other classes')
