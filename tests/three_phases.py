@@ -47,7 +47,7 @@ def phase_cfg(phase: int, work_dir: Path, coco: Tuple[str, str],
         cfg.val_evaluator.ann_file = cfg.test_evaluator.ann_file = ann_file
     for loader in loaders:
         prefix = 'img' if phase == 1 else 'img_path'
-        loader.num_workers, loader.persistent_workers = 0, False
+        loader.num_workers = 0
         loader.dataset.update(
             data_root='', ann_file=ann_file, data_prefix={prefix: folder})
     num_classes = _num_classes(cfg, ann_file, phase)

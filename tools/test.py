@@ -14,10 +14,11 @@ from mmengine.runner import Runner
 
 from refinevis_mm.apis.inference import find_checkpoint, load_model_weights
 from refinevis_mm.compat.checkpoints import read_file
-from refinevis_mm.engine.samplers import UnfinishedVideoSampler
+from refinevis_mm.engine.samplers import WholeVideoSampler
 from refinevis_mm.evaluation.finished_videos import FinishedVideos
-from refinevis_mm.utils import (add_runner_arguments, init_cpu_distributed,
-                                merge_runner_arguments, one_line_errors)
+from refinevis_mm.utils import (add_runner_arguments, end_workers_with_parent,
+                                init_cpu_distributed, merge_runner_arguments,
+                                one_line_errors)
 from refinevis_mm.vis_json import check_same_classes, classes_of
 
 RESUME_DIR = 'unfinished_test'
@@ -93,8 +94,8 @@ def set_resume(cfg: Config, folder: str) -> None:
         OSError: If the checkpoint cannot be read or the folder not written.
     """
     sampler = cfg.test_dataloader.sampler
-    if sampler.type.split('.')[-1] != 'TrackImgSampler':
-        raise ValueError('--resume needs TrackImgSampler, got '
+    if sampler.type.split('.')[-1] != WholeVideoSampler.__name__:
+        raise ValueError('--resume needs WholeVideoSampler, got '
                          f'{sampler.type}')
     metrics = cfg.test_evaluator
     for metric in metrics if isinstance(metrics, list) else [metrics]:
@@ -102,9 +103,7 @@ def set_resume(cfg: Config, folder: str) -> None:
             raise ValueError('--resume needs VISMetric alone, since skipped '
                              f'videos are its results only, got {metric.type}')
         metric.resume_dir = folder
-    sampler.update(
-        type=f'refinevis_mm.{UnfinishedVideoSampler.__name__}',
-        resume_dir=folder)
+    sampler.resume_dir = folder
     FinishedVideos(folder).claim(fingerprint(cfg))
 
 
@@ -138,6 +137,7 @@ def main() -> None:
     cfg = merge_args(Config.fromfile(args.config), args)
     path, cfg.load_from = cfg.load_from, None  # loaded strictly below
     read_file(path, allowed=(argparse.Namespace, SimpleNamespace))  # early
+    end_workers_with_parent()
     init_cpu_distributed(cfg)
     if 'runner_type' in cfg:
         runner = RUNNERS.build(cfg)

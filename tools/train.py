@@ -9,8 +9,9 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from refinevis_mm.compat.checkpoints import check_state_dict, read_checkpoint
-from refinevis_mm.utils import (add_runner_arguments, init_cpu_distributed,
-                                merge_runner_arguments, one_line_errors)
+from refinevis_mm.utils import (add_runner_arguments, end_workers_with_parent,
+                                init_cpu_distributed, merge_runner_arguments,
+                                one_line_errors)
 
 
 def parse_args() -> argparse.Namespace:
@@ -84,6 +85,7 @@ def main() -> None:
     resumed = None
     if cfg.get('resume') and cfg.get('load_from') is not None:
         resumed = read_checkpoint(cfg.load_from)
+    end_workers_with_parent()
     init_cpu_distributed(cfg)
     if 'runner_type' in cfg:
         runner = RUNNERS.build(cfg)

@@ -11,8 +11,8 @@ PROCESSES=${PROCESSES:-2}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 for config in \
-    maskdino/maskdino_efficientnet-lite0_2xb4-6k_everyday-160.py \
-    maskdino/maskdino_efficientnet-lite0_2xb2-4k_everyday-320.py \
+    maskdino/maskdino_efficientnet-lite0_2xb4-3k_everyday-160.py \
+    maskdino/maskdino_efficientnet-lite0_2xb2-2500_everyday-320.py \
     refinevis/refinevis_efficientnet-lite0_2xb2-2k_everyday-pseudo.py \
     refinevis/refinevis_efficientnet-lite0_2xb2-1k_everyday.py
 do

@@ -14,7 +14,8 @@ default_hooks = dict(
         rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # not in custom_hooks, whose override would take them away
-    random_state=dict(type='refinevis_mm.RandomStateHook'),
+    iter_seed=dict(type='refinevis_mm.IterSeedHook'),
+    training_check=dict(type='refinevis_mm.TrainingCheckHook'),
     class_check=dict(type='refinevis_mm.ClassCheckHook'),
     class_rows=dict(type='refinevis_mm.ClassRowsHook'))
 custom_hooks = []

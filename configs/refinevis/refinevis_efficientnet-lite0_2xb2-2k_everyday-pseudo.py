@@ -6,8 +6,8 @@ _base_ = [
     '../_base_/schedules/schedule_everyday.py', '../_base_/default_runtime.py'
 ]
 
-load_from = ('work_dirs/maskdino_efficientnet-lite0_2xb2-4k_everyday-320/'
-             'iter_4000.pth')
+load_from = ('work_dirs/maskdino_efficientnet-lite0_2xb2-2500_everyday-320/'
+             'iter_2500.pth')
 
 max_iters = 2000
 train_cfg = dict(max_iters=max_iters, val_interval=1000)

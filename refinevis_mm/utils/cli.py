@@ -2,10 +2,12 @@
 """What the command-line tools share."""
 import argparse
 import atexit
+import ctypes
 import functools
 import os
 import os.path as osp
 import re
+import signal
 import sys
 from typing import Callable
 
@@ -17,10 +19,12 @@ from ..compat.checkpoints import CheckpointError
 
 __all__ = [
     'add_model_arguments', 'add_runner_arguments', 'add_source_arguments',
-    'init_cpu_distributed', 'merge_runner_arguments', 'one_line_errors'
+    'end_workers_with_parent', 'init_cpu_distributed',
+    'merge_runner_arguments', 'one_line_errors'
 ]
 
 TRACEBACK_ENV = 'REFINEVIS_TRACEBACK'
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 # what mmengine says of a missing file that the Makefile can make
 MISSING_BACKBONE = re.compile(r'(data/\S+_imagenet\.pth) can not be found\.')
 
@@ -52,6 +56,10 @@ def one_line_errors(main: Callable[[], None]) -> Callable[[], None]:
             # errors of data loader workers carry a traceback in their text
             reason = lines[-1].strip() if lines else type(error).__name__
             reason = MISSING_BACKBONE.sub(r'\g<0> Run: make \1', reason)
+            # names of files and classes may hold what moves the cursor
+            reason = ''.join(
+                char if char.isprintable() else f'\\x{ord(char):02x}'
+                for char in reason)
             sys.exit(f'error: {reason} (set {TRACEBACK_ENV}=1 for details)')
 
     return wrapped
@@ -167,6 +175,19 @@ def init_cpu_distributed(cfg: Config) -> None:
         find_unused_parameters=cfg.get('find_unused_parameters', False))
     wrapper.update(cfg.get('model_wrapper_cfg') or {})
     cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+
+
+def end_workers_with_parent() -> None:
+    """Let forked processes, such as data loader workers, die with this one.
+
+    Workers of a process that is killed, by the kernel when memory runs out
+    for example, may otherwise wait for ever for somebody to take their data.
+    Does something on Linux only.
+    """
+    if sys.platform == 'linux':
+        prctl = ctypes.CDLL(None).prctl
+        os.register_at_fork(
+            after_in_child=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
 
 
 def _end_process_group() -> None:

@@ -70,12 +70,7 @@ def _set(part, **values):
 
 def _dataloader(cfg, data_root, key='train_dataloader', **values):
     loader = cfg[key]
-    _set(
-        loader,
-        data_root=f'{data_root}/',
-        num_workers=0,
-        persistent_workers=False,
-        **values)
+    _set(loader, data_root=f'{data_root}/', num_workers=0, **values)
     return Runner.build_dataloader(loader, seed=0)
 
 

@@ -210,8 +210,7 @@ def test_joint_training(tmp_path, monkeypatch):
     # a video and an image; the bicycle of the other has no class here
     assert len(dataset) == 2
     assert dataset.metainfo['classes'] == PRESETS['youtube_vis_2021']
-    loader.update(
-        dataset=dataset, batch_size=6, num_workers=0, persistent_workers=False)
+    loader.update(dataset=dataset, batch_size=6, num_workers=0)
     batch = next(iter(Runner.build_dataloader(loader, seed=0)))
     assert {inputs.shape
             for inputs in batch['inputs']} == {(2, 3, SMALL, SMALL)}

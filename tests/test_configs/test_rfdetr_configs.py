@@ -106,7 +106,7 @@ def test_training_on_own_videos(tiny_nano, tmp_path):
     cfg = Config.fromfile(TRAINING)
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         resize_of(loader.dataset.pipeline).scale = (SIDE, SIDE)
-        loader.update(num_workers=0, persistent_workers=False)
+        loader.num_workers = 0
         loader.dataset.update(
             data_root='',
             ann_file=str(ann_file),

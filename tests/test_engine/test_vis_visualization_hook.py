@@ -128,7 +128,7 @@ def _loader(root):
     return dict(
         batch_size=1,
         num_workers=0,
-        sampler=dict(type='TrackImgSampler'),
+        sampler=dict(type='refinevis_mm.WholeVideoSampler'),
         dataset=dict(
             type='refinevis_mm.VISDataset',
             data_root=str(root),
@@ -361,7 +361,7 @@ def test_two_ranks(root, tmp_path):
         rank.join(60)
     assert [rank.exitcode for rank in ranks] == [0, 0]
     seen = [json.loads((tmp_path / f'rank_{i}').read_text()) for i in (0, 1)]
-    assert seen == [[5, 2], [9]]
+    assert seen == [[5, 9], [2]]
     files = [path.name for path in (tmp_path / 'ranks').rglob('*video_*.*')]
     assert sorted(files) == sorted([f'video_{i}.mp4' for i in VIDEO_IDS] +
                                    [f'val_video_{i}_0.png' for i in VIDEO_IDS])

@@ -274,12 +274,8 @@ SHIPPED = 'refinevis_*_occluded-shapes.py'
 DATA = ('--split', 'train:2:0', '--split', 'valid:1:7', '--frames', '20', '20')
 QUICK = ('--cfg-options', 'train_cfg.max_iters=2',
          'default_hooks.checkpoint.interval=2',
-         'train_dataloader.num_workers=0',
-         'train_dataloader.persistent_workers=False',
-         'val_dataloader.num_workers=0',
-         'val_dataloader.persistent_workers=False',
-         'test_dataloader.num_workers=0',
-         'test_dataloader.persistent_workers=False')
+         'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0',
+         'test_dataloader.num_workers=0')
 TINY = (*QUICK, 'train_dataloader.batch_size=1',
         'model.frame_model.backbone.init_cfg=None')
 

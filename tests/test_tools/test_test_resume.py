@@ -65,7 +65,7 @@ meta_keys = ('frame_id', 'video_id', 'video_length', 'ori_shape')
 test_dataloader = dict(
     batch_size=1,
     num_workers=0,
-    sampler=dict(type='TrackImgSampler'),
+    sampler=dict(type='refinevis_mm.WholeVideoSampler'),
     dataset=dict(
         type='refinevis_mm.VISDataset',
         ann_file='gt.json',
@@ -180,7 +180,7 @@ def test_killed_run_continues(folder):
 @pytest.mark.parametrize('args, match', [
     (['--out', 'a.pkl'], '--out needs the predictions of all videos'),
     (['--cfg-options', 'test_dataloader.sampler.type=DefaultSampler'
-      ], 'needs TrackImgSampler, got DefaultSampler'),
+      ], 'needs WholeVideoSampler, got DefaultSampler'),
     (['--cfg-options', 'test_evaluator.type=CocoMetric'
       ], 'needs VISMetric alone'),
 ])

@@ -5,7 +5,6 @@ _base_ = ['./lsj_pipelines.py']
 train_dataloader = dict(
     batch_size=1,
     num_workers=4,
-    persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type='refinevis_mm.CocoPseudoVideoDataset',

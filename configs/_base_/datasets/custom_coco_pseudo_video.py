@@ -39,7 +39,6 @@ train_pipeline = [
 train_dataloader = dict(
     batch_size=2,
     num_workers=1,
-    persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type='refinevis_mm.CocoPseudoVideoDataset',

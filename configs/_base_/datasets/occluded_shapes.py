@@ -48,7 +48,6 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=2,
     num_workers=1,
-    persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
@@ -60,8 +59,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=1,
     num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='TrackImgSampler'),
+    sampler=dict(type='refinevis_mm.WholeVideoSampler'),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

@@ -9,7 +9,6 @@ preset = 'youtube_vis_2019'
 train_dataloader = dict(
     batch_size=1,
     num_workers=4,
-    persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
@@ -22,8 +21,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='TrackImgSampler'),
+    sampler=dict(type='refinevis_mm.WholeVideoSampler'),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

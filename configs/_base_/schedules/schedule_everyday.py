@@ -3,7 +3,7 @@
 # handed to the next phase.
 _base_ = ['./schedule_small.py']
 
-max_iters = 6000
+max_iters = 3000
 train_cfg = dict(max_iters=max_iters, val_interval=1000)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=100),

@@ -1,5 +1,5 @@
 # Everyday model, second half of phase 1: larger images.
-_base_ = ['./maskdino_efficientnet-lite0_2xb4-6k_everyday-160.py']
+_base_ = ['./maskdino_efficientnet-lite0_2xb4-3k_everyday-160.py']
 
 image_size = (320, 320)  # (width, height) of the padded training images
 sizes = dict(
@@ -12,8 +12,8 @@ train_pipeline = [
 ]
 train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline))
 
-load_from = ('work_dirs/maskdino_efficientnet-lite0_2xb4-6k_everyday-160/'
-             'iter_6000.pth')
+load_from = ('work_dirs/maskdino_efficientnet-lite0_2xb4-3k_everyday-160/'
+             'iter_3000.pth')
 num_points = 1024  # a sixth of the stride-4 cells
 model = dict(
     allow_mismatch=False,
@@ -22,7 +22,7 @@ model = dict(
             num_match_points=num_points, loss_mask=dict(
                 num_points=num_points))))
 
-max_iters = 4000
+max_iters = 2500
 train_cfg = dict(max_iters=max_iters, val_interval=500)
 optim_wrapper = dict(optimizer=dict(lr=2e-4))
 param_scheduler = [
