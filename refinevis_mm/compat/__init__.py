@@ -15,7 +15,9 @@ def activate() -> None:
 
     from .checkpoints import allow_mmengine_globals
     from .mmcv_lite import install_stub
+    from .whole_local_backend import register_whole_backend
 
     install_stub()
     allow_mmengine_globals()
+    register_whole_backend()
     MODULE2PACKAGE.setdefault('refinevis_mm', 'refinevis-mm')

@@ -10,10 +10,8 @@ from mmengine.fileio import load
 from mmengine.logging import print_log
 
 from refinevis_mm.registry import DATASETS
-from refinevis_mm.vis_json import (PRESETS, check_class_names, check_coco,
-                                   class_sources)
-
-MIN_POLYGON = 6  # numbers, three points
+from refinevis_mm.vis_json import (CROWD_HINT, PRESETS, check_class_names,
+                                   check_coco, class_sources, without_points)
 
 
 @DATASETS.register_module()
@@ -30,7 +28,7 @@ class CocoPseudoVideoDataset(BaseVideoDataset):
 
     Images without an object to learn from are left out, unless ``filter_cfg``
     has ``filter_empty_gt=False``. Objects without mask or with an empty box
-    are left out; crowds are marked by ``ignore_flag``.
+    are left out and counted; crowds are marked by ``ignore_flag``.
 
     The JSON's categories are matched to the classes by name (see
     :func:`class_sources`); objects of other categories are left out. The
@@ -99,7 +97,7 @@ class CocoPseudoVideoDataset(BaseVideoDataset):
         for annotation in content['annotations']:
             annotations[annotation['image_id']].append(annotation)
         prefix = self.data_prefix.get('img_path') or ''
-        return [
+        data_list = [
             dict(
                 img_id=image['id'],
                 img_path=osp.join(prefix, image['file_name']),
@@ -109,6 +107,14 @@ class CocoPseudoVideoDataset(BaseVideoDataset):
                                           annotations.get(image['id'], ())))
             for image in content['images']
         ]
+        number = sum(item['category_id'] in self.cat2label
+                     for item in content['annotations'])
+        left_out = number - sum(len(image['instances']) for image in data_list)
+        if left_out:
+            print_log(
+                f'{self.ann_file}: left out {left_out} of {number} '
+                'annotations, which have no mask or an empty box', 'current')
+        return data_list
 
     def filter_data(self) -> List[dict]:
         """Leave out images without an object to learn from.
@@ -128,7 +134,8 @@ class CocoPseudoVideoDataset(BaseVideoDataset):
         if not kept:
             raise ValueError(f'{self.ann_file}: none of its '
                              f'{len(self.data_list)} images has an object of '
-                             'the classes asked for, which training needs')
+                             'the classes asked for, which training needs; '
+                             f'{CROWD_HINT}')
         if len(kept) < len(self.data_list):
             print_log(
                 f'{self.ann_file}: left out {len(self.data_list) - len(kept)} '
@@ -188,7 +195,7 @@ class CocoPseudoVideoDataset(BaseVideoDataset):
             label = self.cat2label.get(annotation['category_id'])
             mask = annotation['segmentation']
             if isinstance(mask, list):
-                mask = [part for part in mask if len(part) >= MIN_POLYGON]
+                mask = without_points(mask)
             if label is None or not mask or annotation.get('ignore'):
                 continue
             if 'bbox' not in annotation:

@@ -80,17 +80,17 @@ class FrameIndex:
                                            np.arange(num_frames + 1))
 
     def count(self, first_frame: int, num_frames: int = 1) -> int:
-        """Objects of some consecutive frames.
+        """Objects of some consecutive frames; crowds are none.
 
         Args:
             first_frame (int): Number in the data set.
             num_frames (int): Defaults to 1.
 
         Returns:
-            int: Number of masks in these frames.
+            int: Number of their masks in these frames.
         """
-        rows = self._first_rows
-        return int(rows[first_frame + num_frames] - rows[first_frame])
+        first, last = self._first_rows[[first_frame, first_frame + num_frames]]
+        return int((self._rows['ignore_flag'][first:last] == 0).sum())
 
     def instances(self, frame: int, size: Tuple[int, int]) -> List[dict]:
         """Objects of a frame.

@@ -12,9 +12,10 @@ from mmengine.fileio import get
 from mmengine.logging import print_log
 
 from refinevis_mm.registry import DATASETS
-from refinevis_mm.vis_json import (ERROR, PRESETS, WARNING, Defect, VISChecker,
-                                   VISJson, check_class_names, match_classes,
-                                   preset_of, raise_defect, read_plain_tracks)
+from refinevis_mm.vis_json import (ALL_CROWDS, CROWD_HINT, ERROR, PRESETS,
+                                   WARNING, Defect, VISChecker, VISJson,
+                                   check_class_names, match_classes, preset_of,
+                                   raise_defect, read_plain_tracks)
 from .frame_index import FrameIndex, VideoFrames
 
 BATCH_FRAMES = 256  # frames of objects that are indexed together
@@ -132,11 +133,12 @@ class VISDataset(BaseVideoDataset):
         return video
 
     def filter_data(self) -> List[dict]:
-        """Leave out videos without any annotated frame in training.
+        """Leave out videos without an object to learn from in training.
 
-        Frames are never dropped: ``frame_id`` keeps its meaning and frames
-        without objects serve as negatives. ``filter_cfg`` may switch the
-        filter off with ``filter_empty_gt=False``.
+        Crowds are no objects. Frames are never dropped: ``frame_id`` keeps
+        its meaning and frames without objects serve as negatives.
+        ``filter_cfg`` may switch the filter off with
+        ``filter_empty_gt=False``.
 
         Returns:
             list[dict]: The videos kept.
@@ -153,13 +155,13 @@ class VISDataset(BaseVideoDataset):
         ]
         if not kept:
             raise ValueError(f'{self.ann_file}: none of its '
-                             f'{len(self.data_list)} videos has an annotated '
-                             'frame, which training needs')
+                             f'{len(self.data_list)} videos has an object, '
+                             f'which training needs; {CROWD_HINT}')
         if len(kept) < len(self.data_list):
             print_log(
                 f'{self.ann_file}: left out '
                 f'{len(self.data_list) - len(kept)} of '
-                f'{len(self.data_list)} videos without annotations', 'current')
+                f'{len(self.data_list)} videos without objects', 'current')
         return kept
 
     def prepare_data(self, idx: Union[int, Tuple[int, int]]) -> Any:
@@ -239,7 +241,7 @@ class VISDataset(BaseVideoDataset):
             for video in data_list
         }
         index, instance_ids = FrameIndex(), Counter()
-        batch, num_frames = [], 0
+        batch, num_frames, flags = [], 0, set()
         for position, annotation in enumerate(annotations):
             size = checker.check_annotation(annotation, position)
             video_id = annotation['video_id']
@@ -249,6 +251,7 @@ class VISDataset(BaseVideoDataset):
                 label=self.cat2label[annotation['category_id']],
                 instance_id=instance_ids[video_id],
                 ignore_flag=int(annotation.get('iscrowd', 0)))
+            flags.add(entry['ignore_flag'])
             batch.append((annotation, size, entry))
             num_frames += size.length
             if num_frames >= BATCH_FRAMES:
@@ -256,6 +259,8 @@ class VISDataset(BaseVideoDataset):
                 batch, num_frames = [], 0
         if batch:
             _add_to_index(index, checker, batch)
+        if flags == {1}:
+            checker.report(Defect('all-crowds', ALL_CROWDS))
         index.finish(sum(video['video_length'] for video in data_list))
         return index
 

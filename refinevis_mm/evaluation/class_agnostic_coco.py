@@ -29,6 +29,8 @@ class ClassAgnosticCocoMetric(CocoMetric):
     Of results of an image with the same mask but of different categories the
     best counts, as in :func:`evaluate_vis`. Results that lie in a crowd do
     not count; with all categories as one, it may be a crowd of any category.
+    Objects are numbered anew, since pycocotools takes an object of id 0 for
+    none.
 
     Args:
         **kwargs: As for ``CocoMetric``; ``metric`` must have 'segm'. With
@@ -42,6 +44,11 @@ class ClassAgnosticCocoMetric(CocoMetric):
         super().__init__(**kwargs)
         if 'segm' not in self.metrics:
             raise ValueError(f"metric must have 'segm', got {self.metrics}")
+        if self._coco_api is not None and 0 in self._coco_api.anns:
+            objects = self._coco_api.dataset['annotations']
+            for number, item in enumerate(objects, start=1):
+                item['id'] = number
+            self._coco_api.createIndex()
 
     def compute_metrics(self, results: List[tuple]) -> Dict[str, float]:
         """Evaluate as ``CocoMetric`` and add the other numbers.

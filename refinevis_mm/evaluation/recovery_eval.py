@@ -87,9 +87,6 @@ def evaluate_recovery(gt: PathOrObject, frame_level: PathOrObject,
     check_ground_truth(gt)
     files = [check_results(gt, results) for results in files]
     anns = [ann for ann in gt['annotations'] if not ann.get('iscrowd')]
-    if not anns:
-        raise ValueError(
-            'there is no ground truth: all annotations are crowds')
     objs, rows = defaultdict(list), defaultdict(list)
     for ann in anns:
         objs[ann['video_id']].append(ann)

@@ -1,9 +1,11 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """The YouTube-VIS / OVIS protocol, equal to the official evaluator.
 
-The rules are those of ``ytvoseval.py`` in youtubevos/cocoapi. Intersections
-are gathered frame by frame with pycocotools, matching runs over all IoU
-thresholds and area ranges at once.
+The rules are those of ``ytvoseval.py`` in youtubevos/cocoapi, but for one: it
+marks a match by the object's id and no match by 0, so that an object of id 0
+is never found; here ids are names only. Intersections are gathered frame by
+frame with pycocotools, matching runs over all IoU thresholds and area ranges
+at once.
 
 Shapes: ``D`` results and ``G`` objects of one (video, category), ``F`` frames
 of the video, ``A`` area ranges, ``T`` IoU thresholds, ``R`` recall points,
@@ -314,9 +316,7 @@ def _match_video(job: _Job) -> Matches:
         if job.crowd_regions:
             crowds = [obj_tubes[index] for index in np.flatnonzero(crowd)]
             ious[:, crowd] = tube_covers(det_tubes, crowds, areas)
-    # The official code marks a match by the object's id: 0 is no match.
-    countable = np.array([obj['id'] != 0 for obj in objs], dtype=bool)
-    matched, ignored = _match(ious, obj_ignored, crowd, countable)
+    matched, ignored = _match(ious, obj_ignored, crowd)
     ignored |= ~matched & outside[:, None]
     return dict(
         scores=np.array([det['score'] for det in dets], dtype=np.float64),
@@ -363,8 +363,8 @@ def _outside(areas: np.ndarray) -> np.ndarray:
     return (areas < low) | (areas > high)
 
 
-def _match(ious: np.ndarray, obj_ignored: np.ndarray, crowd: np.ndarray,
-           countable: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def _match(ious: np.ndarray, obj_ignored: np.ndarray,
+           crowd: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     """Greedy matching for all area ranges and IoU thresholds at once.
 
     Each result takes the regular object of the highest IoU, the last one
@@ -375,8 +375,6 @@ def _match(ious: np.ndarray, obj_ignored: np.ndarray, crowd: np.ndarray,
         ious (ndarray): By falling score, has shape (D, G).
         obj_ignored (ndarray): Bool, has shape (A, G).
         crowd (ndarray): Bool, has shape (G, ).
-        countable (ndarray): Whether a match makes a true positive, bool, has
-            shape (G, ).
 
     Returns:
         tuple[ndarray]: Which results match and which took an ignored object,
@@ -395,7 +393,7 @@ def _match(ious: np.ndarray, obj_ignored: np.ndarray, crowd: np.ndarray,
         best = keys.argmax(-1)  # (A, T)
         a_inds, t_inds = np.nonzero(keys.any(-1))
         taken = best[a_inds, t_inds]
-        matched[a_inds, t_inds, det] = countable[taken]
+        matched[a_inds, t_inds, det] = True
         ignored[a_inds, t_inds, det] = obj_ignored[a_inds, taken]
         free[a_inds, t_inds, taken] = crowd[taken]
     return matched, ignored

@@ -16,7 +16,7 @@ from refinevis_mm.files import whole_file, write_text
 from refinevis_mm.registry import METRICS
 from refinevis_mm.structures import to_results_json
 from refinevis_mm.vis_json import (check_ground_truth, check_results,
-                                   load_json, match_classes)
+                                   load_json, match_classes, missing_results)
 from .best_tracklet import evaluate_best_tracklet
 from .finished_videos import FinishedVideos
 from .identity_eval import evaluate_identity
@@ -68,7 +68,7 @@ class VISMetric(BaseMetric):
         resume_dir (str, optional): Folder, shared by the ranks, that receives
             one file for each finished video. Videos found there count even
             if they do not come, so that a killed run can be continued with
-            :class:`UnfinishedVideoSampler`. Defaults to None, which keeps
+            :class:`WholeVideoSampler`. Defaults to None, which keeps
             results in memory only.
 
     Raises:
@@ -237,15 +237,16 @@ class VISMetric(BaseMetric):
             raise ValueError(
                 f'results must be of videos of {self.ann_file}, got the '
                 f'unknown video_id {unknown[0]!r}')
-        missing = [i for i in video_ids if i not in tracklets_of]
+        missing = missing_results(ground_truth, tracklets_of)
+        if missing and not self.allow_missing:
+            raise ValueError(f'{self.ann_file}: {missing}; allow_missing=True '
+                             'counts them as videos in which nothing was '
+                             'found')
         if missing:
-            message = (f'{len(missing)} of {len(video_ids)} videos of '
-                       f'{self.ann_file} have no results, the first is '
-                       f'video_id {missing[0]!r}')
-            if not self.allow_missing:
-                raise ValueError(f'{message}; allow_missing=True counts them '
-                                 'as videos in which nothing was found')
-            print_log(message, logger='current', level=logging.WARNING)
+            print_log(
+                f'{self.ann_file}: {missing}',
+                logger='current',
+                level=logging.WARNING)
         category_ids = self._category_ids(ground_truth)
         return [
             row for video_id in video_ids for row in to_results_json(

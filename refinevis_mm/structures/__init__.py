@@ -3,19 +3,21 @@ from .clip_targets import ClipTargets, FrameTargets, collate_slots
 from .decoded_frame import DecodedFrame
 from .dn_queries import DnQueries
 from .frame_output import FrameOutput, LayerOutput
-from .frame_result import (FRAME_LEVEL, VIEWS, FrameInstances, FrameResult,
-                           class_name)
-from .mask_codes import encode_masks
+from .frame_result import (CODE, FRAME_LEVEL, VIEWS, FrameInstances,
+                           FrameResult, class_name)
+from .mask_codes import MAX_PIXELS, encode_masks
 from .query_match import QueryMatch
 from .running_scores import RunningScores
+from .state_form import Values, check_form
 from .tracklet import (FrameTracks, TrackletBatch, TrackletMemory,
                        interpolate_boxes)
 from .video_result import VideoResult, to_results_json
 
 __all__ = [
-    'FRAME_LEVEL', 'VIEWS', 'ClipTargets', 'DecodedFrame', 'DnQueries',
-    'FrameInstances', 'FrameOutput', 'FrameResult', 'FrameTargets',
-    'FrameTracks', 'LayerOutput', 'QueryMatch', 'RunningScores',
-    'TrackletBatch', 'TrackletMemory', 'VideoResult', 'class_name',
-    'collate_slots', 'encode_masks', 'interpolate_boxes', 'to_results_json'
+    'CODE', 'FRAME_LEVEL', 'MAX_PIXELS', 'VIEWS', 'ClipTargets',
+    'DecodedFrame', 'DnQueries', 'FrameInstances', 'FrameOutput',
+    'FrameResult', 'FrameTargets', 'FrameTracks', 'LayerOutput', 'QueryMatch',
+    'RunningScores', 'TrackletBatch', 'TrackletMemory', 'Values',
+    'VideoResult', 'check_form', 'class_name', 'collate_slots', 'encode_masks',
+    'interpolate_boxes', 'to_results_json'
 ]

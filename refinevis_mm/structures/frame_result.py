@@ -4,14 +4,27 @@ from dataclasses import dataclass, field, replace
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
+import torch
 from pycocotools import mask as mask_utils
 
 from .decoded_frame import DecodedFrame
 from .mask_codes import encode_masks
 from .running_scores import RunningScores
+from .state_form import Values, check_form
 
 FRAME_LEVEL = 'frame_level'  # the result before refinement
 VIEWS = (FRAME_LEVEL, 'online', 'offline')
+CODE = dict(size=[int], counts=str)  # form of a run-length code
+INSTANCES = dict(
+    size=[int],
+    ids=[int],
+    labels=[int],
+    classes=[str],
+    scores=[float],
+    cls_scores=Values((None, None), torch.float64),
+    boxes=Values((None, 4), torch.float32),
+    masks=[(None, CODE)],
+    detected=[bool])
 
 
 @dataclass
@@ -92,6 +105,45 @@ class FrameInstances:
             boxes=boxes,
             masks=masks,
             detected=frame.detected.tolist())
+
+    def state_dict(self) -> dict:
+        """The instances with tensors in place of arrays, to be saved.
+
+        Returns:
+            dict: The attributes by name.
+        """
+        return {
+            name:
+            torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+            for name, value in vars(self).items()
+        }
+
+    @classmethod
+    def from_state(cls, state: dict) -> 'FrameInstances':
+        """Undo :meth:`state_dict`.
+
+        Args:
+            state (dict): What it returned. Run-length codes are not looked
+                into.
+
+        Returns:
+            FrameInstances: The instances.
+
+        Raises:
+            ValueError: If the state has another form.
+        """
+        check_form(state, INSTANCES, 'the state of a frame')
+        instances = cls(
+            **{
+                name:
+                value.numpy() if isinstance(value, torch.Tensor) else value
+                for name, value in state.items()
+            })
+        numbers = {len(state[name]) for name in INSTANCES if name != 'size'}
+        if len(numbers) > 1:
+            raise ValueError('the state of a frame must have as many of all '
+                             f'as ids, got {sorted(numbers)}')
+        return instances
 
     @property
     def recovered(self) -> List[bool]:

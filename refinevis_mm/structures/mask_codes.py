@@ -6,6 +6,9 @@ import numpy as np
 from pycocotools import mask as mask_utils
 from torch import Tensor
 
+# of a frame; pycocotools counts in 32 bits, and crashes where memory ends
+MAX_PIXELS = 2**28
+
 
 def encode_masks(masks: Tensor) -> List[Optional[dict]]:
     """Run-length codes of masks.

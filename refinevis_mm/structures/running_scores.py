@@ -4,6 +4,8 @@ from typing import Dict, List, Sequence
 
 import numpy as np
 
+from .state_form import check_form
+
 
 class RunningScores:
     """Mean class scores of instances over the frames that count.
@@ -79,7 +81,17 @@ class RunningScores:
             counts=dict(self._counts))
 
     def load_state_dict(self, state: dict) -> None:
-        """Continue from what :meth:`state_dict` returned."""
+        """Continue from what :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: If the state has another form.
+        """
+        what = 'the state of the class scores'
+        check_form(state, dict(sums={int: [float]}, counts={int: int}), what)
+        lengths = {len(sums) for sums in state['sums'].values()}
+        if len(lengths) > 1 or state['sums'].keys() != state['counts'].keys():
+            raise ValueError(f'{what} must have sums of one length and a '
+                             'count for each id')
         self._sums = {
             key: np.array(value, dtype=np.float64)
             for key, value in state['sums'].items()

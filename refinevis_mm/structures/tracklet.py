@@ -7,6 +7,8 @@ from typing import Deque, Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
+from .state_form import Values, check_form
+
 
 @dataclass
 class FrameTracks:
@@ -46,6 +48,34 @@ class FrameTracks:
                                        for i in keep], self.embeds[keep],
             self.boxes[keep], self.detected[keep], self.mask_features,
             None if self.met is None else self.met[keep][:, keep])
+
+    @classmethod
+    def from_state(cls, state: dict) -> 'FrameTracks':
+        """A frame before refinement that was saved by its attributes.
+
+        Args:
+            state (dict): The attributes by name.
+
+        Returns:
+            FrameTracks: The frame.
+
+        Raises:
+            ValueError: If the state has another form.
+        """
+        num = len(state['ids']) if isinstance(state.get('ids'), list) else 0
+        check_form(
+            state,
+            dict(
+                frame_id=int,
+                meta=dict,
+                ids=[int],
+                embeds=Values((num, None)),
+                boxes=Values((num, 4)),
+                detected=Values((num, ), torch.bool),
+                mask_features=Values((None, None, None)),
+                met=(None, Values((num, num), torch.bool))),
+            'the state of a tracked frame')
+        return cls(**state)
 
     def to(self, device: torch.device) -> 'FrameTracks':
         """The same frame on another device."""
@@ -229,7 +259,12 @@ class TrackletMemory:
         Args:
             state (dict[int, dict]): State of a memory of the same window.
             device (torch.device): Where the embeddings live from now on.
+
+        Raises:
+            ValueError: If the state has another form. The memory is
+                unchanged then.
         """
+        self._check_state(state)
         self._entries = {
             track_id:
             deque(
@@ -242,6 +277,28 @@ class TrackletMemory:
             track_id: track['box'].to(device)
             for track_id, track in state.items()
         }
+
+    def _check_state(self, state: Dict[int, dict]) -> None:
+        """Raise ValueError if it is no state of such a memory."""
+        what = 'the state of the tracklets'
+        form = dict(
+            frame_inds=[int],
+            detected=[bool],
+            embeds=Values((None, None)),
+            box=Values((4, )))
+        check_form(state, {int: form}, what)
+        for track in state.values():
+            lengths = {
+                len(track[name])
+                for name in ('frame_inds', 'detected', 'embeds')
+            }
+            if len(lengths) > 1 or not 0 < lengths.pop() <= self.window:
+                raise ValueError(f'{what} must have as many of all, 1 to '
+                                 f'{self.window}, for each id')
+        dims = {track['embeds'].shape[1] for track in state.values()}
+        if len(dims) > 1:
+            raise ValueError(f'{what} must have embeddings of one width, got '
+                             f'{sorted(dims)}')
 
 
 def interpolate_boxes(boxes: Tensor, detected: Tensor,

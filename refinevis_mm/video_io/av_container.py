@@ -8,6 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 import av
 
 from refinevis_mm.files import PathLike
+from refinevis_mm.structures import MAX_PIXELS
 
 # Seconds to wait for the network before giving up.
 TIMEOUT = 10.
@@ -78,6 +79,13 @@ def open_container(
         container.close()
         raise ValueError(f'"{name}" cannot be read as a video: it holds no '
                          'pictures')
+    for stream in container.streams.video:
+        stream.codec_context.options = dict(max_pixels=str(MAX_PIXELS))
+        if stream.width * stream.height > MAX_PIXELS:
+            container.close()
+            raise ValueError(f'"{name}" must have frames of at most '
+                             f'{MAX_PIXELS} pixels, got {stream.width} x '
+                             f'{stream.height}')
     return container
 
 

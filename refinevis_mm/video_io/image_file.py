@@ -16,6 +16,10 @@ OTHER_SUFFIXES = ('.avif', '.dng', '.exr', '.gif', '.heic', '.heif', '.jfif',
                   '.jp2', '.jpe', '.jxl', '.pgm', '.pnm', '.ppm', '.tga')
 # Cameras write a preview or a map of depth behind the picture.
 JPEG_FORMATS = ('JPEG', 'MPO')
+# What a file may hold, whatever its name. Pillow knows more, some of which
+# (PostScript) it runs.
+FORMATS = ('AVIF', 'BMP', 'DIB', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM',
+           'TIFF', 'WEBP')
 
 
 def decode_image(data: bytes) -> np.ndarray:
@@ -36,7 +40,9 @@ def decode_image(data: bytes) -> np.ndarray:
             has pixels of more than 16 bits, which have no common range.
     """
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        Image.init()
+        formats = [name for name in FORMATS if name in Image.OPEN]
+        with Image.open(io.BytesIO(data), formats=formats) as picture:
             num_pictures = getattr(picture, 'n_frames', 1)
             if num_pictures > 1 and picture.format not in JPEG_FORMATS:
                 raise ValueError(f'it holds {num_pictures} pictures, a frame '
@@ -101,12 +107,13 @@ def visible_names(folder: str) -> List[str]:
         folder (str): The folder.
 
     Returns:
-        list[str]: Names of its files and folders, sorted.
+        list[str]: Names of its files and folders, see :func:`natural_key`.
 
     Raises:
         OSError: If it cannot be read.
     """
-    return sorted(name for name in os.listdir(folder) if name[0] != '.')
+    names = (name for name in os.listdir(folder) if name[0] != '.')
+    return sorted(names, key=natural_key)
 
 
 def image_folder(folder: str) -> List[str]:
@@ -151,11 +158,18 @@ def image_files(paths: Sequence[str], name: str) -> List[str]:
             f'{len(images) + len(others)}, such as '
             f'"{osp.basename(min(others))}"; a pattern ("folder/*.jpg") '
             'chooses the frames')
-    return sorted(images, key=_natural_key)
+    return sorted(images, key=natural_key)
 
 
-def _natural_key(path: str) -> List[Tuple[bool, int, str]]:
-    """Sorting key under which frame 2 comes before frame 10."""
+def natural_key(path: str) -> List[Tuple[bool, int, str]]:
+    """Sorting key under which frame 2 comes before frame 10.
+
+    Args:
+        path (str): A path or a name.
+
+    Returns:
+        list[tuple]: Its characters, and its numbers by their values.
+    """
     key, digits = [], ''
     for char in path + '\0':
         if char.isdecimal():

@@ -13,6 +13,7 @@ LEVELS: Dict[str, str] = {
     'duplicate-name': ERROR,  # two categories of one name
     'preset-classes': ERROR,  # not those of the data set asked for
     'no-frames': ERROR,  # a video without frames
+    'file-name': ERROR,  # of a frame, with a backslash
     'unknown-video': ERROR,
     'unknown-category': ERROR,
     'wrong-length': ERROR,  # not one entry a frame
@@ -27,13 +28,16 @@ LEVELS: Dict[str, str] = {
     'unreadable-frame': WARNING,
     'frame-size': WARNING,  # of the image file, not that of its video
     'duplicate-frame': WARNING,  # an image file listed twice
+    'frame-order': WARNING,  # 1, 10, 2, as names without leading zeros sort
     'empty-mask': WARNING,  # no pixels where null is meant
     'null-mismatch': WARNING,  # a mask without box or the other way round
     'box-empty': WARNING,  # no width or height
     'box-outside': WARNING,  # reaches beyond the frame
     'duplicate-result': WARNING,
+    'all-crowds': WARNING,  # nothing to learn from or to evaluate
     'never-visible': NOTE,  # an annotation that is null in all frames
     'no-annotations': NOTE,
+    'lone-points': NOTE,  # beside polygons; other programs fail on them
     'no-length': NOTE,  # a video without the key; other programs need it
     'category-ids': NOTE,  # not 1 to N; other programs need that
     'area': NOTE,  # not the mask's; AP by size uses it

@@ -3,26 +3,45 @@
 import os
 import os.path as osp
 import shutil
-from typing import Any, Dict, Iterable, Iterator, Set, Tuple
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import (Any, Callable, Dict, Iterable, Iterator, NamedTuple,
+                    Optional, Tuple)
 
-from PIL import Image
+import numpy as np
 
 from .defects import Defect
-from .validation import VISChecker
+from .validation import VideoSize, VISChecker
 
-EXIF_ORIENTATION = 0x0112
-ROTATED = (5, 6, 7, 8)  # orientations with height and width swapped
+ReadImage = Callable[[str], np.ndarray]
 
 
-def find_frame_defects(content: Any, folder: str) -> Iterator[Defect]:
+class _Frame(NamedTuple):
+    """A frame of a data set.
+
+    Attributes:
+        place (dict): Its ``video`` and ``frame``.
+        path (str): Its file.
+        size (VideoSize): Extent of its video.
+    """
+    place: Dict[str, Any]
+    path: str
+    size: VideoSize
+
+
+def find_frame_defects(content: Any, folder: str,
+                       read_image: ReadImage) -> Iterator[Defect]:
     """Image files that are missing, unreadable or of the wrong size.
 
-    Only the head of each file is read. Videos that :class:`VISChecker` finds
-    unusable are left out.
+    Each file is decoded, since one that is cut off has a faultless head, by
+    as many threads as there are processors. Videos that :class:`VISChecker`
+    finds unusable are left out.
 
     Args:
         content (Any): The loaded JSON of the data set.
         folder (str): The folder that its ``file_names`` are relative to.
+        read_image (Callable): Reads a file as training does, which is
+            ``refinevis_mm.video_io.read_image``.
 
     Yields:
         Defect: At most one for each frame.
@@ -32,60 +51,45 @@ def find_frame_defects(content: Any, folder: str) -> Iterator[Defect]:
     """
     if not osp.isdir(folder):
         raise FileNotFoundError(f"the folder '{folder}' does not exist")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from filter(
+            None,
+            pool.map(
+                partial(_find_defect, read_image), _frames_of(content,
+                                                              folder)))
+
+
+def _frames_of(content: Any, folder: str) -> Iterator[_Frame]:
+    """Frames of all usable videos."""
     checker = VISChecker(lambda defect: None)
     checker.check_header(content)
-    listed: Dict[str, Set[str]] = {}
     for video in content['videos'] if checker.videos else ():
         size = checker.videos.get(video['id'])
-        if size is None:
-            continue
-        for frame, name in enumerate(video['file_names']):
-            place = dict(video=video['id'], frame=frame)
-            path = osp.join(folder, name)
-            parent, name = osp.split(path)
-            if parent not in listed:
-                listed[parent] = _list_files(parent)
-            if name not in listed[parent]:
-                yield Defect('missing-frame', f"'{path}' does not exist",
-                             **place)
-                continue
-            try:
-                found = image_size(path)
-            except OSError as error:
-                yield Defect('unreadable-frame', str(error), **place)
-                continue
-            if found != (size.height, size.width):
-                yield Defect(
-                    'frame-size', f"'{path}' has (height, width) {found}, "
-                    f'but its video {(size.height, size.width)}', **place)
+        if size is not None:
+            for frame, name in enumerate(video['file_names']):
+                yield _Frame(
+                    dict(video=video['id'], frame=frame),
+                    osp.join(folder, name), size)
 
 
-def image_size(path: str) -> Tuple[int, int]:
-    """Size of an image, as it is when loaded, from the head of its file.
-
-    Args:
-        path (str): Image file.
-
-    Returns:
-        tuple[int, int]: Height and width in pixels.
-
-    Raises:
-        FileNotFoundError: If it does not exist.
-        OSError: If it is not a readable image.
-    """
+def _find_defect(read_image: ReadImage, frame: _Frame) -> Optional[Defect]:
+    """What is wrong with a frame."""
+    if not osp.isfile(frame.path):
+        return Defect('missing-frame', f"'{frame.path}' does not exist",
+                      **frame.place)
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            rotated = image.getexif().get(EXIF_ORIENTATION) in ROTATED
-    except FileNotFoundError:
-        raise FileNotFoundError(f"'{path}' does not exist") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise OSError(f"'{path}' is not a readable image ({error})") from None
-    return (width, height) if rotated else (height, width)
+        found = read_image(frame.path).shape[:2]
+    except ValueError as error:
+        return Defect('unreadable-frame', str(error), **frame.place)
+    if found != frame.size[:2]:
+        return Defect(
+            'frame-size', f"'{frame.path}' has (height, width) {found}, but "
+            f'its video {frame.size[:2]}', **frame.place)
+    return None
 
 
 def copy_images(files: Iterable[Tuple[str, int, int]], source: str,
-                target: str) -> None:
+                target: str, read_image: ReadImage) -> None:
     """Copy image files, keeping their sub-folders.
 
     Args:
@@ -93,15 +97,17 @@ def copy_images(files: Iterable[Tuple[str, int, int]], source: str,
             in pixels of each image.
         source (str): Folder they are in.
         target (str): Folder they go to.
+        read_image (Callable): See :func:`find_frame_defects`.
 
     Raises:
         FileExistsError: If the target has a file of this name already.
-        OSError: If an image is missing, unreadable or cannot be written.
-        ValueError: If an image has another size than expected.
+        OSError: If an image cannot be written.
+        ValueError: If an image is missing, unreadable or of another size than
+            expected.
     """
     for name, height, width in files:
         path, copy = osp.join(source, name), osp.join(target, name)
-        found = image_size(path)
+        found = read_image(path).shape[:2]
         if found != (height, width):
             raise ValueError(f"'{path}' must have (height, width) "
                              f'{(height, width)}, got {found}')
@@ -110,11 +116,3 @@ def copy_images(files: Iterable[Tuple[str, int, int]], source: str,
                                   f"'{source}' is there already")
         os.makedirs(osp.dirname(copy), exist_ok=True)
         shutil.copyfile(path, copy)
-
-
-def _list_files(folder: str) -> Set[str]:
-    """Names in a folder; none if there is no such folder."""
-    try:
-        return set(os.listdir(folder))
-    except OSError:
-        return set()

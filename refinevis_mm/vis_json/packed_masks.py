@@ -13,6 +13,7 @@ LARGEST = 1e9  # of a number
 # of a coordinate: pycocotools takes memory for every pixel of an outline, and
 # crashes where they are too many
 FARTHEST = 1e5
+MIN_POLYGON = 6  # numbers, three points
 
 Size = Tuple[int, ...]  # starts with height and width
 
@@ -196,6 +197,23 @@ def _pack_each(segmentations: List[Any], height: int, width: int,
         np.array(areas, np.int64))
 
 
+def without_points(polygons: list) -> list:
+    """Leave out what cannot be a polygon: points and lines.
+
+    Annotation tools leave them beside polygons; they cover nothing.
+
+    Args:
+        polygons (list): Polygons of a mask, each x1, y1, x2, y2 and so on.
+
+    Returns:
+        list: Those of at least three points.
+    """
+    return [
+        part for part in polygons
+        if not isinstance(part, list) or len(part) >= MIN_POLYGON
+    ]
+
+
 def compress_mask(mask: Any, height: int, width: int) -> Tuple[bytes, int]:
     """One segmentation of any kind -> COCO's compressed string.
 
@@ -262,9 +280,10 @@ def _compress_polygons(polygons: list, height: int,
     if not polygons:
         raise MaskError('empty-mask',
                         'the list of polygons is empty, should be null')
-    for polygon in polygons:
-        if not isinstance(polygon, list) or len(polygon) < 6 or (len(polygon) %
-                                                                 2):
+    parts = without_points(polygons)
+    for polygon in parts or polygons:
+        if not isinstance(polygon, list) or len(polygon) < MIN_POLYGON or (
+                len(polygon) % 2):
             raise MaskError(
                 'mask-form', 'a polygon needs at least 3 points '
                 f'(x, y), but got {polygon!r:.40}')
@@ -274,5 +293,5 @@ def _compress_polygons(polygons: list, height: int,
             raise MaskError(
                 'mask-form', 'a polygon must be a list of numbers up to '
                 f'{FARTHEST:g}, but got {polygon!r:.40}')
-    rle = mask_utils.merge(mask_utils.frPyObjects(polygons, height, width))
+    rle = mask_utils.merge(mask_utils.frPyObjects(parts, height, width))
     return rle['counts'], int(mask_utils.area(rle))

@@ -9,6 +9,8 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from .packed_masks import compress_mask
+
 # pycocotools 2.0.11 with numpy >= 2 overflows above 255 masks in one call.
 AREA_CHUNK = 255
 NUM_BLOCKS = 8
@@ -36,8 +38,8 @@ def to_rles(video: dict, row: dict) -> List[Optional[dict]]:
     height, width = video['height'], video['width']
     for frame, mask in enumerate(tube):
         if isinstance(mask, list):
-            tube[frame] = mask_utils.merge(
-                mask_utils.frPyObjects(mask, height, width))
+            counts, _ = compress_mask(mask, height, width)
+            tube[frame] = dict(size=[height, width], counts=counts)
         elif mask and isinstance(mask['counts'], list):
             tube[frame] = mask_utils.frPyObjects(mask, height, width)
     return tube

@@ -6,19 +6,32 @@ annotation a null segmentation means that the object is absent in the frame,
 and its box is null then, too.
 """
 import math
+import re
 from array import array
 from numbers import Integral
-from typing import (Any, Callable, Dict, Iterable, List, NamedTuple, NoReturn,
-                    Optional, Sequence, Set, Union)
+from typing import (Any, Callable, Container, Dict, Iterable, List, NamedTuple,
+                    NoReturn, Optional, Sequence, Set, Union)
 
 import numpy as np
 
 from .defects import Defect
-from .packed_masks import PackedMasks, is_number, pack_masks, pack_plain_masks
+from .packed_masks import (PackedMasks, is_number, pack_masks,
+                           pack_plain_masks, without_points)
 
 PER_FRAME_KEYS = ('segmentations', 'bboxes', 'areas')
 BOX_TOLERANCE = 0.01  # pixels, boxes are written with few decimals
 AREA_TOLERANCE = 0.01  # share of the area, beside one pixel
+# A legal character on Linux, but no data set has it in names unless it was
+# written on Windows.
+BACKSLASH = ('file names must have / between folders, but got {!r} with a '
+             'backslash, as Windows writes it; it must be replaced in the '
+             'JSON')
+CROWD_HINT = (
+    "crowds (iscrowd 1) are no objects; if the masks of CVAT's brush or the "
+    'like are meant, iscrowd must be 0 (--crowds-as-objects of the '
+    'converters)')
+ALL_CROWDS = ('all annotations are crowds, so there is nothing to learn from '
+              f'or to evaluate; {CROWD_HINT}')
 
 
 class VideoSize(NamedTuple):
@@ -66,6 +79,7 @@ class VISChecker:
         self.need_files = need_files
         self.videos: Dict[int, VideoSize] = {}
         self.category_ids: Set[int] = set()
+        self._video_ids: Set[int] = set()
         self._annotation_ids: Set[int] = set()
         self._results: Dict[tuple, int] = {}
 
@@ -125,7 +139,7 @@ class VISChecker:
             self._add(
                 'iscrowd', 'iscrowd must be 0 or 1, but got '
                 f'{annotation["iscrowd"]!r}', place)
-        video = self._video_of(annotation, place)
+        video = self._video_of(annotation, place, self._video_ids)
         if video is None or not complete:
             return None
         for key, value in zip(VideoSize._fields, video):
@@ -228,7 +242,7 @@ class VISChecker:
                       place)
         elif not 0 <= score <= 1:
             self._add('score-range', f'score {score} is not in [0, 1]', place)
-        video = self._video_of(row, place)
+        video = self._video_of(row, place, self.videos)
         if video is None or not complete or not self._has_frames(
                 row, 'segmentations', video, place):
             return None
@@ -279,7 +293,6 @@ class VISChecker:
 
     def _check_videos(self, videos: List[Any]) -> None:
         """Check the videos and remember their extents."""
-        ids: Set[int] = set()
         owners: Dict[str, Any] = {}
         for position, video in enumerate(videos):
             name = f'at position {position}'
@@ -291,10 +304,10 @@ class VISChecker:
                 or 'length' not in video)
             complete = self._has_keys(video, ['id', 'width', 'height'] +
                                       ['file_names'] * has_files, place)
-            valid = self._check_id(video, ids, place)
+            valid = self._check_id(video, self._video_ids, place)
             for key in VideoSize._fields[:2 if has_files else 3]:
                 value = video.get(key, 1)
-                if not _is_int(value) or value < 1:
+                if not is_int(value) or value < 1:
                     valid = False
                     self._add(
                         'wrong-size', f'{key} must be a positive integer, '
@@ -328,6 +341,10 @@ class VISChecker:
                 self._add('wrong-type', 'file names must be strings, but got '
                           f'{name!r}', dict(place, frame=frame))
                 return False
+            if '\\' in name:
+                self._add('file-name', BACKSLASH.format(name),
+                          dict(place, frame=frame))
+                return False
             if owners.setdefault(name, video['id']) != video['id']:
                 self._add(
                     'duplicate-frame', f"'{name}' is also a frame of video "
@@ -335,6 +352,10 @@ class VISChecker:
                 break
         if len(set(names)) < len(names):
             self._add('duplicate-frame', 'a frame is listed twice', place)
+        if _are_sorted_as_text(names):
+            self._add(
+                'frame-order', 'frames must be in the order of their numbers, '
+                'but are in that of their names, as 1, 10, 2', place)
         return True
 
     def _check_masks(self,
@@ -348,6 +369,12 @@ class VISChecker:
             if error.code != 'empty-mask' or not empty:
                 self._add(error.code, str(error), dict(place, frame=frame))
 
+        for frame, mask in enumerate(segmentations):
+            if isinstance(mask, list) and \
+                    0 < len(without_points(mask)) < len(mask):
+                self._add(
+                    'lone-points', 'points and lines beside the polygons of '
+                    'the mask cover nothing', dict(place, frame=frame))
         return pack_masks(segmentations, video.height, video.width, on_error)
 
     def _check_boxes(self, annotation: dict, video: VideoSize,
@@ -397,24 +424,26 @@ class VISChecker:
     def _check_category(self, item: dict, place: dict) -> None:
         """Report a category id that is not among the categories."""
         value = item.get('category_id')
-        if 'category_id' in item and (not _is_int(value)
+        if 'category_id' in item and (not is_int(value)
                                       or value not in self.category_ids):
             self._add(
                 'unknown-category', f'category_id {value!r} is not among '
                 f'those of the {len(self.category_ids)} categories', place)
 
-    def _video_of(self, item: dict, place: dict) -> Optional[VideoSize]:
-        """Extent of an item's video, None if it has none."""
+    def _video_of(self, item: dict, place: dict,
+                  ids: Container[int]) -> Optional[VideoSize]:
+        """Extent of an item's video, None if it is not among ``ids`` or
+        cannot be used."""
         value = item.get('video_id')
-        video = self.videos.get(value) if _is_int(value) else None
-        if video is None and 'video_id' in item:
+        known = is_int(value) and value in ids
+        if not known and 'video_id' in item:
             self._add('unknown-video', 'there is no such video', place)
-        return video
+        return self.videos.get(value) if known else None
 
     def _check_id(self, item: dict, ids: Set[int], place: dict) -> bool:
         """Report an id that is no integer or used before; adds it."""
         value = item.get('id')
-        if not _is_int(value):
+        if not is_int(value):
             if 'id' in item:
                 self._add('wrong-type', 'the id must be an integer, but got '
                           f'{value!r}', place)
@@ -499,12 +528,40 @@ def find_defects(content: Any) -> List[Defect]:
     annotations = checker.check_header(content)
     if not annotations:
         defects.append(Defect('no-annotations', 'there are no annotations'))
+    elif all_crowds(annotations):
+        defects.append(Defect('all-crowds', ALL_CROWDS))
     for position, annotation in enumerate(annotations):
         video = checker.check_annotation(annotation, position)
         if video is not None:
             track = checker.check_track(annotation, video)
             checker.check_areas(annotation, track)
     return defects
+
+
+def all_crowds(annotations: Sequence[Any]) -> bool:
+    """Whether all annotations are crowds.
+
+    Args:
+        annotations (Sequence): At least one, of the JSON.
+
+    Returns:
+        bool: True if none of them is an object.
+    """
+    return all(
+        isinstance(item, dict) and item.get('iscrowd') == 1
+        for item in annotations)
+
+
+def is_int(value: Any) -> bool:
+    """Whether a value is an integer.
+
+    Args:
+        value (Any): Any value.
+
+    Returns:
+        bool: True for integers, numpy's included.
+    """
+    return isinstance(value, (int, Integral)) and not isinstance(value, bool)
 
 
 def find_result_defects(content: Any, results: Any) -> List[Defect]:
@@ -536,7 +593,7 @@ def find_result_defects(content: Any, results: Any) -> List[Defect]:
     found = {
         row['video_id']
         for row in results
-        if isinstance(row, dict) and _is_int(row.get('video_id'))
+        if isinstance(row, dict) and is_int(row.get('video_id'))
     }
     for video_id in checker.videos:
         if video_id not in found:
@@ -600,6 +657,16 @@ def read_plain_tracks(annotations: Sequence[dict],
     return ObjectTracks(masks, inside)
 
 
+def _are_sorted_as_text(names: Sequence[str]) -> bool:
+    """Whether names that differ in numbers ascend, but the numbers do not."""
+    if len(set(map(len, names))) == 1 or list(names) != sorted(names) or \
+            len({re.sub(r'\d+', '0', name) for name in names}) > 1:
+        return False
+    numbers = [[(len(digits), digits)
+                for digits in re.findall(r'0*(\d+)', name)] for name in names]
+    return numbers != sorted(numbers)
+
+
 def _are_plain(segmentations: Sequence[Any], size: List[int]) -> bool:
     """Whether all masks are RLE of this size, whatever their codes hold."""
     masks = [mask for mask in segmentations if mask is not None]
@@ -622,8 +689,3 @@ def _place_of(annotation: dict, otherwise: Union[str, None]) -> dict:
 def _place_of_result(row: dict, index: int) -> dict:
     """Position and video of a row of results."""
     return dict(result=index, video=row.get('video_id'))
-
-
-def _is_int(value: Any) -> bool:
-    """Whether a value is an integer, numpy's included."""
-    return isinstance(value, (int, Integral)) and not isinstance(value, bool)

@@ -5,14 +5,15 @@ import json
 import logging
 import os
 import zlib
-from typing import Callable, List, Sequence, Union
+from typing import Any, Callable, Collection, List, Sequence, Union
 
 from mmengine.logging import print_log
 
 from .defects import ERROR, Defect
 from .packed_masks import pack_plain_masks
-from .validation import VISChecker, raise_defect
+from .validation import ALL_CROWDS, VISChecker, all_crowds, raise_defect
 
+NAMED = 5  # videos in a message
 BATCH = 4  # objects whose codes are looked into at once
 
 PathOrObject = Union[str, os.PathLike, dict, list]
@@ -71,6 +72,8 @@ def check_ground_truth(gt: dict,
         checker,
         [(annotation, checker.check_annotation(annotation, position), None)
          for position, annotation in enumerate(annotations)], check_masks)
+    if all_crowds(annotations):
+        raise ValueError(f'there is no ground truth: {ALL_CROWDS}')
 
 
 def check_results(gt: dict,
@@ -120,6 +123,28 @@ def check_results(gt: dict,
             logger='current',
             level=logging.WARNING)
     return [row for i, row in enumerate(results) if i not in dropped]
+
+
+def missing_results(gt: dict, video_ids: Collection[Any]) -> str:
+    """Say which videos have no results, as if nothing was in them.
+
+    Args:
+        gt (dict): Loaded annotation file.
+        video_ids (Collection): Ids of the videos that have results.
+
+    Returns:
+        str: How many there are, with ids and frames of the first; empty if
+        all have results.
+    """
+    missing = [video for video in gt['videos'] if video['id'] not in video_ids]
+    if not missing:
+        return ''
+    names = []
+    for video in missing[:NAMED]:
+        first, *_ = video.get('file_names', ('no files', ))
+        names.append(f'{video["id"]!r} ({first})')
+    return (f'{len(missing)} of {len(gt["videos"])} videos have no results: '
+            f'video_id {", ".join(names)}{", ..." * (len(missing) > NAMED)}')
 
 
 def num_frames_of(video: dict) -> int:

@@ -12,6 +12,7 @@ import pycocotools.mask as mask_utils
 
 from refinevis_mm.files import refuse_existing, whole_file, write_text
 from .packed_masks import MaskError, pack_masks
+from .validation import ALL_CROWDS
 
 
 def encode_counts(mask: np.ndarray) -> List[int]:
@@ -57,7 +58,7 @@ class VISJsonWriter:
             raise ValueError(f"the file must end in .json, but got '{path}'")
         refuse_existing(path, force)
         self.path = path
-        self.num_annotations = 0
+        self.num_annotations = self.num_crowds = 0
         self.videos: List[dict] = []
         self._header = dict(
             info=dict(description=description, version='1.0'),
@@ -78,6 +79,11 @@ class VISJsonWriter:
         with self._stack:
             if error is not None:
                 raise error
+            if self.num_annotations == self.num_crowds:
+                raise ValueError(
+                    f'{self.path}: {ALL_CROWDS}' if self.num_crowds else
+                    f'nothing was converted: there is no object in the '
+                    f'{len(self.videos)} videos')
             videos = json.dumps(self.videos, separators=(',', ':'))
             self._file.write(f'],"videos":{videos}}}\n')
 
@@ -139,6 +145,7 @@ class VISJsonWriter:
                 size=rle['size'], counts=rle['counts'].decode('ascii'))
             areas[t] = area
         self.num_annotations += 1
+        self.num_crowds += iscrowd
         if self.num_annotations > 1:
             self._file.write(',\n')
         json.dump(
@@ -156,6 +163,13 @@ class VISJsonWriter:
             self._file,
             separators=(',', ':'))
         return self.num_annotations
+
+    @property
+    def summary(self) -> str:
+        """Numbers of videos, of objects and, if there are any, of crowds."""
+        objects = self.num_annotations - self.num_crowds
+        text = f'{len(self.videos)} videos, {objects} objects'
+        return text + f' and {self.num_crowds} crowds' * bool(self.num_crowds)
 
 
 def _refuse_mask(frame: int, error: MaskError) -> None:

@@ -169,7 +169,32 @@ def test_refused(files):
 
 def test_no_image_is_left(files):
     _edit(files, lambda content: content.update(annotations=[]))
-    with pytest.raises(ValueError, match='none of its 4 images has an object'):
+    with pytest.raises(
+            ValueError,
+            match='none of its 4 images has an object .* iscrowd must be 0'):
+        CocoPseudoVideoDataset(**files)
+
+
+def test_what_is_left_out_is_counted(files, monkeypatch):
+    lines = []
+    monkeypatch.setattr(f'{CocoPseudoVideoDataset.__module__}.print_log',
+                        lambda line, *args: lines.append(line))
+    CocoPseudoVideoDataset(**files)
+    assert not any('annotations' in line for line in lines)
+    _edit(
+        files, lambda content: content['annotations'].extend([
+            dict(content['annotations'][4], id=200, segmentation=[]),
+            dict(content['annotations'][4], id=201, segmentation=[[5, 5]]),
+            dict(content['annotations'][4], id=202, bbox=[80, 10, 5, 5]),
+        ]))
+    CocoPseudoVideoDataset(**files)
+    assert any('left out 3 of 8 annotations' in line for line in lines)
+
+
+def test_backslash_in_a_name(files):
+    _edit(files,
+          lambda content: content['images'][0].update(file_name='a\\11.jpg'))
+    with pytest.raises(ValueError, match='image 11: .* with a backslash'):
         CocoPseudoVideoDataset(**files)
 
 

@@ -40,7 +40,8 @@ def _dataset(root, **kwargs):
 
 
 def _write(path, **changes):
-    """A small JSON: video 5 has 3 frames, video 6 nothing annotated."""
+    """A small JSON: video 5 has 3 frames, an object in the last one and a
+    crowd in the last two, video 6 nothing annotated."""
     content = dict(
         categories=[dict(id=4, name='b'),
                     dict(id=2, name='a')],
@@ -57,9 +58,12 @@ def _write(path, **changes):
                 id=1,
                 video_id=5,
                 category_id=4,
-                segmentations=[None] * 3,
-                bboxes=[None] * 3,
-                areas=[None] * 3,
+                segmentations=[
+                    None, None,
+                    dict(size=[3, 4], counts=[0, 1, 11])
+                ],
+                bboxes=[None, None, [0, 0, 1, 1]],
+                areas=[None, None, 1],
                 iscrowd=0),
             dict(
                 id=2,
@@ -133,7 +137,8 @@ def test_absence_crowd_polygons_and_missing_boxes(tmp_path):
     # columns of 3: pixels 3 and 4 are column 1, rows 0 and 1
     assert item['bbox'] == [1, 0, 2, 2]
     assert (item['instance_id'], item['ignore_flag']) == (2, 1)
-    assert mask_utils.area(third['instances'][0]['mask']) == 4
+    assert [item['ignore_flag'] for item in third['instances']] == [0, 1]
+    assert mask_utils.area(third['instances'][1]['mask']) == 4
 
 
 def _first_label(dataset):
@@ -164,6 +169,51 @@ def test_without_annotations(tmp_path):
         _dataset(tmp_path)
     dataset = _dataset(tmp_path, filter_cfg=dict(filter_empty_gt=False))
     assert len(dataset) == 2
+
+
+def test_crowds_are_no_objects_to_learn_from(tmp_path):
+    """As CVAT writes masks of its brush: each with iscrowd 1."""
+    mask = dict(size=[3, 4], counts=[0, 1, 11])
+    crowds = [
+        dict(
+            id=k,
+            video_id=video_id,
+            category_id=4,
+            iscrowd=1,
+            segmentations=[mask] * 3)
+        for k, video_id in enumerate((5, 5, 6), start=1)
+    ]
+    _write(tmp_path, annotations=crowds)
+    with pytest.raises(
+            ValueError,
+            match='none of its 2 videos has an object, .* iscrowd must be 0'):
+        _dataset(tmp_path)
+    assert len(_dataset(tmp_path, test_mode=True)) == 2
+    crowds[0]['iscrowd'] = 0
+    _write(tmp_path, annotations=crowds)
+    dataset = _dataset(tmp_path)
+    assert len(dataset) == 1, 'video 6 has but crowds'
+    assert dataset._index.count(0, 3) == 3 and dataset._index.count(3, 3) == 0
+    flags = [
+        item['ignore_flag']
+        for item in dataset.get_data_info(0)['images'][0]['instances']
+    ]
+    assert flags == [0, 1]
+
+
+def test_backslashes_are_refused_when_read(tmp_path):
+    _write(
+        tmp_path,
+        videos=[
+            dict(
+                id=5,
+                width=4,
+                height=3,
+                length=3,
+                file_names=[f'5\\{t}.jpg' for t in range(3)])
+        ])
+    with pytest.raises(ValueError, match=r"'5\\\\0.jpg' with a backslash"):
+        _dataset(tmp_path)
 
 
 def test_frame_wise_testing(tmp_path):

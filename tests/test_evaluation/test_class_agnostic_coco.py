@@ -1,5 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -113,6 +114,16 @@ def test_nothing_to_add(ann_file, tmp_path):
     prefix = str(tmp_path / 'out')
     assert evaluate(ann_file, format_only=True, outfile_prefix=prefix) == {}
     assert (tmp_path / 'out.segm.json').is_file()
+
+
+def test_ids_of_objects_do_not_matter(ann_file):
+    """pycocotools never finds the object of id 0."""
+    expected = evaluate(ann_file, classwise=True)
+    content = json.loads(Path(ann_file).read_text())
+    for number, item in enumerate(content['annotations']):
+        item['id'] = number
+    Path(ann_file).write_text(json.dumps(content))
+    assert evaluate(ann_file, classwise=True) == expected
 
 
 def test_other_categories_do_not_count(ann_file):

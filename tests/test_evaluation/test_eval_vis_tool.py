@@ -3,7 +3,9 @@ import json
 from pathlib import Path
 
 import pytest
+from mmengine.logging import MMLogger
 
+from refinevis_mm.vis_json import find_defects
 from tests.tool_module import load_tool
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +63,50 @@ def test_json(tool, capsys):
     files = [str(case / 'gt.json'), str(case / 'pred.json')]
     assert tool.main([*files, '--json']) == 0
     assert json.loads(capsys.readouterr().out)['AP'] == 0
+
+
+def test_videos_without_results(tool, capsys, tmp_path):
+    case = CASES / 'small'
+    gt = json.loads((case / 'gt.json').read_text())
+    lost = gt['videos'][1]['id']
+    rows = [
+        row for row in json.loads((case / 'pred.json').read_text())
+        if row['video_id'] != lost
+    ]
+    (tmp_path / 'rows.json').write_text(json.dumps(rows))
+    files = [str(case / 'gt.json'), str(tmp_path / 'rows.json')]
+    said = (f'1 of 2 videos have no results: video_id {lost} '
+            f'({gt["videos"][1]["file_names"][0]})')
+    assert tool.main([*files, '--no-progress']) == 0
+    output = capsys.readouterr()
+    assert output.out.splitlines()[-1] == said and not output.err
+    assert tool.main([*files, '--no-progress', '--json']) == 0
+    output = capsys.readouterr()
+    assert output.err == f'{said}\n' and json.loads(output.out)['AP'] > 0
+
+
+def test_the_log_is_not_among_the_numbers(tool, capsys, monkeypatch):
+    monkeypatch.setattr(MMLogger, '_instance_dict', {})
+    case = CASES / 'edge'
+    files = [str(case / 'gt.json'), str(case / 'pred.json')]
+    assert tool.main([*files, '--no-progress', '--json']) == 0
+    output = capsys.readouterr()
+    assert 'are dropped: 99' in output.err
+    assert json.loads(output.out)['AP'] > 0
+
+
+def test_a_point_is_refused_in_the_words_of_the_validator(
+        tool, capsys, tmp_path):
+    case = CASES / 'small'
+    gt = json.loads((case / 'gt.json').read_text())
+    tube = gt['annotations'][0]['segmentations']
+    frame = next(t for t, mask in enumerate(tube) if mask)
+    tube[frame] = [[4, 3]]
+    (tmp_path / 'gt.json').write_text(json.dumps(gt))
+    files = [str(tmp_path / 'gt.json'), str(case / 'pred.json')]
+    assert tool.main([*files, '--no-progress']) == 1
+    defect, = (d for d in find_defects(gt) if d.code == 'mask-form')
+    assert capsys.readouterr().err == f'error: the ground truth: {defect}\n'
 
 
 def test_refusals(tool, capsys, tmp_path):

@@ -278,6 +278,18 @@ def test_tool_prints_json(tool, files, capsys):
     assert numbers['iou']['missed']['mean'] == pytest.approx([0, 0.8])
 
 
+def test_tool_names_videos_without_results(tool, files, capsys):
+    files[2].write_text('[]')
+    tool(*files)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith(
+        f'{files[2]}: 1 of 1 videos have no results: video_id ')
+    assert not lines[-2].startswith(str(files[1]))
+    tool(*files, '--json')
+    output = capsys.readouterr()
+    assert json.loads(output.out)['iou'] and lines[-1] in output.err
+
+
 def test_tool_refuses_files(tool, files, capsys):
     files[2].write_text('[')
     with pytest.raises(SystemExit, match='error: .*offline.json is not val'):

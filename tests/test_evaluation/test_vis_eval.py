@@ -139,14 +139,26 @@ def test_average_precision_by_hand():
     assert stats['per_class'][2]['AP'] == stats['AP']
 
 
-def test_crowd_and_object_id_0():
+def test_crowds_by_hand():
     tube = [bar(0, 5), bar(0, 5)]
     gt = ground_truth(tube, [bar(5, 10), None])
     gt['annotations'][1]['iscrowd'] = 1
     rows = [result([bar(5, 10), None], 0.9)] * 3 + [result(tube, 0.1)]
     assert evaluate_vis(gt, rows)['AP'] == pytest.approx(1)
-    gt['annotations'][0]['id'] = 0  # a match with id 0 does not count
-    assert evaluate_vis(gt, rows)['AP'] == 0
+
+
+@pytest.mark.parametrize('case', ['small', 'medium'])
+def test_ids_of_objects_do_not_matter(case):
+    """The official evaluator never finds the object of id 0."""
+    gt = load_json(FOLDERS[0] / case / 'gt.json')
+    rows = load_json(FOLDERS[0] / case / 'pred.json')
+    expected = evaluate_vis(gt, rows, class_agnostic=True)
+    for number, ann in enumerate(gt['annotations']):
+        ann['id'] = number
+    assert evaluate_vis(gt, rows, class_agnostic=True) == expected
+    tube = [bar(0, 5), bar(0, 5)]
+    gt = ground_truth(tube, id=0)
+    assert evaluate_vis(gt, [result(tube)])['AP'] == pytest.approx(1)
 
 
 def test_crowd_regions_by_hand():
@@ -258,13 +270,16 @@ def test_crowd_regions_equal_pycocotools_on_images(use_categories):
     assert evaluate_vis(gt, rows)['AP'] < stats['AP']
 
 
-def test_no_results_and_only_crowds():
+def test_no_results_and_no_object_of_a_class():
     gt = ground_truth([bar(0, 5), None])
     stats = evaluate_vis(gt, [])
     assert stats['AP'] == stats['AR100'] == 0 and stats['APl'] == -1
-    stats = evaluate_vis(ground_truth([bar(0, 5), None], iscrowd=1), [])
-    stats.pop('per_class')
-    assert set(stats.values()) == {-1}
+    gt = ground_truth([bar(0, 5), None], iscrowd=1)
+    with pytest.raises(ValueError, match='all annotations are crowds'):
+        evaluate_vis(gt, [])
+    gt['annotations'].append(
+        dict(gt['annotations'][0], id=9, category_id=1, iscrowd=0))
+    assert evaluate_vis(gt, [])['per_class'][2]['AP'] == -1
 
 
 def test_input_forms_agree(tmp_path):

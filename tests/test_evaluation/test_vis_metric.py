@@ -207,7 +207,8 @@ def test_missing_video(tiny_gt):
     samples = [frame_sample(5, 1, 2, [tracklet(tiny_gt, 0, 0)])]
     metric = VISMetric(tiny_gt)
     metric.process(None, samples)
-    with pytest.raises(ValueError, match='1 of 2 videos .* video_id 2;'):
+    with pytest.raises(
+            ValueError, match=r'1 of 2 videos .* video_id 2 \(no files\);'):
         metric.evaluate()
     metric = VISMetric(tiny_gt, allow_missing=True)
     metric.process(None, samples)

@@ -15,7 +15,8 @@ PACKAGE = 'refinevis_mm'
 # Rooms from the ground up: an import goes to a lower floor, never up and
 # never sideways. `__init__` is the package itself.
 FLOORS = (
-    ('version', 'files', 'registry', 'structures', 'compat'),
+    ('version', 'files'),
+    ('registry', 'structures', 'compat'),
     ('video_io', 'vis_json'),
     ('__init__', 'models', 'datasets'),
     ('utils', ),

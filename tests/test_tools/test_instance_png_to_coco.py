@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from mmdet.datasets import CocoDataset
 from mmengine.fileio import load
+from PIL import Image
 from pycocotools.coco import COCO
 
 TOOL = (
@@ -145,12 +146,55 @@ def test_bad_input_is_one_line(changes, reason, maps, monkeypatch):
                                            ((20, 30, 3), 'one channel')])
 def test_maps_that_do_not_fit(shape, reason, maps, monkeypatch):
     cv2.imwrite(str(maps / 'labels' / 'b.png'), np.zeros(shape, np.uint8))
-    with pytest.raises(SystemExit, match=f'b.png must .*{reason}'):
+    with pytest.raises(SystemExit, match=f"b.png' must .*{reason}"):
         run(monkeypatch, *arguments(maps))
     assert not (maps / 'out.json').exists()
 
 
 def test_missing_map(maps, monkeypatch):
     (maps / 'labels' / 'b.png').unlink()
-    with pytest.raises(SystemExit, match='b.png must be a PNG map'):
+    with pytest.raises(SystemExit, match="b.png' must be a PNG map"):
         run(monkeypatch, *arguments(maps))
+
+
+def test_nothing_is_converted(maps, monkeypatch):
+    """Label maps in black and white, as masks are often painted."""
+    for name in ('a', 'b'):
+        write_maps(maps, name, *np.full((2, 20, 30), 255, np.uint8))
+    with pytest.raises(
+            SystemExit,
+            match=r'nothing was converted: no instance in 2 images .* '
+            r'\[0, 1, 2, 3'):
+        run(monkeypatch, *arguments(maps))
+    assert not (maps / 'out.json').exists()
+
+
+def test_smoothed_instances(maps, monkeypatch):
+    instances = np.zeros((20, 30), np.float32)
+    instances[5:15, 5:25] = 240
+    smooth = cv2.GaussianBlur(instances, (5, 5), 0).round().astype(np.uint8)
+    labels = np.where(smooth > 0, 2, 255).astype(np.uint8)
+    write_maps(maps, 'b', smooth, labels)
+    with pytest.raises(SystemExit, match='without smoothing'):
+        run(monkeypatch, *arguments(maps))
+    assert not (maps / 'out.json').exists()
+
+
+def test_a_palette_is_read(maps, monkeypatch):
+    run(monkeypatch, *arguments(maps))
+    expected = load(str(maps / 'out.json'))
+    path = maps / 'instances' / 'a.png'
+    with Image.open(path) as image:
+        image.putpalette(bytes(range(255, -1, -1)) * 3)
+        image.save(path)
+    run(monkeypatch, *arguments(maps))
+    assert load(str(maps / 'out.json')) == expected
+
+
+@pytest.mark.parametrize('file', ['images/a.jpg', 'labels/a.png'])
+def test_files_that_are_cut_off(file, maps, monkeypatch):
+    path = maps / file
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(SystemExit, match='/a.* cannot be read'):
+        run(monkeypatch, *arguments(maps))
+    assert not (maps / 'out.json').exists()

@@ -202,7 +202,7 @@ def _too_few_vehicles(source):
      'train.json is not valid JSON'),
     (lambda source: shutil.rmtree(source / 'davis16'), 'No such file'),
     (lambda source: shutil.rmtree(source / 'coco_small/person_images'),
-     "person_images/11.jpg' does not exist"),
+     'person_images/11.jpg" cannot be read: No such file'),
     (lambda source: shutil.copy(source / 'davis16/JPEGImages/car0/00000.jpg',
                                 source / 'coco_small/images/1.jpg'),
      r"images/1.jpg' must have \(height, width\) \(24, 32\), got \(12, 16\)"),

@@ -9,6 +9,7 @@ import numpy as np
 import pycocotools.mask as mask_utils
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from refinevis_mm.datasets import VISDataset
 from refinevis_mm.vis_json import find_defects
@@ -113,7 +114,11 @@ def test_coco_video(coco, tmp_path, monkeypatch):
     ('annotations', 0, dict(instance_id=None), 'annotation 1 lacks instance'),
     ('annotations', 0, dict(segmentation=[]), 'annotation 1: needs a mask'),
     ('annotations', 0, dict(segmentation=[[1, 2]]),
-     'video nine, object of annotation 2, frame 1: a polygon needs'),
+     'annotation 1: a polygon needs'),
+    ('images', 1, dict(file_name='9\\2.png'), 'image 2: .* with a backslash'),
+    ('images', 1, dict(file_name=3), 'image 2: file_name must be text'),
+    ('images', 1, dict(height='2'), 'image 2: height must be a positive'),
+    ('images', 1, dict(width=0), 'image 2: width must be a positive'),
 ])
 def test_bad_coco_video(key, index, change, reason, coco, tmp_path,
                         monkeypatch):
@@ -125,6 +130,76 @@ def test_bad_coco_video(key, index, change, reason, coco, tmp_path,
                    write(tmp_path, coco), tmp_path / 'out.json')
     with pytest.raises(ValueError, match=reason):
         raise ValueError(line)
+
+
+def test_all_annotations_without_a_mask_are_named(coco, image_folder, tmp_path,
+                                                  monkeypatch, capsys):
+    """A box alone, a point, a polygon on a line."""
+    useless = [[], [[1, 1]], [[9, 9, 9, 9, 9, 9]], None]
+    coco['annotations'] += [
+        dict(coco['annotations'][0], id=i, image_id=3, segmentation=mask)
+        for i, mask in enumerate(useless, start=11)
+    ]
+    for i, annotation in enumerate(coco['annotations']):
+        annotation['track_id'] = annotation.pop('instance_id') + 10 * i
+    args = ('images_to_youtubevis', image_folder, write(image_folder, coco),
+            image_folder / 'out.json', '--video', 'folder')
+    line = refused(monkeypatch, *args)
+    assert '4 of 7 annotations have no usable mask (--skip-bad-masks' in line
+    for i in range(11, 15):
+        assert f'annotation {i}: ' in line
+    assert 'annotation 12: a polygon needs at least 3 points' in line
+    content = run(monkeypatch, *args, '--skip-bad-masks')
+    assert len(content['annotations']) == 3
+    assert 'left out 4 annotations' in capsys.readouterr().out
+    coco['annotations'] *= 20
+    for i, annotation in enumerate(coco['annotations']):
+        coco['annotations'][i] = dict(annotation, id=i)
+    write(image_folder, coco)
+    assert refused(monkeypatch, *args[:3], tmp_path / 'b.out.json', *args[4:]) \
+        .split(' (set')[0].endswith('; and 60 more')
+
+
+def test_points_beside_polygons(coco, tmp_path, monkeypatch):
+    coco['annotations'][1]['segmentation'].append([2, 2])
+    content = run(monkeypatch, 'coco_video_to_youtubevis',
+                  write(tmp_path, coco), tmp_path / 'out.json')
+    assert masks_of(content)[0] == ('9', 2, [SQUARE, PIXEL])
+
+
+@pytest.mark.parametrize('tool', [
+    'coco_video_to_youtubevis',
+    'images_to_youtubevis',
+])
+def test_only_crowds(tool, coco, tmp_path, monkeypatch, capsys):
+    """As CVAT writes masks of its brush."""
+    for annotation in coco['annotations']:
+        annotation['iscrowd'] = 1
+    for image in coco['images']:
+        path = tmp_path / image['file_name']
+        path.parent.mkdir(exist_ok=True)
+        Image.new('RGB', (3, 2)).save(path)
+    args = [tool, write(tmp_path, coco), tmp_path / 'out.json']
+    if tool == 'images_to_youtubevis':
+        args.insert(1, tmp_path)
+    line = refused(monkeypatch, *args)
+    assert 'all annotations are crowds' in line
+    assert '--crowds-as-objects' in line
+    content = run(monkeypatch, *args, '--crowds-as-objects')
+    assert {item['iscrowd'] for item in content['annotations']} == {0}
+    coco['annotations'][1]['iscrowd'] = 0
+    coco['annotations'][0]['instance_id'] = 7
+    write(tmp_path, coco)
+    run(monkeypatch, *args, '--force')
+    assert ', 1 objects and 2 crowds written' in capsys.readouterr().out
+
+
+def test_no_annotations(coco, tmp_path, monkeypatch):
+    coco['annotations'] = []
+    assert 'nothing was converted' in refused(monkeypatch,
+                                              'coco_video_to_youtubevis',
+                                              write(tmp_path, coco),
+                                              tmp_path / 'out.json')
 
 
 def test_not_coco(coco, tmp_path, monkeypatch):
@@ -194,7 +269,30 @@ def test_bad_images(coco, image_folder, monkeypatch):
     assert '(5, 5), but the annotation file says (2, 3)' in refused(
         monkeypatch, *args)
     (image_folder / '9' / '4.png').unlink()
-    assert "4.png' does not exist" in refused(monkeypatch, *args)
+    assert '4.png" cannot be read: No such file' in refused(monkeypatch, *args)
+
+
+def test_cut_image(coco, image_folder, monkeypatch):
+    path = image_folder / '9' / '4.png'
+    Image.new('RGB', (3, 2)).save(path, 'JPEG')
+    path.write_bytes(path.read_bytes()[:-20])
+    line = refused(monkeypatch, 'images_to_youtubevis', image_folder,
+                   write(image_folder, coco), image_folder / 'out.json',
+                   '--video', 'folder')
+    assert '4.png" cannot be read' in line
+
+
+def test_frames_are_in_the_order_of_their_numbers(coco, image_folder,
+                                                  monkeypatch):
+    for image, number in zip(coco['images'], (10, 9)):
+        name = f'9/{number}.png'
+        (image_folder / image['file_name']).rename(image_folder / name)
+        image['file_name'] = name
+    content = run(monkeypatch, 'images_to_youtubevis', image_folder,
+                  write(image_folder, coco), image_folder / 'out.json',
+                  '--video', 'folder')
+    assert content['videos'][1]['file_names'] == ['9/9.png', '9/10.png']
+    assert masks_of(content)[0] == ('9', 2, [SQUARE, PIXEL])
 
 
 def test_images_without_tracks(coco, image_folder, monkeypatch):
@@ -297,3 +395,82 @@ def test_hidden_files_are_left_out(id_maps, monkeypatch):
     content = run(monkeypatch, 'id_png_to_youtubevis', *paths(id_maps))
     assert [v['file_names'] for v in content['videos']] == [['v/0.jpg']]
     assert masks_of(content) == [('v', 1, [[0]])]
+
+
+def test_maps_are_in_the_order_of_their_numbers(id_maps, monkeypatch):
+    for t in (9, 10):
+        Image.new('RGB', (3, 2)).save(id_maps / 'frames' / 'v' / f'{t}.jpg')
+        save_map(id_maps, f'{t}.png', np.full((2, 3), t, np.uint8))
+    content = run(monkeypatch, 'id_png_to_youtubevis', *paths(id_maps))
+    assert content['videos'][0]['file_names'] == ['v/9.jpg', 'v/10.jpg']
+    assert [masks
+            for *_, masks in masks_of(content)] == [[list(range(6)), None],
+                                                    [None,
+                                                     list(range(6))]]
+
+
+@pytest.mark.parametrize('form, kind, unknown', [
+    ('davis', np.uint8, 255),
+    ('mots', np.uint16, 10000),
+])
+def test_nothing_but_unknown(form, kind, unknown, id_maps, monkeypatch):
+    values = np.array([[0, unknown, unknown], [0, 0, 0]], kind)
+    save_map(id_maps, '0.png', values)
+    save_map(id_maps, '1.png', values * 0)
+    line = refused(monkeypatch, 'id_png_to_youtubevis', *paths(id_maps),
+                   '--form', form)
+    assert f'video v: its maps have nothing but 0 and {unknown}' in line
+    assert 'use --no-unknown' in line
+
+
+def test_black_and_white_maps(id_maps, monkeypatch):
+    """DAVIS 2016 and many tools paint one object white."""
+    white = np.array([[0, 255, 255], [0, 0, 0]], np.uint8)
+    save_map(id_maps, '0.png', white)
+    save_map(id_maps, '1.png', white * 0)
+    (id_maps / 'labels.json').write_text(json.dumps(dict(v={'255': 'cat'})))
+    args = ('id_png_to_youtubevis', *paths(id_maps), '--force')
+    content = run(monkeypatch, *args, '--no-unknown', '--labels',
+                  id_maps / 'labels.json')
+    assert masks_of(content) == [('v', 1, [[1, 2], None])]
+    # beside an object it is what nobody has labelled
+    save_map(id_maps, '1.png', white // 255)
+    assert masks_of(run(monkeypatch, *args)) == [('v', 1, [None, [1, 2]])]
+
+
+def test_empty_maps(id_maps, monkeypatch):
+    save_map(id_maps, '0.png', np.zeros((2, 3), np.uint8))
+    assert 'nothing was converted' in refused(monkeypatch,
+                                              'id_png_to_youtubevis',
+                                              *paths(id_maps))
+
+
+def test_maps_of_one_bit(id_maps, monkeypatch):
+    save_map(id_maps, '0.png', np.array([[0, 1, 0], [0, 0, 0]], bool))
+    (id_maps / 'labels.json').write_text(json.dumps(dict(v={'1': 'cat'})))
+    content = run(monkeypatch, 'id_png_to_youtubevis', *paths(id_maps),
+                  '--labels', id_maps / 'labels.json')
+    assert masks_of(content) == [('v', 1, [[1]])]
+
+
+@pytest.mark.parametrize('options', [[], ['--no-unknown']])
+def test_smoothed_maps(options, id_maps, monkeypatch):
+    values = np.zeros((40, 60), np.float32)
+    values[10:30, 10:50] = 255
+    for t in range(2):
+        Image.new('RGB', (60, 40)).save(id_maps / 'frames' / 'v' / f'{t}.jpg')
+        save_map(id_maps, f'{t}.png',
+                 gaussian_filter(values, 1).round().astype(np.uint8))
+    line = refused(monkeypatch, 'id_png_to_youtubevis', *paths(id_maps),
+                   *options)
+    assert 'video v: ids must be painted without smoothing' in line
+
+
+def test_cut_maps_and_frames(id_maps, monkeypatch):
+    save_map(id_maps, '0.png', np.ones((2, 3), np.uint8))
+    for path in (id_maps / 'maps/v/0.png', id_maps / 'frames/v/0.jpg'):
+        content = path.read_bytes()
+        path.write_bytes(content[:len(content) * 2 // 3])
+        line = refused(monkeypatch, 'id_png_to_youtubevis', *paths(id_maps))
+        assert path.name in line and 'cannot be read' in line
+        path.write_bytes(content)

@@ -122,6 +122,12 @@ def test_hidden_names(tmp_path):
     assert visible_names(tmp_path) == ['a', 'b.png']
 
 
+def test_names_are_in_the_order_of_their_numbers(tmp_path):
+    for number in (1, 2, 10):
+        (tmp_path / f'{number}.png').touch()
+    assert visible_names(tmp_path) == ['1.png', '2.png', '10.png']
+
+
 @pytest.mark.parametrize('name', ['1.avif', '1.HEIC', '1.gif'])
 def test_images_of_another_form_are_not_lost(tmp_path, name):
     for other in ('0.jpg', '2.jpg', 'notes.txt', '0.json', name, '._1.gif'):

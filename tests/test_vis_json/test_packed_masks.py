@@ -5,6 +5,7 @@ import numpy as np
 import pycocotools.mask as mask_utils
 import pytest
 
+from refinevis_mm.vis_json import to_rles
 from refinevis_mm.vis_json.packed_masks import (MaskError, compress_mask,
                                                 pack_masks)
 from refinevis_mm.vis_json.vis_writer import encode_counts
@@ -85,6 +86,17 @@ def test_polygon():
     assert area == 4
     mask = mask_utils.decode(dict(size=[HEIGHT, WIDTH], counts=code))
     assert mask[:2, :2].all() and mask.sum() == 4
+
+
+def test_points_beside_polygons_cover_nothing():
+    square = [0, 0, 2, 0, 2, 2, 0, 2]
+    alone = compress_mask([square], HEIGHT, WIDTH)
+    for extra in ([3, 3], [1, 1, 4, 4], []):
+        assert compress_mask([extra, square], HEIGHT, WIDTH) == alone
+        rles = to_rles(
+            dict(height=HEIGHT, width=WIDTH),
+            dict(segmentations=[[square, extra]]))
+        assert rles == [dict(size=[HEIGHT, WIDTH], counts=alone[0])]
 
 
 BAD = [

@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from refinevis_mm.datasets import VISDataset
+from refinevis_mm.vis_json import check_ground_truth
 from refinevis_mm.vis_json.defects import ERROR, LEVELS, NOTE, WARNING
 from refinevis_mm.vis_json.validation import find_defects, find_result_defects
 from tests.tiny_vis_json import DATA_SET, RESULTS
@@ -76,6 +77,10 @@ DEFECTS = [
       1], None, 'wrong-type', 'video 7, frame 1: file names must be strings'),
     (['videos', 0, 'file_names',
       1], 'v/0.jpg', 'duplicate-frame', 'video 7: a frame is listed twice'),
+    (['videos', 0, 'file_names', 1], 'v\\1.jpg', 'file-name',
+     r"video 7, frame 1: .* but got 'v\\\\1.jpg' with a backslash"),
+    (['videos', 0, 'file_names'], ['v/10.jpg', 'v/9.jpg'], 'frame-order',
+     'video 7: frames must be in the order of their numbers'),
     (['videos', 0,
       'length'], 3, 'wrong-length', 'video 7: length is 3, but .* 2 entries'),
     (['videos', 0,
@@ -102,6 +107,7 @@ DEFECTS = [
     ([*ANNOTATION,
       'iscrowd'], 2, 'iscrowd', f'{WHERE}: iscrowd must be 0 or 1, but got 2'),
     ([*ANNOTATION, 'iscrowd'], '0', 'iscrowd', "but got '0'"),
+    ([*ANNOTATION, 'iscrowd'], 1, 'all-crowds', 'all annotations are crowds'),
     ([*ANNOTATION, 'length'], 3, 'wrong-length',
      f'{WHERE}: length is 3, but that of the video is 2'),
     ([*ANNOTATION, 'width'], 5, 'wrong-size', f'{WHERE}: width is 5, but'),
@@ -134,6 +140,9 @@ DEFECTS = [
      f'{WHERE}, frame 0: RLE counts cover 5 pixels.* 12'),
     ([*MASK, 'counts'], KeyError, 'mask-form', "RLE with 'size' and 'counts'"),
     (MASK, [[1, 2]], 'mask-form', 'a polygon needs at least 3 points'),
+    (MASK, [[0, 0, 2, 0, 2, 2], [3, 1],
+            [1, 1, 2,
+             2]], 'lone-points', f'{WHERE}, frame 0: points and lines beside'),
     (MASK, [], 'empty-mask', f'{WHERE}, frame 0: the list of polygons is'),
     ([*MASK, 'counts'], [12], 'empty-mask',
      f'{WHERE}, frame 0: the mask has no pixels'),
@@ -172,6 +181,43 @@ def test_all_errors_are_refused_in_the_order_of_the_file(tmp_path):
     ]
     with pytest.raises(ValueError, match='x.json: video 8: height must be'):
         read(content, tmp_path)
+
+
+@pytest.mark.parametrize('names', [
+    ['v/9.jpg', 'v/10.jpg'],
+    ['v/09.jpg', 'v/10.jpg'],
+    ['v/2.jpg', 'v/10.jpg', 'v/1.jpg'],
+    ['v/10/1.jpg', 'w/9/2.jpg'],
+    ['3f10.jpg', 'a9.jpg'],
+    ['9' * 5000, '10' * 5000],
+])
+def test_other_orders_are_meant(names):
+    """By value, drawn, in two folders, numbers that are none."""
+    content = dict(DATA_SET, videos=[dict(DATA_SET['videos'][0])])
+    content['videos'][0].update(file_names=names, length=len(names))
+    assert 'frame-order' not in {d.code for d in find_defects(content)}
+
+
+def test_an_unusable_video_is_not_missing():
+    content = changed(DATA_SET, ['videos', 0, 'file_names', 0], 'v\\0.jpg')
+    assert [d.code for d in find_defects(content)] == ['file-name']
+    assert [d.code for d in find_result_defects(content, RESULTS)
+            ] == ['unknown-video']
+
+
+def test_only_crowds(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(f'{VISDataset.__module__}.print_log',
+                        lambda line, *args, **kwargs: lines.append(line))
+    content = changed(DATA_SET, [*ANNOTATION, 'iscrowd'], 1)
+    read(content, tmp_path)
+    assert '1 all-crowds' in lines[0]
+    assert 'iscrowd must be 0 (--crowds-as-objects' in lines[0]
+    with pytest.raises(ValueError, match='all annotations are crowds, so the'):
+        check_ground_truth(content)
+    content['annotations'].append(dict(DATA_SET['annotations'][0], id=12))
+    assert find_defects(content) == []
+    check_ground_truth(content)
 
 
 def test_never_visible():

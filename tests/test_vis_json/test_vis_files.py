@@ -11,7 +11,8 @@ from refinevis_mm.datasets import VISDataset
 from refinevis_mm.evaluation import (evaluate_best_tracklet, evaluate_identity,
                                      evaluate_recovery, evaluate_vis)
 from refinevis_mm.vis_json import (ERROR, check_ground_truth, check_results,
-                                   find_defects, find_result_defects)
+                                   find_defects, find_result_defects,
+                                   missing_results)
 from refinevis_mm.visualization import select_video, write_report
 from tests.tiny_recordings import CLASSES, SIZE, ResultStream, box, create
 
@@ -109,6 +110,8 @@ PASSED = dict(
     crowd=(content(iscrowd=1), []),
     true_crowd=(content(iscrowd=True), []),
     polygons=(first_masks(POLYGON, None), []),
+    points_beside=(first_masks([*POLYGON, [5, 5], [0, 0, 1, 1]],
+                               None), ['lone-points']),
     polygons_outside=(first_masks([[-9, -9, 20, -9, 20, 20]], None,
                                   areas=None), []),
     empty_polygons=(first_masks(MASK, []), ['empty-mask', 'null-mismatch']),
@@ -245,6 +248,20 @@ def test_what_the_validator_refuses_is_refused_in_its_words(change, message):
     assert any(message in str(defect) for defect in find_defects(data))
     with pytest.raises(ValueError, match=f'^the ground truth: .*{message}'):
         check_ground_truth(data)
+
+
+def test_videos_without_results_are_named():
+    data = content()
+    data['videos'] = [
+        dict(id=k, height=1, width=1, length=1, file_names=[f'{k}/0.jpg'])
+        for k in range(9)
+    ]
+    del data['videos'][2]['file_names']
+    assert missing_results(data, range(9)) == ''
+    assert missing_results(data, {
+        0, 1, 3, 4, 5, 6, 7
+    }) == ('2 of 9 videos have no results: video_id 2 (no files), 8 (8/0.jpg)')
+    assert missing_results(data, ()).endswith(', 4 (4/0.jpg), ...')
 
 
 def test_rows_of_unknown_categories_are_dropped():

@@ -69,9 +69,32 @@ def test_json_writer_is_atomic(tmp_path):
             writer.add_annotation(1, 3, [None, np.ones((3, 2), bool)])
     assert os.listdir(tmp_path) == []
     for force in (False, True):  # nothing, then over it
-        with VISJsonWriter(path, CATEGORIES, 'test', force):
-            pass
+        with VISJsonWriter(path, CATEGORIES, 'test', force) as writer:
+            writer.add_video(['0.jpg'], 2, 3)
+            writer.add_annotation(1, 3, [np.ones((2, 3), bool)])
     with pytest.raises(FileExistsError, match='--force'):
         VISJsonWriter(path, CATEGORIES, 'test')
     with pytest.raises(ValueError, match='must end in .json'):
         VISJsonWriter(str(tmp_path / 'x.txt'), CATEGORIES, 'test')
+
+
+@pytest.mark.parametrize('number, reason', [
+    (0, 'nothing was converted: there is no object in the 1 videos'),
+    (2, 'x.json: all annotations are crowds, .*--crowds-as-objects'),
+])
+def test_json_without_objects(number, reason, tmp_path):
+    with pytest.raises(ValueError, match=reason):
+        with VISJsonWriter(str(tmp_path / 'x.json'), [], 'test') as writer:
+            writer.add_video(['0.jpg'], 2, 3)
+            for _ in range(number):
+                writer.add_annotation(1, 3, [np.ones((2, 3), bool)], 1)
+    assert os.listdir(tmp_path) == []
+
+
+def test_summary(tmp_path):
+    with VISJsonWriter(str(tmp_path / 'x.json'), [], 'test') as writer:
+        writer.add_video(['0.jpg'], 2, 3)
+        writer.add_annotation(1, 3, [np.ones((2, 3), bool)])
+        assert writer.summary == '1 videos, 1 objects'
+        writer.add_annotation(1, 3, [np.ones((2, 3), bool)], 1)
+        assert writer.summary == '1 videos, 1 objects and 1 crowds'

@@ -14,12 +14,15 @@ Example:
 import argparse
 import json
 import os.path as osp
+import sys
+from contextlib import redirect_stdout
 from typing import List, Optional
 
 from terminaltables import AsciiTable
 
 from refinevis_mm.evaluation.recovery_eval import evaluate_recovery
 from refinevis_mm.utils import one_line_errors
+from refinevis_mm.vis_json import load_json, missing_results
 
 
 def parse_args() -> argparse.Namespace:
@@ -84,14 +87,27 @@ def format_table(title: str, subsets: dict, names: List[str]) -> str:
 def main() -> None:
     """Evaluate and print."""
     args = parse_args()
-    numbers = evaluate_recovery(args.gt, args.frame_level, args.refined)
+    gt = load_json(args.gt)
+    files = {
+        path: load_json(path)
+        for path in (args.frame_level, *args.refined)
+    }
+    with redirect_stdout(sys.stderr):  # the log, for numbers alone
+        numbers = evaluate_recovery(gt, files[args.frame_level],
+                                    [files[path] for path in args.refined])
     if args.json:
         print(json.dumps(numbers, indent=1))
-        return
-    names = column_names(args.refined)
-    print(format_table('mean IoU', numbers['iou'], names))
-    print('frames in which the object is not to be seen, but has a mask:')
-    print(format_table('hallucinated', numbers['hallucinated'], names))
+    else:
+        names = column_names(args.refined)
+        print(format_table('mean IoU', numbers['iou'], names))
+        print('frames in which the object is not to be seen, but has a mask:')
+        print(format_table('hallucinated', numbers['hallucinated'], names))
+    for path, results in files.items():
+        missing = missing_results(gt, {row['video_id'] for row in results})
+        if missing:
+            print(
+                f'{path}: {missing}',
+                file=sys.stderr if args.json else sys.stdout)
 
 
 if __name__ == '__main__':

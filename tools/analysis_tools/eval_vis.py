@@ -12,6 +12,7 @@ Example:
 import argparse
 import json
 import sys
+from contextlib import redirect_stdout
 from typing import List, Optional
 
 from mmengine.utils import ProgressBar
@@ -19,6 +20,7 @@ from terminaltables import AsciiTable
 
 from refinevis_mm.evaluation import (evaluate_best_tracklet, evaluate_identity,
                                      evaluate_vis)
+from refinevis_mm.vis_json import load_json, missing_results
 
 COLUMNS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR1', 'AR10', 'AR100',
            'ARs', 'ARm', 'ARl')
@@ -187,32 +189,46 @@ class _Progress:
             print(file=sys.stderr)
 
 
-def main(argv: Optional[List[str]] = None) -> int:
-    """Evaluate and print; returns the exit code."""
-    args = parse_args(argv)
-    try:
-        stats = evaluate_vis(
-            args.gt,
-            args.results,
-            unknown_category='raise' if args.strict else 'drop',
-            class_agnostic=args.class_agnostic,
-            crowd_regions=args.crowd_regions,
-            short_videos=args.short_videos,
-            check_masks=True,
-            num_workers=args.num_workers,
-            progress=None if args.no_progress else _Progress())
-        if args.identity:
-            stats['identity'] = evaluate_identity(args.gt, args.results,
-                                                  args.score_thr)
-        if args.best_tracklet:
-            stats['best_tracklet'] = evaluate_best_tracklet(
-                args.gt, args.results)
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    if args.json:
-        print(json.dumps(stats, indent=1))
-        return 0
+def evaluate(args: argparse.Namespace, gt: dict, results: list) -> dict:
+    """All numbers that are asked for.
+
+    Args:
+        args (argparse.Namespace): The command line.
+        gt (dict): Loaded annotations.
+        results (list): Loaded results.
+
+    Returns:
+        dict: What ``evaluate_vis`` returns, also under ``identity`` and
+        ``best_tracklet`` what the other evaluators return.
+
+    Raises:
+        ValueError: If there is no ground truth or the input is malformed.
+        OSError: If a file cannot be read.
+    """
+    stats = evaluate_vis(
+        gt,
+        results,
+        unknown_category='raise' if args.strict else 'drop',
+        class_agnostic=args.class_agnostic,
+        crowd_regions=args.crowd_regions,
+        short_videos=args.short_videos,
+        check_masks=True,
+        num_workers=args.num_workers,
+        progress=None if args.no_progress else _Progress())
+    if args.identity:
+        stats['identity'] = evaluate_identity(gt, results, args.score_thr)
+    if args.best_tracklet:
+        stats['best_tracklet'] = evaluate_best_tracklet(gt, results)
+    return stats
+
+
+def print_tables(args: argparse.Namespace, stats: dict) -> None:
+    """Print all numbers as tables.
+
+    Args:
+        args (argparse.Namespace): The command line.
+        stats (dict): What :func:`evaluate` returns.
+    """
     print(format_table(stats))
     if args.identity:
         print(f'identity, results of score >= {args.score_thr:g}, all classes '
@@ -221,6 +237,25 @@ def main(argv: Optional[List[str]] = None) -> int:
         numbers = stats['best_tracklet']
         print(f'J of the best tracklet: {100 * numbers["J"]:.2f} '
               f'({len(numbers["per_object"])} objects)')
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Evaluate and print; returns the exit code."""
+    args = parse_args(argv)
+    try:
+        gt, results = load_json(args.gt), load_json(args.results)
+        with redirect_stdout(sys.stderr):  # the log, for numbers alone
+            stats = evaluate(args, gt, results)
+    except (OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps(stats, indent=1))
+    else:
+        print_tables(args, stats)
+    missing = missing_results(gt, {row['video_id'] for row in results})
+    if missing:
+        print(missing, file=sys.stderr if args.json else sys.stdout)
     return 0
 
 

@@ -18,6 +18,7 @@ from collections import Counter
 from typing import Dict, List, Optional
 
 from refinevis_mm.files import write_text
+from refinevis_mm.video_io import read_image
 from refinevis_mm.vis_json import (ERROR, LEVELS, NOTE, PRESETS, WARNING,
                                    Defect, find_defects, find_frame_defects,
                                    find_result_defects, load_json,
@@ -36,7 +37,8 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--frames',
         metavar='DIR',
-        help='also check the image files, which are in this folder')
+        help='also check the image files, which are in this folder; each is '
+        'read whole')
     parser.add_argument(
         '--results',
         metavar='JSON',
@@ -157,7 +159,7 @@ def main(argv: Optional[List[str]] = None) -> int:
             defects[args.annotations] += check_preset(content, args.preset)
         if args.frames:
             defects[args.frames] = list(
-                find_frame_defects(content, args.frames))
+                find_frame_defects(content, args.frames, read_image))
         if args.results:
             defects[args.results] = find_result_defects(content, results)
         defects = {

@@ -16,7 +16,7 @@ from mmengine.utils import track_iter_progress
 
 from refinevis_mm.utils import one_line_errors
 from refinevis_mm.vis_json import (ImageVideo, VISJsonWriter, check_coco,
-                                   load_json, write_videos)
+                                   load_json, usable_annotations, write_videos)
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
@@ -25,6 +25,16 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         description='Convert a COCO-video annotation file to YouTube-VIS')
     parser.add_argument('json', help='COCO-video file, .json or .json.gz')
     parser.add_argument('out', help='YouTube-VIS file to write, .json')
+    parser.add_argument(
+        '--skip-bad-masks',
+        action='store_true',
+        help='leave out annotations that are a box alone, a point or the like '
+        'and print their number')
+    parser.add_argument(
+        '--crowds-as-objects',
+        action='store_true',
+        help='take annotations with iscrowd 1 for objects, as the masks of '
+        "CVAT's brush are")
     parser.add_argument(
         '--force', action='store_true', help='replace an existing file')
     return parser.parse_args(argv)
@@ -42,7 +52,8 @@ def gather_videos(content: dict, source: str) -> List[ImageVideo]:
         where there is no such list.
 
     Raises:
-        ValueError: If a key is missing, or two images are the same frame.
+        ValueError: If a key is missing, two images are the same frame, or
+            those of a video differ in size.
     """
     images = defaultdict(list)
     for image in content['images']:
@@ -67,7 +78,7 @@ def gather_videos(content: dict, source: str) -> List[ImageVideo]:
                 raise ValueError(
                     f'{source}: video {name}: images {first["id"]} and '
                     f'{second["id"]} are both frame {first["frame_id"]}')
-        videos.append(ImageVideo(name, frames))
+        videos.append(ImageVideo(name, frames).check())
     return videos
 
 
@@ -85,15 +96,18 @@ def main() -> None:
         return annotation['instance_id']
 
     videos = gather_videos(content, args.json)
+    annotations = usable_annotations(content, args.skip_bad_masks,
+                                     args.crowds_as_objects)
     with VISJsonWriter(args.out, content['categories'],
                        'from COCO-video by coco_video_to_youtubevis.py',
                        args.force) as writer:
-        written = write_videos(writer, videos, content['annotations'],
-                               identify)
+        written = write_videos(writer, videos, annotations, identify)
         for _ in track_iter_progress((written, len(videos))):
             pass
-    print(f'\n{len(writer.videos)} videos, {writer.num_annotations} objects '
-          f'written to {args.out}')
+    print(f'\n{writer.summary} written to {args.out}')
+    left_out = len(content['annotations']) - len(annotations)
+    if left_out:
+        print(f'left out {left_out} annotations without a usable mask')
 
 
 if __name__ == '__main__':

@@ -4,8 +4,9 @@
 Expects ``FRAMES/<video>/<frame>.jpg`` and ``MAPS/<video>/<frame>.png``; the
 images stay where they are. Frames without a map are left out.
 
-``davis``: the pixel is the object's number, 0 the background, 255 unknown;
-all objects are of the class "object", or of the one given by ``--labels``, a
+``davis``: the pixel is the object's number, 0 the background, 255 unknown
+unless ``--no-unknown`` is given, as maps in black and white need it; all
+objects are of the class "object", or of the one given by ``--labels``, a
 JSON such as ``{"bear": {"1": "animal"}, "bus": "vehicle"}``. ``mots``: the
 pixel is class * 1000 + number, 10000 is to be ignored; ``--classes`` names
 the classes.
@@ -19,17 +20,17 @@ Example:
 """
 import argparse
 import os.path as osp
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 import numpy as np
 import pycocotools.mask as mask_utils
 from mmengine.fileio import load
 from mmengine.utils import track_iter_progress
-from PIL import Image
 
 from refinevis_mm.utils import one_line_errors
-from refinevis_mm.video_io import image_folder, visible_names
-from refinevis_mm.vis_json import VISJsonWriter, image_size
+from refinevis_mm.video_io import image_folder, read_image, visible_names
+from refinevis_mm.vis_json import (VISJsonWriter, check_sharp, find_cores,
+                                   read_id_map)
 
 UNKNOWN = dict(davis=255, mots=10000)
 MOTS_FACTOR = 1000  # pixel = class * 1000 + number
@@ -58,6 +59,11 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         metavar='ID:NAME',
         default=['1:car', '2:pedestrian'],
         help='for mots: the classes (default: 1:car 2:pedestrian)')
+    parser.add_argument(
+        '--no-unknown',
+        action='store_true',
+        help='255 (mots: 10000) is an object like any other, as in maps in '
+        'black and white')
     parser.add_argument(
         '--force', action='store_true', help='replace an existing file')
     return parser.parse_args(argv)
@@ -160,7 +166,7 @@ def list_frames(frames_dir: str, maps_dir: str,
     found = {}
     for path in image_folder(folder) if osp.isdir(folder) else ():
         name = osp.basename(path)
-        found[osp.splitext(name)[0]] = osp.join(video, name)
+        found[osp.splitext(name)[0]] = f'{video}/{name}'
     pairs = []
     for name in visible_names(osp.join(maps_dir, video)):
         stem, suffix = osp.splitext(name)
@@ -170,35 +176,40 @@ def list_frames(frames_dir: str, maps_dir: str,
             raise FileNotFoundError(
                 f"'{osp.join(maps_dir, video, name)}' needs a frame "
                 f"{stem} in '{folder}'")
-        pairs.append((found[stem], osp.join(video, name)))
+        pairs.append((found[stem], f'{video}/{name}'))
     if not pairs:
         raise FileNotFoundError(f"'{osp.join(maps_dir, video)}' must hold "
                                 'PNG maps, but has none')
     return pairs
 
 
-def read_map(path: str) -> np.ndarray:
-    """Read an id map.
+def read_maps(args: argparse.Namespace, video: str,
+              pairs: List[Tuple[str, str]]) -> Iterator[np.ndarray]:
+    """Read the maps of a video and look at its frames.
 
     Args:
-        path (str): PNG of one channel, 8 or 16 bits, or with a palette.
+        args (argparse.Namespace): The command line.
+        video (str): Name of the video.
+        pairs (list[tuple[str, str]]): See :func:`list_frames`.
 
-    Returns:
-        np.ndarray: Pixel values (palette indices), (H, W).
+    Yields:
+        np.ndarray: Pixel values of each map, (H, W).
 
     Raises:
-        OSError: If it cannot be read.
-        ValueError: If it has several channels.
+        ValueError: If a file cannot be read or has another size.
     """
-    try:
-        with Image.open(path) as image:
-            values = np.asarray(image)
-    except (OSError, SyntaxError) as error:
-        raise OSError(f"'{path}' is not a readable image ({error})") from None
-    if values.ndim != 2:
-        raise ValueError(f"'{path}' must have one channel or a palette, but "
-                         f'its shape is {values.shape}')
-    return values
+    size = None
+    for frame, map_name in pairs:
+        image = read_image(osp.join(args.frames, frame))
+        values = read_id_map(osp.join(args.maps, map_name))
+        size = size or image.shape[:2]
+        for name, got in ((frame, image.shape[:2]), (map_name, values.shape)):
+            if got != size:
+                raise ValueError(
+                    f'video {video}: all frames and maps must have one '
+                    f'(height, width), but {pairs[0][0]} has {size} and '
+                    f'{name} {got}')
+        yield values
 
 
 def convert_video(writer: VISJsonWriter, args: argparse.Namespace, video: str,
@@ -212,29 +223,29 @@ def convert_video(writer: VISJsonWriter, args: argparse.Namespace, video: str,
         labels (DavisLabels | MotsLabels): Classes of the objects.
 
     Raises:
-        OSError: If a file is missing or not readable.
-        ValueError: If a map does not fit its frame.
+        OSError: If a file is missing.
+        ValueError: If a file cannot be read, a map does not fit its frame or
+            has smoothed edges, or there is nothing but unknown pixels.
     """
     pairs = list_frames(args.frames, args.maps, video)
-    size = image_size(osp.join(args.frames, pairs[0][0]))
     tracks: Dict[int, list] = {}
-    for t, (frame, map_name) in enumerate(pairs):
-        found = image_size(osp.join(args.frames, frame))
-        values = read_map(osp.join(args.maps, map_name))
-        for name, got in ((frame, found), (map_name, values.shape)):
-            if got != size:
-                raise ValueError(
-                    f'video {video}: all frames and maps must have one '
-                    f'(height, width), but {pairs[0][0]} has {size} and '
-                    f'{name} {got}')
-        # 255 is an object like any other in a map of 16 bits
-        wide = args.form == 'davis' and values.dtype != np.uint8
-        empty = (0, ) if wide else (0, UNKNOWN[args.form])
+    cores: Set[int] = set()
+    for t, values in enumerate(read_maps(args, video, pairs)):
+        cores |= find_cores(values)
         for pixel in np.unique(values).tolist():
-            if pixel not in empty:
+            if pixel != 0:
                 track = tracks.setdefault(pixel, [None] * len(pairs))
                 track[t] = _to_rle(values == pixel)
-    video_id = writer.add_video([frame for frame, _ in pairs], *size)
+    # 255 is an object like any other in maps of 16 bits
+    wide = args.form == 'davis' and values.dtype != np.uint8
+    unknown = UNKNOWN[args.form]
+    if not args.no_unknown and not wide and \
+            tracks.pop(unknown, None) and not tracks:
+        raise ValueError(f'video {video}: its maps have nothing but 0 and '
+                         f'{unknown}, which is unknown; if {unknown} is an '
+                         'object, use --no-unknown')
+    check_sharp(tracks, cores, f'video {video}')
+    video_id = writer.add_video([frame for frame, _ in pairs], *values.shape)
     for pixel in sorted(tracks):
         writer.add_annotation(video_id, labels.category_of(video, pixel),
                               tracks[pixel])
@@ -265,8 +276,7 @@ def main() -> None:
                        args.force) as writer:
         for video in track_iter_progress(videos):
             convert_video(writer, args, video, labels)
-    print(f'\n{len(writer.videos)} videos, {writer.num_annotations} objects '
-          f'written to {args.out}')
+    print(f'\n{writer.summary} written to {args.out}')
 
 
 if __name__ == '__main__':

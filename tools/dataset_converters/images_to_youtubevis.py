@@ -2,8 +2,8 @@
 """Convert a folder of images with a COCO annotation file to YouTube-VIS.
 
 By default each image becomes a video of one frame. With ``--video folder``
-the images of a folder, in the order of their names, become a video; the
-annotations then need the object they belong to, as ``instance_id``,
+the images of a folder, by name, numbers in the names by value, become a video;
+the annotations then need the object they belong to, as ``instance_id``,
 ``track_id`` or, as CVAT writes it, ``attributes.track_id``.
 
 Example:
@@ -19,8 +19,9 @@ from typing import Any, List, Optional
 from mmengine.utils import track_iter_progress
 
 from refinevis_mm.utils import one_line_errors
+from refinevis_mm.video_io import natural_key, read_image
 from refinevis_mm.vis_json import (ImageVideo, VISJsonWriter, check_coco,
-                                   image_size, load_json, write_videos)
+                                   load_json, usable_annotations, write_videos)
 
 TRACK_KEYS = ('instance_id', 'track_id')
 
@@ -39,6 +40,16 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         default='image',
         help='what becomes a video (default: image)')
     parser.add_argument(
+        '--skip-bad-masks',
+        action='store_true',
+        help='leave out annotations that are a box alone, a point or the like '
+        'and print their number')
+    parser.add_argument(
+        '--crowds-as-objects',
+        action='store_true',
+        help='take annotations with iscrowd 1 for objects, as the masks of '
+        "CVAT's brush are")
+    parser.add_argument(
         '--force', action='store_true', help='replace an existing file')
     return parser.parse_args(argv)
 
@@ -52,13 +63,18 @@ def gather_videos(images: List[dict], by_folder: bool) -> List[ImageVideo]:
 
     Returns:
         list[ImageVideo]: By name, each with its images by name.
+
+    Raises:
+        ValueError: If the images of a video differ in size.
     """
-    images = sorted(images, key=lambda image: image['file_name'])
+    images = sorted(images, key=lambda image: natural_key(image['file_name']))
     videos = defaultdict(list)
     for image in images:
         name = image['file_name']
         videos[osp.dirname(name) if by_folder else name].append(image)
-    return [ImageVideo(name, frames) for name, frames in videos.items()]
+    return [
+        ImageVideo(name, frames).check() for name, frames in videos.items()
+    ]
 
 
 def track_of(annotation: dict) -> Any:
@@ -90,12 +106,13 @@ def check_images(images: List[dict], folder: str) -> None:
         folder (str): Where they are.
 
     Raises:
-        OSError: If one is missing or not readable.
-        ValueError: If one has another size than its annotation says.
+        ValueError: If one is missing, not readable or of another size than
+            its annotation says.
     """
     for image in images:
         path = osp.join(folder, image['file_name'])
-        size, said = image_size(path), (image['height'], image['width'])
+        size = read_image(path).shape[:2]
+        said = image['height'], image['width']
         if size != said:
             raise ValueError(f"'{path}' has (height, width) {size}, but the "
                              f'annotation file says {said}')
@@ -110,16 +127,20 @@ def main() -> None:
     check_images(content['images'], args.images)
     by_folder = args.video == 'folder'
     videos = gather_videos(content['images'], by_folder)
+    annotations = usable_annotations(content, args.skip_bad_masks,
+                                     args.crowds_as_objects)
     with VISJsonWriter(args.out, content['categories'],
                        'from COCO by images_to_youtubevis.py',
                        args.force) as writer:
         written = write_videos(
-            writer, videos, content['annotations'],
+            writer, videos, annotations,
             track_of if by_folder else lambda annotation: annotation['id'])
         for _ in track_iter_progress((written, len(videos))):
             pass
-    print(f'\n{len(writer.videos)} videos, {writer.num_annotations} objects '
-          f'written to {args.out}')
+    print(f'\n{writer.summary} written to {args.out}')
+    left_out = len(content['annotations']) - len(annotations)
+    if left_out:
+        print(f'left out {left_out} annotations without a usable mask')
 
 
 if __name__ == '__main__':

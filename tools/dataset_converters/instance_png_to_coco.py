@@ -12,18 +12,18 @@ Example:
         data/custom_coco/train.json --classes coco
 """
 import argparse
-import os
+import json
 import os.path as osp
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Set
 
-import cv2
 import numpy as np
 import pycocotools.mask as mask_utils
-from mmengine.fileio import dump
 
 from refinevis_mm.datasets.coco_results import coco_categories
+from refinevis_mm.files import write_text
 from refinevis_mm.utils import one_line_errors
-from refinevis_mm.video_io import image_folder
+from refinevis_mm.video_io import image_folder, read_image
+from refinevis_mm.vis_json import check_sharp, find_cores, read_id_map
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
@@ -84,22 +84,18 @@ def read_map(folder: str, name: str, shape: tuple) -> np.ndarray:
         np.ndarray: Has shape (height, width).
 
     Raises:
-        OSError: If there is no such image.
-        ValueError: If it has several channels or another size.
+        ValueError: If it cannot be read or has another size.
     """
     path = osp.join(folder, f'{name}.png')
-    values = cv2.imread(path, cv2.IMREAD_UNCHANGED)
-    if values is None:
-        raise FileNotFoundError(f'{path} must be a PNG map, but cannot be '
-                                'read')
+    values = read_id_map(path)
     if values.shape != shape:
-        raise ValueError(f'{path} must have one channel and the size {shape} '
-                         f'of its image, got {values.shape}')
+        raise ValueError(f"'{path}' must have the size {shape} of its image, "
+                         f'got {values.shape}')
     return values
 
 
 def find_instances(instances: np.ndarray, labels: np.ndarray,
-                   classes: Dict[int, str], min_area: int) -> List[dict]:
+                   classes: Dict[int, str], min_area: int) -> Dict[int, dict]:
     """Annotations of one image.
 
     Args:
@@ -109,24 +105,24 @@ def find_instances(instances: np.ndarray, labels: np.ndarray,
         min_area (int): Least number of pixels.
 
     Returns:
-        list[dict]: COCO annotations without ``id`` and ``image_id``.
+        dict[int, dict]: COCO annotations without ``id`` and ``image_id`` by
+        instance id.
     """
-    annotations = []
-    for instance_id in np.unique(instances):
+    annotations = {}
+    for instance_id in np.unique(instances).tolist():
         mask = instances == instance_id
         values, counts = np.unique(labels[mask], return_counts=True)
         label = int(values[counts.argmax()])
         if label not in classes or mask.sum() < min_area:
             continue
         rle = mask_utils.encode(np.asfortranarray(mask, np.uint8))
-        annotations.append(
-            dict(
-                category_id=label + 1,
-                iscrowd=0,
-                area=float(mask_utils.area(rle)),
-                bbox=mask_utils.toBbox(rle).tolist(),
-                segmentation=dict(
-                    size=list(mask.shape), counts=rle['counts'].decode())))
+        annotations[instance_id] = dict(
+            category_id=label + 1,
+            iscrowd=0,
+            area=float(mask_utils.area(rle)),
+            bbox=mask_utils.toBbox(rle).tolist(),
+            segmentation=dict(
+                size=list(mask.shape), counts=rle['counts'].decode()))
     return annotations
 
 
@@ -140,8 +136,9 @@ def convert(args: argparse.Namespace) -> dict:
         dict: Content of the annotation file.
 
     Raises:
-        OSError: If a folder or map is missing.
-        ValueError: If there is no image or a map does not fit.
+        OSError: If a folder is missing.
+        ValueError: If there is no image or no instance, or a map does not fit
+            or has smoothed edges.
     """
     classes = read_classes(args.classes)
     coco = dict(
@@ -150,13 +147,12 @@ def convert(args: argparse.Namespace) -> dict:
         categories=[
             dict(id=value + 1, name=name) for value, name in classes.items()
         ])
+    ids: Set[str] = set()
+    cores: Set[str] = set()
     for path in image_folder(args.images):
         file_name = osp.basename(path)
         name = osp.splitext(file_name)[0]
-        image = cv2.imread(path)
-        if image is None:
-            raise ValueError(f'{path} must be an image, but cannot be read')
-        shape = image.shape[:2]
+        shape = read_image(path).shape[:2]
         image_id = len(coco['images']) + 1
         coco['images'].append(
             dict(
@@ -164,14 +160,23 @@ def convert(args: argparse.Namespace) -> dict:
                 file_name=file_name,
                 height=shape[0],
                 width=shape[1]))
-        for annotation in find_instances(
-                read_map(args.instances, name, shape),
-                read_map(args.labels, name, shape), classes, args.min_area):
+        instances = read_map(args.instances, name, shape)
+        found = find_instances(instances, read_map(args.labels, name, shape),
+                               classes, args.min_area)
+        ids.update(f'{number} ({name})' for number in found)
+        cores.update(f'{number} ({name})' for number in find_cores(instances))
+        for annotation in found.values():
             coco['annotations'].append(
                 dict(
                     id=len(coco['annotations']) + 1,
                     image_id=image_id,
                     **annotation))
+    if not ids:
+        raise ValueError(
+            f'nothing was converted: no instance in {len(coco["images"])} '
+            f'images has {args.min_area} pixels and a label that is a class, '
+            f'{sorted(classes)!r:.60}')
+    check_sharp(ids, cores, args.instances)
     return coco
 
 
@@ -182,8 +187,7 @@ def main() -> None:
     if not args.out.endswith('.json'):
         raise ValueError(f'out must end in .json, got {args.out}')
     coco = convert(args)
-    os.makedirs(osp.dirname(args.out) or '.', exist_ok=True)
-    dump(coco, args.out)
+    write_text(args.out, json.dumps(coco))
     print(f'{len(coco["annotations"])} instances in {len(coco["images"])} '
           f'images written to {args.out}')
 

@@ -48,6 +48,7 @@ from refinevis_mm.datasets.everyday_images import (CLASSES, add_unlabelled,
 from refinevis_mm.datasets.transforms.track_pasting import TrackPaster
 from refinevis_mm.files import whole_folder
 from refinevis_mm.utils import one_line_errors
+from refinevis_mm.video_io import read_image
 from refinevis_mm.vis_json import copy_images, load_json
 
 LICENCES = dict(
@@ -115,7 +116,8 @@ def make_images(args: argparse.Namespace, root: str) -> Dict[str, dict]:
                                                    'person_images')):
         copy_images(((image['file_name'], image['height'], image['width'])
                      for image in contents[name]['images']),
-                    osp.join(folder, images), osp.join(root, 'images'))
+                    osp.join(folder, images), osp.join(root, 'images'),
+                    read_image)
     return splits
 
 
@@ -161,7 +163,7 @@ def make_clips(args: argparse.Namespace, root: str) -> Dict[str, dict]:
     copy_images(((name, video['height'], video['width'])
                  for video in videos.values() for name in video['file_names']),
                 osp.join(args.src, 'davis16', 'JPEGImages'),
-                osp.join(root, 'clips'))
+                osp.join(root, 'clips'), read_image)
     return splits
 
 
