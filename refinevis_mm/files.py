@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Iterator, Union
 
+from filelock import FileLock, Timeout  # comes with torch
+
 PARTIAL = '.partial'
 
 PathLike = Union[str, os.PathLike]
@@ -93,6 +95,7 @@ def whole_folder(path: PathLike, force: bool = False) -> Iterator[str]:
     with _temporary(final) as part:
         os.makedirs(part)
         yield part
+        refuse_existing(path, force)  # another process may have been faster
         replace(part, final)
 
 
@@ -123,6 +126,38 @@ def whole_files(folder: PathLike) -> Iterator[Path]:
         for path in sorted(Path(part).iterdir()):
             if path.suffix != PARTIAL:
                 replace(path, Path(folder, path.name))
+
+
+@contextmanager
+def one_run(folder: PathLike) -> Iterator[None]:
+    """Hold a folder, so that no second run writes to it.
+
+    The lock is the system's, on a file ``.lock`` inside: it ends with its
+    process, so a lock file that is left behind means nothing. A file system
+    without locks, as some of clusters are, does not stop a run.
+
+    Args:
+        folder (str | PathLike): The folder; made if it does not exist.
+
+    Yields:
+        None: While the folder is held.
+
+    Raises:
+        OSError: If another run holds it, or it cannot be written.
+    """
+    os.makedirs(folder, exist_ok=True)
+    lock = FileLock(osp.join(folder, '.lock'))
+    try:
+        lock.acquire(timeout=0)
+    except NotImplementedError:
+        pass
+    except Timeout:
+        raise OSError(
+            f'"{os.fspath(folder)}" is used by another run') from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def refuse_existing(path: PathLike, force: bool = False) -> None:

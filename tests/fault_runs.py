@@ -119,6 +119,7 @@ def prepare(work: Path) -> None:
     cfg.train_cfg.update(max_iters=6, val_interval=100)
     cfg.default_hooks.checkpoint.update(
         interval=1, save_best=None, max_keep_ckpts=-1)
+    cfg.model.frame_model.backbone.init_cfg = None
     cfg.dump(str(work / 'train.py'))
     results = json_of_first_frames(work / 'shapes/valid.json')
     (work / 'coco.json').write_text(results)

@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import errno
 import os
 import resource
 import signal
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from refinevis_mm.files import (delete, replace, whole_file, whole_files,
-                                whole_folder, write_text)
+from refinevis_mm.files import (delete, one_run, replace, whole_file,
+                                whole_files, whole_folder, write_text)
 
 
 def names(folder):
@@ -230,3 +231,50 @@ def test_delete(tmp_path):
     assert names(tmp_path) == ['folder']
     delete(tmp_path / 'folder')
     assert names(tmp_path) == []
+
+
+HOLD = """
+import sys
+from refinevis_mm.files import one_run
+with one_run(r'{}'):
+    print('held', flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_run_is_told(tmp_path):
+    folder = tmp_path / 'new'
+    first = subprocess.Popen(
+        [sys.executable, '-c', HOLD.format(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True)
+    assert first.stdout.readline() == 'held\n'
+    with pytest.raises(OSError, match='new" is used by another run'):
+        with one_run(folder):
+            pass
+    first.kill()
+    first.wait()
+    with one_run(folder):  # the lock has gone with its process
+        assert names(folder) == ['.lock']
+
+
+@pytest.mark.filterwarnings('ignore:flock not supported')
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+
+    def no_flock(*args):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr('fcntl.flock', no_flock)
+    with one_run(tmp_path):
+        pass
+
+
+def test_whoever_is_second_does_not_replace_a_folder(tmp_path):
+    path = tmp_path / 'a'
+    with pytest.raises(FileExistsError, match='exists already'):
+        with whole_folder(path) as part:
+            (Path(part) / 'second').touch()
+            path.mkdir()  # by another process meanwhile
+            (path / 'first').touch()
+    assert names(path) == ['first'] and names(tmp_path) == ['a']

@@ -5,9 +5,11 @@ import hashlib
 import json
 import os
 import os.path as osp
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -16,6 +18,7 @@ from refinevis_mm.apis.inference import find_checkpoint, load_model_weights
 from refinevis_mm.compat.checkpoints import read_file
 from refinevis_mm.engine.samplers import WholeVideoSampler
 from refinevis_mm.evaluation.finished_videos import FinishedVideos
+from refinevis_mm.files import one_run
 from refinevis_mm.utils import (add_runner_arguments, end_workers_with_parent,
                                 init_cpu_distributed, merge_runner_arguments,
                                 one_line_errors)
@@ -154,7 +157,9 @@ def main() -> None:
     if args.out is not None:
         runner.test_evaluator.metrics.append(
             DumpResults(out_file_path=args.out))
-    runner.test()
+    folder = cfg.test_dataloader.sampler.get('resume_dir')
+    with one_run(folder) if folder and is_main_process() else nullcontext():
+        runner.test()
 
 
 if __name__ == '__main__':

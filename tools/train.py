@@ -2,13 +2,16 @@
 """Train a model from a config."""
 import argparse
 import os
+from contextlib import nullcontext
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from refinevis_mm.compat.checkpoints import check_state_dict, read_checkpoint
+from refinevis_mm.files import one_run
 from refinevis_mm.utils import (add_runner_arguments, end_workers_with_parent,
                                 init_cpu_distributed, merge_runner_arguments,
                                 one_line_errors)
@@ -93,7 +96,8 @@ def main() -> None:
         runner = Runner.from_cfg(cfg)
     if resumed is not None:
         check_state_dict(runner.model, resumed['state_dict'], cfg.load_from)
-    runner.train()
+    with one_run(cfg.work_dir) if is_main_process() else nullcontext():
+        runner.train()
 
 
 if __name__ == '__main__':

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from refinevis_mm.files import one_run
+
 ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
 LENGTHS = {4: 2, 9: 3, 2: 2, 30: 1}  # frames by video id, in file order
 
@@ -175,6 +177,13 @@ def test_killed_run_continues(folder):
     done, frames = run(folder, '--resume', checkpoint='b.pth')
     assert done.returncode == 1 and not frames
     assert 'another checkpoint or config' in done.stderr
+
+
+def test_second_run_is_refused(folder):
+    with one_run(folder / 'taken'):
+        done, frames = run(folder, '--resume', 'taken')
+    assert done.returncode == 1 and not frames
+    assert 'taken" is used by another run' in done.stderr
 
 
 @pytest.mark.parametrize('args, match', [

@@ -14,6 +14,7 @@ import torch
 from mmengine.fileio import load
 
 from refinevis_mm.compat.checkpoints import read_checkpoint
+from refinevis_mm.files import one_run
 
 ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
 
@@ -160,6 +161,15 @@ def test_resume_without_a_checkpoint_starts_as_the_config_says(toy):
     log = done.stdout + done.stderr
     assert 'resumed epoch: 2, iter: 16' in log
     assert 'Load checkpoint from run/epoch_2.pth' not in log
+
+
+@pytest.mark.slow
+def test_second_run_in_a_work_dir_is_refused(toy):
+    with one_run(toy / 'taken'):
+        error = only_error(
+            run(toy, 'train.py', 'toy_config.py', '--work-dir', 'taken'))
+    assert 'taken" is used by another run' in error
+    assert not list((toy / 'taken').glob('*.pth'))
 
 
 def test_test_and_dump(toy):
