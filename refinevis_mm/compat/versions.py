@@ -39,7 +39,7 @@ SUPPORTED: Dict[str, Dict[str, VersionRange]] = {
     'OpenMMLab': {
         'mmengine': VersionRange('0.10.0', '0.11.0', 'mmengine==0.10.7'),
         'mmcv': VersionRange('2.0.0rc4', '2.2.0', 'mmcv-lite==2.1.0'),
-        'mmdet': VersionRange('3.1.0', '3.4.0', 'mmdet==3.3.0'),
+        'mmdet': VersionRange('3.2.0', '3.4.0', 'mmdet==3.3.0'),
     },
     'OneDL': {
         'mmengine': VersionRange('0.10.0', '0.11.0',

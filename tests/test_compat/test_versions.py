@@ -37,7 +37,7 @@ def test_version_of_a_fork_is_its_distribution_s(tmp_path, monkeypatch):
 @pytest.mark.parametrize('mmcv, mmdet, message', [
     ('2.3.6', '3.5.1', None),
     ('2.3.6', '3.3.0', 'mmcv>=2.0.0rc4,<2.2.0 but found 2.3.6'),
-    ('2.1.0', '3.5.1', 'mmdet>=3.1.0,<3.4.0 but found 3.5.1'),
+    ('2.1.0', '3.5.1', 'mmdet>=3.2.0,<3.4.0 but found 3.5.1'),
     ('2.4.0', '3.5.1', 'mmcv>=2.3.0,<2.4.0 but found 2.4.0'),
 ])
 def test_forks_go_together(mmcv, mmdet, message, monkeypatch):
@@ -56,7 +56,7 @@ def test_this_environment_is_supported():
     versions.check_versions()
 
 
-@pytest.mark.parametrize('found, fits', [('3.0.0', False), ('3.1.0', True),
+@pytest.mark.parametrize('found, fits', [('3.0.0', False), ('3.2.0', True),
                                          ('3.3.9', True), ('3.4.0', False),
                                          ('3.1.0rc1', False)])
 def test_range_is_half_open(found, fits, monkeypatch):
@@ -68,7 +68,7 @@ def test_range_is_half_open(found, fits, monkeypatch):
         with pytest.raises(ImportError, match='pip install') as error:
             versions.check_versions()
         text = str(error.value)
-        assert f'mmdet>=3.1.0,<3.4.0 but found {found}' in text
+        assert f'mmdet>=3.2.0,<3.4.0 but found {found}' in text
         assert '"mmdet==3.3.0"' in text and 'mmengine' not in text
         assert '\n' not in text
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameTargets,
                                      LayerOutput, QueryMatch)
-from ..layers.conv_bn_folding import ConvBNFolding
 from ..layers.transformer_layers import flatten_levels
 from .frame_model import FrameModel
 from .maskdino_decoder import LOGIT_EPS
@@ -94,7 +93,6 @@ class MaskDINO(FrameModel):
         dims = self.decoder.embed_dims
         self.memory_trans_fc = nn.Linear(dims, dims)
         self.memory_trans_norm = nn.LayerNorm(dims)
-        self._bn_folding = ConvBNFolding()
 
     def init_weights(self) -> None:
         """Xavier for the decoder, then each part's own initialisation."""
@@ -106,11 +104,6 @@ class MaskDINO(FrameModel):
         nn.init.xavier_uniform_(self.memory_trans_fc.weight)
         super().init_weights()
 
-    def train(self, mode: bool = True) -> 'MaskDINO':
-        """Switch between training and testing."""
-        self._bn_folding.clear()
-        return super().train(mode)
-
     def forward_frames(
             self,
             images: Tensor,
@@ -118,7 +111,7 @@ class MaskDINO(FrameModel):
         """See :meth:`FrameModel.forward_frames`."""
         if images.device.type == 'cpu':  # the faster layout there
             images = images.contiguous(memory_format=torch.channels_last)
-        feats = self._bn_folding(self.backbone, images)
+        feats = self.backbone(images)
         mask_features, levels = self.pixel_decoder(feats)
         value, shapes, starts, ratios = flatten_levels(levels)
         content, enc_boxes, _ = self.select_queries(value, shapes)

@@ -7,8 +7,6 @@ from torch.testing import assert_close
 
 from refinevis_mm.models.backbones import EfficientNetLite
 from refinevis_mm.models.backbones.efficientnet_lite import StridedConvModule
-from refinevis_mm.models.layers.conv_bn_folding import (ConvBNFolding,
-                                                        find_pairs)
 from refinevis_mm.registry import MODELS
 
 # Values in the files of ImageNet weights, buffers included; of these the
@@ -96,26 +94,6 @@ def test_norms_learn_statistics_by_default():
     backbone(torch.randn(2, 3, 64, 64))
     assert backbone.stem.bn.num_batches_tracked == 0
     assert backbone.stage1[0].depthwise_conv.bn.num_batches_tracked == 1
-
-
-def test_folded_norms_say_the_same():
-    torch.manual_seed(0)
-    backbone = EfficientNetLite().eval()
-    for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.1)
-    images = torch.randn(1, 3, 65, 98)
-    with torch.no_grad():
-        # the stem, a block of two convolutions, 15 blocks of three
-        assert len(find_pairs(backbone, images)) == 1 + 2 + 15 * 3
-        for ours, plain in zip(ConvBNFolding()(backbone, images),
-                               backbone(images)):
-            assert ours.shape == plain.shape
-            scale = plain.abs().max().item()
-            assert_close(ours, plain, atol=5e-6 * scale, rtol=1e-4)
 
 
 @pytest.mark.parametrize('args, rule', [
