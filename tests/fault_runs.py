@@ -37,7 +37,7 @@ SPLITS = ('--split', 'train:2:0', '--split', 'valid:3:7', '--frames', '12',
           '12', '--size', '96', '128')
 # what a run writes while it goes on: its logs, and what --resume reads
 GROWING = ('vis_data', '.log', 'unfinished', '.partial', 'last_checkpoint',
-           'config.py', '20')
+           '.py', '20')
 
 
 class Job(NamedTuple):

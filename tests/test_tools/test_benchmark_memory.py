@@ -62,17 +62,16 @@ def test_random_weights_get_tracks(tool, files):
 
 
 def test_growth_in_the_table(tool):
-
-    def samples(peaks):
-        return [
-            dict(frames=frames, peak=peak, ids=frames, seconds=2.)
-            for frames, peak in peaks
-        ]
-
-    table = tool.summarise(
-        dict(online=samples([(100, 80.), (200, 100.), (2000, 103.)])), 2000)
-    assert '| online | 100 MiB          | 103 MiB    | +3.0 % | 2000      | ' \
-        '1000.0' in table
+    rows = [(100, 80., 3, 1.), (200, 100., 5, 2.), (1800, 102., 40, 20.),
+            (2000, 103., 46, 23.)]
+    samples = [
+        dict(zip(('frames', 'peak', 'ids', 'seconds'), row)) for row in rows
+    ]
+    table = tool.summarise(dict(online=samples), 2000)
+    cells = [cell.strip() for cell in table.splitlines()[3].split('|')[1:-1]]
+    assert cells == [
+        'online', '100 MiB', '103 MiB', '+3.0 %', '10.0', '15.0', '5', '6'
+    ]
 
 
 def test_video_moves_and_does_not_repeat(tool):

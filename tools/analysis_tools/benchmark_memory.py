@@ -1,5 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-"""Peak memory of a long stream: does it depend on the number of frames?
+"""Memory, time and tracklets of a long stream: do they depend on its length?
 
 Streams a made-up video of moving rectangles through a session, of two modes
 each in a process of its own, and records the memory of the process. Refinement
@@ -8,7 +8,9 @@ tracker are set to the score that about ``--tracks`` queries of the first
 frame reach. The model sees the frames at their own size.
 
 The closing table compares the peak after a tenth of the frames with the peak
-at the end. Both come from one run: the first tenth is the shorter video.
+at the end, and the time of a frame and the new tracklets of the first tenth
+with those of the last. All come from one run: the first tenth is the shorter
+video.
 
 Example:
     python tools/analysis_tools/benchmark_memory.py CONFIG --frames 2000 \
@@ -25,7 +27,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional
+from typing import Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -181,7 +183,7 @@ def measure(args: argparse.Namespace, mode: str) -> List[dict]:
             highest = max([highest, *frame.ids])
             progress.update()
             done = frame.frame_id + 1
-            if done % every == 0 or done in (args.frames // 10, args.frames):
+            if done % every == 0 or done in tenths(args.frames):
                 samples.append(
                     dict(
                         frames=done,
@@ -212,21 +214,32 @@ def resident_memory() -> Optional[float]:
     return pages * os.sysconf('SC_PAGE_SIZE') / MIB
 
 
+def tenths(num_frames: int) -> Tuple[int, int, int]:
+    """Ends of the first tenth, of the last but one, and of all frames."""
+    return num_frames // 10, num_frames - num_frames // 10, num_frames
+
+
 def summarise(curves: Dict[str, List[dict]], num_frames: int) -> str:
-    """Table of the peaks after a tenth of the frames and at the end."""
+    """Table of the first tenth of the frames and the last."""
+    first, before, _ = tenths(num_frames)
     table = [[
-        'mode', f'peak, {num_frames // 10} frames', f'peak, {num_frames}',
-        'growth', 'tracklets', 'frames/s'
+        'mode', f'peak, {first} frames', f'peak, {num_frames}', 'growth',
+        f'ms a frame, first {first}', 'last', f'tracklets, first {first}',
+        'last'
     ]]
     for mode, samples in curves.items():
-        short = next(row for row in samples
-                     if row['frames'] >= num_frames // 10)
-        last = samples[-1]
-        growth = 100 * (last['peak'] / short['peak'] - 1)
+        at = {row['frames']: row for row in samples}
+        growth = 100 * (at[num_frames]['peak'] / at[first]['peak'] - 1)
+        rest = {
+            key: at[num_frames][key] - at[before][key]
+            for key in ('seconds', 'ids')
+        }
         table.append([
-            mode, f'{short["peak"]:.0f} MiB', f'{last["peak"]:.0f} MiB',
-            f'{growth:+.1f} %',
-            str(last['ids']), f'{last["frames"] / last["seconds"]:.1f}'
+            mode, f'{at[first]["peak"]:.0f} MiB',
+            f'{at[num_frames]["peak"]:.0f} MiB', f'{growth:+.1f} %',
+            f'{1000 * at[first]["seconds"] / first:.1f}',
+            f'{1000 * rest["seconds"] / first:.1f}', f'{at[first]["ids"]}',
+            f'{rest["ids"]}'
         ])
     return AsciiTable(table).table
 
