@@ -276,5 +276,7 @@ def write_submission(rows: List[dict], outfile_prefix: str,
     content = json.dumps(rows, allow_nan=False)
     write_text(f'{outfile_prefix}.json', content)
     with whole_file(f'{outfile_prefix}.zip') as part, zipfile.ZipFile(
-            part, 'w', zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr('results.json', content)
+            part, 'w') as archive:
+        # without the time, so that equal results are equal files
+        entry = zipfile.ZipInfo('results.json')
+        archive.writestr(entry, content, zipfile.ZIP_DEFLATED)

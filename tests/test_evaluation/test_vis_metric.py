@@ -296,6 +296,9 @@ def test_format_only_writes_the_submission(tiny_gt, tmp_path):
             segmentations=annotations[1]['segmentations'])
     ]
     with zipfile.ZipFile(f'{prefix}.zip') as archive:
+        entry, = archive.infolist()
+        assert entry.date_time[0] == 1980  # equal results are equal files
+        assert entry.compress_type == zipfile.ZIP_DEFLATED
         assert archive.namelist() == ['results.json']
         assert json.loads(archive.read('results.json')) == rows
     assert sorted(os.listdir(prefix.parent)) == ['out.json', 'out.zip']
