@@ -48,9 +48,10 @@ def write_model_files(folder: Path) -> Tuple[str, str]:
 
 def random_frames(num: int,
                   height: int = 60,
-                  width: int = 80) -> List[np.ndarray]:
+                  width: int = 80,
+                  seed: int = 0) -> List[np.ndarray]:
     """Smooth random images (height, width, 3), uint8, that differ."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     return [
         np.kron(
             rng.integers(0, 255, (height // 10, width // 10, 3)),

@@ -3,6 +3,7 @@ import io
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -353,6 +354,17 @@ def test_scores_of_dead_tracks_are_forgotten(model):
 def test_bad_images(model, image, got):
     with pytest.raises(ValueError, match=got):
         Session(model).step(image)
+
+
+@pytest.mark.parametrize('mode', ['online', 'offline'])
+def test_many_sessions_of_one_model_in_threads(model, mode):
+    use(model, mode, 4)
+    videos = [random_frames(3, seed=seed) for seed in range(24)]
+    alone = [run(model, frames) for frames in videos]
+    with ThreadPoolExecutor(len(videos)) as pool:
+        together = list(pool.map(lambda frames: run(model, frames), videos))
+    for first, second in zip(alone, together):
+        assert_same(first, second)
 
 
 def test_size_must_not_change(model):
