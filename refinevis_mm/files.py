@@ -11,12 +11,15 @@ import os.path as osp
 import secrets
 import shutil
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Iterator, Union
 
 from filelock import FileLock, Timeout  # comes with torch
 
 PARTIAL = '.partial'
+LOCK = '.lock'  # see one_run
+# What a file system says that has no locks.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 PathLike = Union[str, os.PathLike]
 
@@ -101,11 +104,11 @@ def whole_folder(path: PathLike, force: bool = False) -> Iterator[str]:
 
 @contextmanager
 def whole_files(folder: PathLike) -> Iterator[Path]:
-    """Give a place for new files that appear in a folder together.
+    """Give a place for new files of a folder.
 
-    When the block ends, the files and folders in it are moved to the folder
-    and replace old ones of the same names. If it raises, and for files
-    called ``*.partial``, nothing is moved.
+    When the block ends, the files and folders in it are moved to the folder,
+    one after the other, and replace old ones of the same names. If it
+    raises, and for files called ``*.partial``, nothing is moved.
 
     Args:
         folder (str | PathLike): The folder; made if it does not exist.
@@ -134,7 +137,9 @@ def one_run(folder: PathLike) -> Iterator[None]:
 
     The lock is the system's, on a file ``.lock`` inside: it ends with its
     process, so a lock file that is left behind means nothing. A file system
-    without locks, as some of clusters are, does not stop a run.
+    without locks, as some of clusters are, does not stop a run; where
+    filelock then takes the file itself for the lock, one that is left by a
+    run killed on another machine has to be deleted.
 
     Args:
         folder (str | PathLike): The folder; made if it does not exist.
@@ -143,10 +148,14 @@ def one_run(folder: PathLike) -> Iterator[None]:
         None: While the folder is held.
 
     Raises:
-        OSError: If another run holds it, or it cannot be written.
+        OSError: If another run holds it, it cannot be written, or the file is
+            a link: what it leads to would be emptied.
     """
     os.makedirs(folder, exist_ok=True)
-    lock = FileLock(osp.join(folder, '.lock'))
+    path = osp.join(folder, LOCK)
+    if osp.islink(path):
+        raise OSError(f'"{path}" must not be a link; delete it')
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except NotImplementedError:
@@ -154,6 +163,9 @@ def one_run(folder: PathLike) -> Iterator[None]:
     except Timeout:
         raise OSError(
             f'"{os.fspath(folder)}" is used by another run') from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
     try:
         yield
     finally:
@@ -200,6 +212,19 @@ def replace(source: PathLike, target: PathLike) -> None:
         os.replace(old, target)
         raise
     delete(old)
+
+
+def is_inside(name: PathLike) -> bool:
+    """Whether the name of a file stays in the folder it is relative to.
+
+    Args:
+        name (str | PathLike): A name out of some file.
+
+    Returns:
+        bool: False for absolute names, and where a part of it is ``..``.
+    """
+    path = PurePath(name)
+    return not path.anchor and '..' not in path.parts
 
 
 def delete(path: PathLike) -> None:

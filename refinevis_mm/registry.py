@@ -17,13 +17,14 @@ from mmengine.registry import Registry
 
 SCOPE = 'refinevis_mm'
 
-# frame models, heads, losses, trackers and the detectors composed of them
+# frame models and their parts, heads, losses, trackers, denoising queries, and
+# the detectors composed of them
 MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
     scope=SCOPE,
     locations=['refinevis_mm.models'])
-# assigners, matchers, denoising generators
+# assigners, matching costs, selectors of pairs, builders of tracklets
 TASK_UTILS = Registry(
     'task util',
     parent=MMENGINE_TASK_UTILS,

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from refinevis_mm.files import (delete, one_run, replace, whole_file,
-                                whole_files, whole_folder, write_text)
+from refinevis_mm.files import (delete, is_inside, one_run, replace,
+                                whole_file, whole_files, whole_folder,
+                                write_text)
 
 
 def names(folder):
@@ -260,14 +261,28 @@ def test_a_second_run_is_told(tmp_path):
 
 
 @pytest.mark.filterwarnings('ignore:flock not supported')
-def test_a_file_system_without_locks(tmp_path, monkeypatch):
+@pytest.mark.parametrize('code',
+                         [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks(tmp_path, monkeypatch, code):
 
     def no_flock(*args):
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr('fcntl.flock', no_flock)
     with one_run(tmp_path):
         pass
+
+
+def test_a_disk_that_fails_is_no_file_system_without_locks(
+        tmp_path, monkeypatch):
+
+    def broken(*args):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr('fcntl.flock', broken)
+    with pytest.raises(OSError, match='Input/output error'):
+        with one_run(tmp_path):
+            pass
 
 
 def test_whoever_is_second_does_not_replace_a_folder(tmp_path):
@@ -278,3 +293,17 @@ def test_whoever_is_second_does_not_replace_a_folder(tmp_path):
             path.mkdir()  # by another process meanwhile
             (path / 'first').touch()
     assert names(path) == ['first'] and names(tmp_path) == ['a']
+
+
+@pytest.mark.parametrize('name, inside', [
+    ('a.jpg', True),
+    ('a/b.jpg', True),
+    ('a/..b/c..jpg', True),
+    ('', True),
+    ('../a.jpg', False),
+    ('a/../../b.jpg', False),
+    ('/a.jpg', False),
+    ('..', False),
+])
+def test_names_that_lead_out_of_a_folder(name, inside):
+    assert is_inside(name) == inside

@@ -48,7 +48,8 @@ class ClipComposer:
     Args:
         dataset (VISDataset): The source.
         paster (TrackPaster): Pastes objects.
-        num_objects (tuple[int, int]): Fewest and most objects of a clip.
+        num_objects (tuple[int, int]): Fewest and most objects of a clip, as
+            far as there are any; the first video keeps all of its own.
             Defaults to (3, 6).
         num_frames (tuple[int, int]): Fewest and most frames of a clip.
             Defaults to (20, 36).
@@ -110,7 +111,7 @@ class ClipComposer:
         """Compose and write a split.
 
         Args:
-            root (str): Data set folder, must exist.
+            root (str): Data set folder.
             split (str): Name of the split.
             indices (Iterable[int]): A number for each clip.
             seed (int): Random seed, not negative; a clip depends on it and
@@ -120,7 +121,8 @@ class ClipComposer:
             dict: The seed and the statistics of :func:`summarize`.
 
         Raises:
-            OSError: If a file cannot be read or written.
+            OSError: If a frame does not exist or a file cannot be written.
+            ValueError: If a frame cannot be read.
         """
         writer = YouTubeVISWriter(root, split,
                                   self.dataset.metainfo['classes'],

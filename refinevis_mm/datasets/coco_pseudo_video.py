@@ -27,8 +27,8 @@ class CocoPseudoVideoDataset(BaseVideoDataset):
     position among the annotations of the image, in all frames.
 
     Images without an object to learn from are left out, unless ``filter_cfg``
-    has ``filter_empty_gt=False``. Objects without mask or with an empty box
-    are left out and counted; crowds are marked by ``ignore_flag``.
+    has ``filter_empty_gt=False``. Objects without mask, with an empty box or
+    marked ``ignore`` are left out and counted; crowds have ``ignore_flag`` 1.
 
     The JSON's categories are matched to the classes by name (see
     :func:`class_sources`); objects of other categories are left out. The
@@ -45,12 +45,14 @@ class CocoPseudoVideoDataset(BaseVideoDataset):
         max_start (int): Largest ``frame_id`` of the first frame. Defaults to
             100, ours.
         preset (str, optional): Classes of a public video data set: a key of
-            :data:`PRESETS`. Defaults to None.
+            :data:`PRESETS`. Goes before ``metainfo``. Defaults to None.
         **kwargs: See :class:`mmdet.datasets.BaseVideoDataset`.
 
     Raises:
         ValueError: If an option is out of its range, the JSON is not in
-            COCO's form or none of its categories is among the classes.
+            COCO's form, none of its categories is among the classes, or no
+            image is left.
+        FileNotFoundError: If ``ann_file`` does not exist.
     """
 
     METAINFO = dict(classes=CocoDataset.METAINFO['classes'])
@@ -113,7 +115,8 @@ class CocoPseudoVideoDataset(BaseVideoDataset):
         if left_out:
             print_log(
                 f'{self.ann_file}: left out {left_out} of {number} '
-                'annotations, which have no mask or an empty box', 'current')
+                'annotations, which have no mask or an empty box or are '
+                'marked "ignore"', 'current')
         return data_list
 
     def filter_data(self) -> List[dict]:

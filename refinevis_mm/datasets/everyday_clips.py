@@ -25,7 +25,7 @@ def check_clips(content: Any, source: str) -> None:
         source (str): File name for the messages.
 
     Raises:
-        ValueError: Naming the first defect.
+        ValueError: Naming the first error of the validator.
     """
     for defect in find_defects(content):
         if defect.level == ERROR:

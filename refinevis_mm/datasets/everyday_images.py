@@ -76,8 +76,8 @@ def split_images(content: dict, num_valid: int, seed: int,
         tuple[dict, dict]: COCO contents for training and validation.
 
     Raises:
-        ValueError: If no image would be left for training, or a class has no
-            object in one of the two.
+        ValueError: If no image would be left for one of the two, or a class
+            has no object in it.
     """
     ids = sorted(image['id'] for image in content['images'])
     if not 1 <= num_valid < len(ids):
@@ -117,9 +117,9 @@ def add_unlabelled(content: dict, source: str) -> dict:
         source (str): File name for the messages.
 
     Returns:
-        dict: The content with one more annotation an image, a crowd (of the
-        first class, it does not matter) whose mask is what no object covers,
-        with the box of the whole image.
+        dict: The content with one more annotation for each image that objects
+        do not cover, a crowd (of the first class, it does not matter) whose
+        mask is the rest, with the box of the whole image.
 
     Raises:
         ValueError: If a segmentation is malformed.

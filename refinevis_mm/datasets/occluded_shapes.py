@@ -17,8 +17,8 @@ import numpy as np
 
 CLASSES = ('circle', 'square', 'triangle', 'star', 'cross', 'ring', 'heart')
 
-# Design size (h, w) in pixels: every length below is meant for it and is
-# scaled by min(height / 128, width / 192) for other frame sizes.
+# Design size (h, w) in pixels: sizes and ways of objects and occluders are
+# meant for it and scaled by min(height / 128, width / 192) for other frames.
 _DESIGN_SIZE = (128, 192)
 _SUBPIXEL_BITS = 4
 
@@ -226,22 +226,22 @@ class OccludedShapesGenerator:
     """Makes OccludedShapes videos, one seed each.
 
     A scene is laid out first and measured on silhouettes alone; layouts that
-    break a promise (an object hidden completely for 1 or for more than
-    ``max_hidden`` frames at a stretch, too few visible objects, an object
-    hardly ever visible) are drawn anew from the same random stream, so equal
-    seeds give equal videos.
+    break a promise (an object hidden completely for fewer than ``min_hidden``
+    or more than ``max_hidden`` frames at a stretch, too few visible objects,
+    an object hardly ever visible) are drawn anew from the same random stream,
+    so equal seeds give equal videos.
 
     Args:
         height (int): Frame height in pixels. Defaults to 128.
         width (int): Frame width in pixels. Defaults to 192.
-        num_objects (tuple[int, int]): Fewest and most objects of a video.
-            Defaults to (3, 8).
-        num_frames (tuple[int, int]): Fewest and most frames of a video.
-            Defaults to (20, 60).
+        num_objects (tuple[int, int]): Fewest and most objects of a video, at
+            least 2. Defaults to (3, 8).
+        num_frames (tuple[int, int]): Fewest and most frames of a video, at
+            least 5. Defaults to (20, 60).
         min_hidden (int): Shortest complete occlusion in frames.
             Defaults to 2.
-        max_hidden (int): Longest complete occlusion in frames.
-            Defaults to 6.
+        max_hidden (int): Longest complete occlusion in frames, at least
+            ``min_hidden`` + 2. Defaults to 6.
         spread (float): How far objects roam around the common focus, as a
             share of the frame size; smaller means more occlusion.
             Defaults to 0.3.
@@ -249,7 +249,7 @@ class OccludedShapesGenerator:
             outside at the frame border. Defaults to 16.
 
     Raises:
-        ValueError: If a range is empty or the frame is smaller than 64
+        ValueError: If a range is not allowed or the frame is smaller than 64
             pixels.
     """
 
@@ -267,13 +267,15 @@ class OccludedShapesGenerator:
         if min(height, width) < 64:
             raise ValueError('frames must be at least 64 x 64 pixels, but got '
                              f'{height} x {width}')
-        for name, (low, high) in dict(
-                num_objects=num_objects,
-                num_frames=num_frames,
-                hidden=(min_hidden, max_hidden)).items():
-            if not 0 < low <= high:
-                raise ValueError(f'{name} must satisfy 0 < low <= high, but '
-                                 f'got {(low, high)}')
+        for name, least, (low, high) in (('num_objects', 2, num_objects),
+                                         ('num_frames', 5, num_frames)):
+            if not least <= low <= high:
+                raise ValueError(f'{name} must satisfy {least} <= low <= '
+                                 f'high, but got {(low, high)}')
+        if not 0 < min_hidden <= max_hidden - 2:  # the time a board needs
+            raise ValueError('max_hidden must be at least min_hidden + 2, and '
+                             'min_hidden at least 1, but got '
+                             f'{min_hidden} and {max_hidden}')
         self.height, self.width = height, width
         self.num_objects, self.num_frames = num_objects, num_frames
         self.min_hidden, self.max_hidden = min_hidden, max_hidden
@@ -569,10 +571,12 @@ def summarize(videos: Sequence[np.ndarray],
     Args:
         videos (Sequence[np.ndarray]): Visibility (N, T) of each video.
         labels (Sequence[np.ndarray], optional): Labels (N, ) of each video.
+            Defaults to None, which leaves out ``instances_per_class``.
 
     Returns:
-        dict: ``occluded_over_30`` counts object-frames inside of the frame,
-        completely hidden ones included; shares are in [0, 1].
+        dict: Numbers by name. ``occluded_over_30`` and ``occluded_over_70``
+        are shares, in [0, 1], of the object-frames inside of the frame,
+        completely hidden ones included.
     """
     present = np.concatenate([v[~np.isnan(v)] for v in videos])
     frames = np.array([v.shape[1] for v in videos])

@@ -56,8 +56,9 @@ class VISDataset(BaseVideoDataset):
 
     Raises:
         ValueError: If the JSON is malformed (see
-            :mod:`refinevis_mm.vis_json`) or its category names differ from
-            the classes asked for.
+            :mod:`refinevis_mm.vis_json`), its category names differ from
+            the classes asked for, no video is left for training, or
+            ``preset`` is none of these or not the only place of classes.
         FileNotFoundError: If ``ann_file`` does not exist.
     """
 
@@ -123,8 +124,8 @@ class VISDataset(BaseVideoDataset):
             idx (int): Its index.
 
         Returns:
-            dict: ``video_id``, ``video_length``, ``height``, ``width`` and
-            ``images``, the sequence of its frames, each made when it is
+            dict: With ``video_id``, ``video_length``, ``height``, ``width``
+            and ``images``, the sequence of its frames, each made when it is
             asked for.
         """
         video = super().get_data_info(idx)

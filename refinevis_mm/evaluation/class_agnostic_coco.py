@@ -29,8 +29,8 @@ class ClassAgnosticCocoMetric(CocoMetric):
     Of results of an image with the same mask but of different categories the
     best counts, as in :func:`evaluate_vis`. Results that lie in a crowd do
     not count; with all categories as one, it may be a crowd of any category.
-    Objects are numbered anew, since pycocotools takes an object of id 0 for
-    none.
+    Objects of a file with an id 0 are numbered anew, since pycocotools takes
+    that one for none.
 
     Args:
         **kwargs: As for ``CocoMetric``; ``metric`` must have 'segm'. With

@@ -65,6 +65,7 @@ class FinishedVideos:
 
         Raises:
             OSError: If the file cannot be written.
+            ValueError: If a score is not finite.
         """
         write_text(
             osp.join(self.folder, _file_name(video_id)),

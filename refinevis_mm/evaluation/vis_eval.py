@@ -117,7 +117,7 @@ def evaluate_vis(
             mean this process alone. Defaults to None: one for each processor
             up to 4 for large inputs, where processes can be forked.
         progress (Callable, optional): Called with the number of parts that
-            are done and their total.
+            are done and their total. Defaults to None.
 
     Returns:
         dict: ``AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm,
@@ -129,7 +129,8 @@ def evaluate_vis(
         :mod:`.occlusion`.
 
     Raises:
-        ValueError: If there is no ground truth or the input is malformed.
+        ValueError: If there is no ground truth, the input is malformed or an
+            option is not allowed.
         OSError: If a file cannot be read.
     """
     gt, results = load_json(gt), load_json(results)

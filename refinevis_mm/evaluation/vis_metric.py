@@ -31,7 +31,7 @@ class VISMetric(BaseMetric):
     each video once, with its last frame, as ``pred_tracklets`` in the
     metainfo of the ``TrackDataSample``; samples without that key (earlier
     frames) are skipped, so only RLE rows are held. Every (instance, class)
-    pair is one result. The numbers are fractions in [0, 1], unrounded, -1
+    pair is one result. AP and AR are fractions in [0, 1], unrounded, -1
     where no object counts.
 
     Distributed: each rank keeps its own videos and rank 0 evaluates. A video
@@ -121,6 +121,7 @@ class VISMetric(BaseMetric):
         Raises:
             ValueError: If a video's last frame is another file than in
                 ``ann_file``.
+            OSError: If ``resume_dir`` cannot be written.
         """
         for data_sample in data_samples:
             tracklets = data_sample.get('pred_tracklets')

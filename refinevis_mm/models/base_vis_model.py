@@ -66,7 +66,8 @@ class BaseVISModel(BaseMOTModel):
 
         Args:
             image (Tensor): Normalised, padded frame, has shape (3, H, W).
-            meta (dict): ``frame_id``, ``img_shape`` and ``ori_shape``.
+            meta (dict): ``frame_id``, ``img_shape``, ``ori_shape`` and, for
+                a :class:`Segmenter`, ``scale_factor``.
             tracker (:obj:`Tracker`): Tracker of the video, updated in place;
                 its ``discarded_ids`` are what it judged noise by this frame.
 

@@ -142,7 +142,8 @@ class RefineVIS(BaseVISModel):
             stage.
 
         Raises:
-            ValueError: If the model has no association head to train.
+            ValueError: If the model has no association head to train, or
+                ``association_cdn`` or ``temporal_cdn`` no denoising queries.
         """
         if self.association_head is None:
             raise ValueError('training needs an association_head, got None')

@@ -58,7 +58,7 @@ def open_container(
 
     Raises:
         OSError: If it cannot be opened.
-        ValueError: If it is no video.
+        ValueError: If it is no video, or its frames are too large.
     """
     options = {}
     if osp.exists(path):

@@ -161,8 +161,10 @@ def parse_position(value: Position, name: str) -> Union[int, float]:
             hours, minutes, seconds = (
                 float(part or 0) for part in match.groups())
             clock = match[2] is not None
-            if not (clock and seconds >= 60 or match[1] and minutes >= 60):
-                return 3600 * hours + 60 * minutes + seconds
+            time = 3600 * hours + 60 * minutes + seconds
+            if time < math.inf and not (clock and seconds >= 60
+                                        or match[1] and minutes >= 60):
+                return time
     elif isinstance(value, int) and not isinstance(value, bool):
         if value >= 0:
             return value

@@ -15,7 +15,7 @@ class TimedFrame(NamedTuple):
 
     Attributes:
         image (np.ndarray): Has shape (H, W, 3), uint8, BGR.
-        time (float): Seconds from the first frame of the source.
+        time (float): Seconds from the first frame of the video.
     """
 
     image: np.ndarray
@@ -28,7 +28,7 @@ class LazyFrame(NamedTuple):
     Attributes:
         index (int): Number of frames before it in the source. Frames that a
             live source dropped count too.
-        time (float): Seconds from the first frame of the source.
+        time (float): Seconds from the first frame of the video.
         load (Callable): Gives the image of :class:`TimedFrame`.
         number (int, optional): Position in the folder or array, or among
             the decoded frames of a file or stream, also where some before it
@@ -73,7 +73,7 @@ class FrameSource(metaclass=ABCMeta):
         num_frames (int): Frames expected, 0 where it is unknown.
         fps (float): Frames per second; the average where they vary.
         regular (bool): The time of each frame is its index divided by
-            ``fps``.
+            ``fps``, those left out as damaged counted.
         live (bool): Frames come in real time and cannot be read again.
         num_dropped (int): Frames of a live source left out so far because
             the reader of the source was slower.
@@ -136,7 +136,8 @@ def check_image(image: np.ndarray, what: str) -> np.ndarray:
         np.ndarray: The same image.
 
     Raises:
-        ValueError: If its shape is not (H, W, 3) or its type is not uint8.
+        ValueError: If it is no array of shape (H, W, 3) and type uint8, or
+            empty.
     """
     if isinstance(image, np.ndarray):
         height, width, channels = (image.shape + (0, 0, 0))[:3]

@@ -37,13 +37,15 @@ class H264Writer:
     Raises:
         OSError: If the file cannot be written.
         RuntimeError: If PyAV comes without the encoder libx264.
-        ValueError: If ``fps`` is not positive, or the size is not possible.
+        ValueError: If ``fps`` is not positive or above 90000, or the size is
+            not possible.
     """
 
     def __init__(self, path: Union[str, Path], fps: float,
                  size: Tuple[int, int]) -> None:
         if not 1 / TICKS <= fps <= TICKS:
-            raise ValueError(f'fps must be positive, got {fps}')
+            raise ValueError(f'fps must be positive, at most {TICKS}, got '
+                             f'{fps}')
         if not 1 <= min(size) <= max(size) <= MAX_SIZE:
             raise ValueError(f'frames must have 1 to {MAX_SIZE} pixels per '
                              f'side, got {size[0]} x {size[1]}')
@@ -70,8 +72,8 @@ class H264Writer:
 
         Raises:
             OSError: If the disk is full.
-            ValueError: If the image has another size, or the time is not
-                larger than the last one.
+            ValueError: If it is no such image, the time is not larger than
+                the last one, or only some frames have one.
         """
         check_image(image, 'a frame')
         if image.shape[1::-1] != tuple(self.size):

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from refinevis_mm.files import PathLike
+
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 # Images as well, which not all decoders know.
 OTHER_SUFFIXES = ('.avif', '.dng', '.exr', '.gif', '.heic', '.heif', '.jfif',
@@ -25,9 +27,9 @@ FORMATS = ('AVIF', 'BMP', 'DIB', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM',
 def decode_image(data: bytes) -> np.ndarray:
     """Decode an image file, turned as its EXIF orientation says.
 
-    All frames, of videos that a model is run on and of those that it is
-    trained on, are read so. Of 16 bits the upper 8 are taken; transparency
-    is ignored.
+    All frames that are image files, of videos that a model is run on and of
+    those that it is trained on, are read so. Of 16 bits the upper 8 are
+    taken; transparency is ignored.
 
     Args:
         data (bytes): Content of the file.
@@ -84,11 +86,11 @@ def read_image(path: str) -> np.ndarray:
         raise ValueError(f'frame "{path}" cannot be read: {reason}') from error
 
 
-def write_image(path: str, image: np.ndarray) -> None:
+def write_image(path: PathLike, image: np.ndarray) -> None:
     """Write a PNG image.
 
     Args:
-        path (str | Path): The file.
+        path (str | PathLike): The file.
         image (np.ndarray): Has shape (H, W, 3), uint8, BGR.
 
     Raises:
@@ -107,7 +109,8 @@ def visible_names(folder: str) -> List[str]:
         folder (str): The folder.
 
     Returns:
-        list[str]: Names of its files and folders, see :func:`natural_key`.
+        list[str]: Names of its files and folders, sorted by
+        :func:`natural_key`.
 
     Raises:
         OSError: If it cannot be read.

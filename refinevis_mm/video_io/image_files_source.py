@@ -22,14 +22,15 @@ class ImageFilesSource(FrameSource):
     Args:
         paths (Sequence[str]): The files, in order.
         fps (float): Frames per second. Defaults to 10.
-        allow_damaged (bool): Leave out files that cannot be read. Defaults
-            to False.
+        allow_damaged (bool): Leave out files that cannot be read or have
+            another size, with a warning. Defaults to False.
         name (str, optional): Name of the source. Defaults to None, the first
             file.
 
     Raises:
         ValueError: If there is no file. Iterating raises it for a file that
-            cannot be read, is cut off or has another size than the first.
+            cannot be read, is cut off or has another size than the first,
+            with ``allow_damaged`` where none can be read.
     """
 
     regular = True

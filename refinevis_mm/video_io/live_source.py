@@ -20,7 +20,8 @@ class LiveSource(FrameSource):
     A thread receives the frames from the connection on and keeps the newest
     one, so that a slow model gets a fresh frame and does not fall behind.
     The frames in between are dropped and counted. A source that breaks off
-    ends with a warning, so that the results so far are kept.
+    ends with a warning, so that the results so far are kept; one that sends
+    nothing raises OSError.
 
     A subclass opens its connection, calls :meth:`__init__` of this class
     last and implements :meth:`receive`.

@@ -24,6 +24,10 @@ class Mp4File:
 
     Args:
         path (str | Path): The file.
+
+    Raises:
+        OSError: If it cannot be written; :meth:`mux` and :meth:`close` then
+            delete it.
     """
 
     def __init__(self, path: PathLike) -> None:

@@ -43,7 +43,8 @@ def open_source(video: Union[str, Path, int, np.ndarray, Sequence[str],
             (T, H, W, 3), or an iterable of images of shape (H, W, 3), all
             uint8 BGR. A :obj:`FrameSource` is taken as it is.
         fps (float, optional): Frames per second that replace the times of
-            the video; 10 where it has none. Defaults to None.
+            a video file; 10 for images by default. Not for a webcam, a
+            stream or a :obj:`FrameSource`. Defaults to None.
         start (int | float | str, optional): First frame (``120``) or its
             time (``12.5``, ``'12.5s'``, ``'1:02'``, ``'00:01:02.5'``).
             Defaults to None, the first one.
@@ -60,7 +61,8 @@ def open_source(video: Union[str, Path, int, np.ndarray, Sequence[str],
 
     Raises:
         OSError: If there is no such file, camera or stream.
-        ValueError: If it holds no frames, or an option is out of its range.
+        ValueError: If it holds no frames or has a form that is not read, or
+            an option is out of its range or not for it.
     """
     if fps is not None and not 0 < fps < float('inf'):
         raise ValueError(f'fps must be positive, got {fps}')

@@ -38,7 +38,7 @@ class VideoFileSource(FrameSource):
             address when opening and reading. Defaults to None.
 
     Raises:
-        OSError: If an address cannot be opened.
+        OSError: If it cannot be opened.
         ValueError: If the file is no video, has no frame, or begins with
             frames that cannot be decoded: those before the first key frame
             of a part that was cut out of a video. Iterating raises it where

@@ -20,6 +20,7 @@ class WebcamSource(LiveSource):
 
     Raises:
         OSError: If the camera cannot be opened.
+        ValueError: If the number is negative.
     """
 
     def __init__(self, index: int, timeout: float = TIMEOUT) -> None:

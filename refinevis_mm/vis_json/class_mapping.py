@@ -24,8 +24,8 @@ def class_sources(target: Sequence[str],
 
     Names are compared in the form of :func:`spelling_key`, then by
     :data:`OTHER_NAMES`. A source class that has its own name among the
-    targets covers no other. A "mouse" is a device in data sets that have a
-    "keyboard" and an animal in the others.
+    targets is covered by no other. A "mouse" is a device in data sets that
+    have a "keyboard" and an animal in the others.
 
     Args:
         target (Sequence[str]): Class names in label order.
@@ -63,7 +63,8 @@ def check_class_names(classes: Any, what: str = 'classes') -> List[str]:
         raise ValueError(f'{what} must be a list of names, got the text '
                          f'{classes!r}; a tuple of one name needs a comma: '
                          f'({classes!r}, )')
-    if not hasattr(classes, '__len__') or len(classes) == 0:
+    if not isinstance(classes, (list, tuple)) or not classes or not all(
+            isinstance(name, str) for name in classes):
         raise ValueError(f'{what} must be a list of names, got {classes!r}')
     return list(classes)
 

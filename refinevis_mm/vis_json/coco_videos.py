@@ -41,7 +41,7 @@ def check_coco(content: Any, source: str) -> None:
         source (str): File name for the messages.
 
     Raises:
-        ValueError: Naming the missing part.
+        ValueError: Naming the first part that is missing or wrong.
     """
     if not isinstance(content, dict):
         raise ValueError(f'{source}: expected a JSON object, but got '
@@ -106,7 +106,7 @@ def usable_annotations(content: dict,
         list[dict]: Copies whose ``segmentation`` is compressed RLE.
 
     Raises:
-        ValueError: Naming all that have no usable mask.
+        ValueError: Naming those that have no usable mask, up to 20.
     """
     sizes = {
         image['id']: [image['height'], image['width']]

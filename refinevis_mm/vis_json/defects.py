@@ -17,7 +17,7 @@ LEVELS: Dict[str, str] = {
     'unknown-video': ERROR,
     'unknown-category': ERROR,
     'wrong-length': ERROR,  # not one entry a frame
-    'wrong-size': ERROR,  # height and width that are no positive integers
+    'wrong-size': ERROR,  # no positive integers, or not those of the video
     'mask-size': ERROR,  # not that of the video
     'mask-form': ERROR,  # neither RLE nor polygons
     'mask-counts': ERROR,  # RLE that is broken or covers another area

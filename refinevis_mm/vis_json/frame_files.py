@@ -11,7 +11,7 @@ from typing import (Any, Callable, Dict, Iterable, Iterator, NamedTuple,
 import numpy as np
 
 from .defects import Defect
-from .validation import VideoSize, VISChecker
+from .validation import VideoSize, VISChecker, is_int
 
 ReadImage = Callable[[str], np.ndarray]
 
@@ -63,8 +63,11 @@ def _frames_of(content: Any, folder: str) -> Iterator[_Frame]:
     """Frames of all usable videos."""
     checker = VISChecker(lambda defect: None)
     checker.check_header(content)
-    for video in content['videos'] if checker.videos else ():
-        size = checker.videos.get(video['id'])
+    usable = dict(checker.videos)
+    for video in content['videos'] if usable else ():
+        if not isinstance(video, dict) or not is_int(video.get('id')):
+            continue
+        size = usable.pop(video['id'], None)
         if size is not None:
             for frame, name in enumerate(video['file_names']):
                 yield _Frame(

@@ -7,6 +7,7 @@ from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
 MIN_EDGES = 3  # ids, see check_sharp
+STRETCHED = {'L;2': 85, 'L;4': 17}  # Pillow makes greys of all 8 bits
 
 
 def read_id_map(path: str) -> np.ndarray:
@@ -23,6 +24,7 @@ def read_id_map(path: str) -> np.ndarray:
     """
     try:
         with Image.open(path, formats=['PNG']) as image:
+            step = STRETCHED.get(image.tile[0][3], 1)
             values = np.asarray(image)
     except Exception as error:  # Pillow has all kinds of them for bad files
         reason = getattr(error, 'strerror', None) or error
@@ -32,7 +34,7 @@ def read_id_map(path: str) -> np.ndarray:
     if values.ndim != 2:
         raise ValueError(f"'{path}' must have one channel or a palette, got "
                          f'{values.shape}')
-    return values.astype(np.uint8) if values.dtype == bool else values
+    return values.astype(np.uint8) if values.dtype == bool else values // step
 
 
 def find_cores(values: np.ndarray) -> Set[int]:
@@ -42,7 +44,7 @@ def find_cores(values: np.ndarray) -> Set[int]:
         values (np.ndarray): Id map, 0 is the background. Has shape (H, W).
 
     Returns:
-        set[int]: The ids.
+        set[int]: The ids, 0 among them if the background is so.
     """
     others = np.where(values == 0, values.max(), values)
     alone = (maximum_filter(values, 3) <= values) & (

@@ -1,5 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-"""The masks of one object in compact form."""
+"""Masks of objects in compact form."""
 from array import array
 from numbers import Real
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
@@ -43,7 +43,7 @@ class PackedMasks(NamedTuple):
             keep (np.ndarray): Bool, has shape (n, ).
 
         Returns:
-            PackedMasks: A copy with these masks only.
+            PackedMasks: These masks only; the same object if they are all.
         """
         if keep.all():
             return self
@@ -92,7 +92,7 @@ def is_number(value: Any) -> bool:
         value (Any): Any value.
 
     Returns:
-        bool: True for finite numbers, numpy's included.
+        bool: True for numbers between -1e9 and 1e9, numpy's included.
     """
     return (isinstance(value, (int, float, Real))
             and not isinstance(value, bool) and -LARGEST < value < LARGEST)
@@ -135,8 +135,8 @@ def pack_plain_masks(objects: Sequence[list],
             each object.
 
     Returns:
-        PackedMasks, optional: The masks, those without pixels included; None if
-        there is anything else among them.
+        PackedMasks, optional: The masks, those without pixels included; None
+        if there is anything else among them.
     """
     frames, counts, numbers = [], [], []
     try:

@@ -184,8 +184,8 @@ def frame_ious(dets: Sequence[Tube],
 def tube_key(tube: Tube, areas: np.ndarray) -> Tuple[Optional[bytes], ...]:
     """What is equal for tubes of the same masks and only for these.
 
-    It does not matter whether they share one list or hold copies, as bytes,
-    text or uncompressed, and whether an empty mask is an RLE or None.
+    It does not matter whether they share one list or hold copies, as bytes or
+    text, and whether an empty mask is an RLE or None.
 
     Args:
         tube (Sequence[dict | None]): F compressed RLEs.

@@ -56,7 +56,8 @@ def check_ground_truth(gt: dict,
             :meth:`VISChecker.check_masks`. Defaults to False.
 
     Raises:
-        ValueError: Naming the first error of the validator.
+        ValueError: Naming the first error that is found, or that there are no
+            videos, categories or objects.
     """
     checker = VISChecker(_refuse_errors('the ground truth'), need_files=False)
     annotations = checker.check_header(gt)
@@ -94,7 +95,8 @@ def check_results(gt: dict,
         list[dict]: The rows without those that are dropped.
 
     Raises:
-        ValueError: Naming the first row with an error.
+        ValueError: Naming the first error that is found, or if
+            ``unknown_category`` is none of the two.
     """
     if unknown_category not in ('drop', 'raise'):
         raise ValueError("unknown_category must be 'drop' or 'raise', got "

@@ -1,5 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-"""Writes YouTube-VIS data sets and their JSON, all or nothing."""
+"""Writes YouTube-VIS data sets; their JSON is complete or not there."""
 import json
 import os
 import os.path as osp
@@ -45,7 +45,8 @@ class VISJsonWriter:
         force (bool): Replace an existing file. Defaults to False.
 
     Raises:
-        ValueError: If ``path`` does not end in .json.
+        ValueError: If ``path`` does not end in .json; at the end of the block,
+            if there is no object, or nothing but crowds.
         FileExistsError: If ``path`` exists and ``force`` is False.
     """
 
@@ -181,8 +182,10 @@ def _refuse_mask(frame: int, error: MaskError) -> None:
 class YouTubeVISWriter:
     """Collects videos and writes ``JPEGImages/`` and the split's JSON.
 
+    The frames are written as they come, the JSON by :meth:`save`.
+
     Args:
-        root (str): Data set folder, must exist.
+        root (str): Data set folder.
         split (str): Name of the split.
         categories (Sequence[str]): Class names; the JSON ids start at 1.
         description (str): Goes into the JSON's ``info``.
@@ -222,6 +225,7 @@ class YouTubeVISWriter:
             visibility (np.ndarray, optional): Visible share of the objects
                 that are no crowds, in [0, 1], NaN (written as null) where the
                 object is out of the frame. Has shape (N - num_crowds, T).
+                Defaults to None, which writes none.
             num_crowds (int): The last ones of the objects, which are crowds.
                 Defaults to 0.
 
@@ -273,6 +277,9 @@ class YouTubeVISWriter:
 
         Returns:
             str: The file's path.
+
+        Raises:
+            OSError: If it cannot be written.
         """
         path = osp.join(self.root, f'{self.split}.json')
         write_text(path, json.dumps(self.content, separators=(',', ':')))

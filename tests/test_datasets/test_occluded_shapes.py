@@ -81,12 +81,19 @@ def test_other_sizes_and_lengths():
     assert len(video.frames) == 20
     assert video.frames[0].shape == (96, 160, 3)
     assert len(video.labels) in (3, 4)
+    smallest = OccludedShapesGenerator(
+        64, 64, num_objects=(2, 2), num_frames=(5, 5), max_hidden=4)
+    assert smallest.generate(5).masks.shape == (2, 5, 64, 64)
 
 
 @pytest.mark.parametrize('kwargs, message', [
     (dict(height=32), 'at least 64 x 64'),
     (dict(num_objects=(5, 4)), 'num_objects'),
     (dict(num_frames=(0, 4)), 'num_frames'),
+    (dict(num_objects=(1, 4)), r'num_objects must satisfy 2 <= .* \(1, 4\)'),
+    (dict(num_frames=(4, 9)), r'num_frames must satisfy 5 <= .* \(4, 9\)'),
+    (dict(min_hidden=2, max_hidden=3), 'max_hidden must be .* 2 and 3'),
+    (dict(min_hidden=0), 'max_hidden must be .* 0 and 6'),
 ])
 def test_bad_arguments(kwargs, message):
     with pytest.raises(ValueError, match=message):

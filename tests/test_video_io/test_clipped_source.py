@@ -126,7 +126,7 @@ def test_parse_position(text, expected):
 @pytest.mark.parametrize('text', [
     '', '-1', '1:60', '1:2:3:4', '1:99:00', '12 s 5', 'nan', True,
     float('nan'),
-    float('inf'), -.5, None, '1e3', ':10'
+    float('inf'), -.5, None, '1e3', ':10', '9' * 400 + '.'
 ])
 def test_refused_positions(text):
     with pytest.raises(ValueError, match='end must be a frame'):

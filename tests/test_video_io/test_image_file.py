@@ -1,6 +1,8 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import io
 import resource
+import subprocess
+import zlib
 
 import cv2
 import numpy as np
@@ -151,3 +153,21 @@ def test_write_image(tmp_path):
             write_image(tmp_path / 'full.png', image)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_programs_are_no_images(monkeypatch):
+    """Pillow gives PostScript to Ghostscript, whatever the file is called."""
+    monkeypatch.setattr(subprocess, 'check_call', None)
+    data = encode(Image.fromarray(gray(40)), 'EPS')
+    with pytest.raises(ValueError, match='^not an image$'):
+        decode_image(data)
+
+
+def test_bombs(monkeypatch):
+    """A file of 100 bytes that says it has 10^10 pixels."""
+    head = encode(Image.fromarray(gray(40)))[:33]
+    sides = (10**5).to_bytes(4, 'big') * 2
+    chunk = b'IHDR' + sides + head[24:29]
+    data = head[:12] + chunk + zlib.crc32(chunk).to_bytes(4, 'big')
+    with pytest.raises(ValueError, match='10000000000 pixels'):
+        decode_image(data)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from refinevis_mm.video_io import VideoFileSource
+from refinevis_mm.video_io import VideoFileSource, av_container
 from tests.test_video_io.videos import (cut, cut_start, gray, noise,
                                         set_display_matrix, set_edit, times,
                                         values, write_video)
@@ -342,3 +342,11 @@ def test_ffmpeg_is_silent(tmp_path, capfd):
     captured = capfd.readouterr()
     for line in (captured.out + captured.err).splitlines():
         assert 'WARNING - video' in line and 'damaged or cut off' in line
+
+
+def test_too_large_frames_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / 'v.mp4'
+    write_video(path, noise(2))
+    monkeypatch.setattr(av_container, 'MAX_PIXELS', 3000)
+    with pytest.raises(ValueError, match='at most 3000 pixels, got 64 x 48'):
+        VideoFileSource(path)

@@ -1,8 +1,10 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Classes found under other names."""
+import pytest
 from mmdet.datasets import CocoDataset
 
-from refinevis_mm.vis_json.class_mapping import class_sources
+from refinevis_mm.vis_json.class_mapping import (check_class_names,
+                                                 class_sources)
 from refinevis_mm.vis_json.class_names import PRESETS
 
 COCO = CocoDataset.METAINFO['classes']
@@ -49,3 +51,13 @@ def test_a_class_of_its_own_is_not_covered_by_another():
     assert class_sources(['Vehicle', 'truck'],
                          ['bus', 'truck', 'car']) == [[2, 0], [1]]
     assert class_sources(['cat'], ['dog']) == [[]]
+
+
+def test_class_names():
+    assert check_class_names(('cat', 'dog')) == ['cat', 'dog']
+
+
+@pytest.mark.parametrize('classes', [{'cat', 'dog'}, {'cat': 0}, [1, 2], ()])
+def test_what_has_no_order_or_names(classes):
+    with pytest.raises(ValueError, match='x must be a list of names, got '):
+        check_class_names(classes, 'x')

@@ -52,6 +52,15 @@ def test_unusable_videos_are_left_out(folder):
     content['videos'] += [3, {}]
     assert _defects(content, folder) == []
     assert _defects(None, folder) == []
+    usable = _content(file_names=['w/0.jpg'], length=1)
+    usable['videos'] += [
+        3, {},
+        dict(id=[7]),
+        dict(id=7),
+        dict(usable['videos'][0], file_names=['w/1.jpg'])
+    ]
+    defect, = _defects(usable, folder)
+    assert 'w/0.jpg' in str(defect)
 
 
 def test_no_folder(tmp_path):

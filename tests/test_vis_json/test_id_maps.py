@@ -1,4 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -86,6 +89,32 @@ def test_read(tmp_path):
     Image.new('RGB', (3, 2)).save(path)
     with pytest.raises(ValueError, match=r'one channel .* got \(2, 3, 3\)'):
         read_id_map(path)
+
+
+def write_grey(path, depth, row):
+    """A PNG of one row of packed grey values, which Pillow cannot write."""
+
+    def chunk(name, data):
+        part = name + data
+        return struct.pack('>I', len(data)) + part + struct.pack(
+            '>I', zlib.crc32(part))
+
+    width = 8 * len(row) // depth
+    path.write_bytes(
+        b'\x89PNG\r\n\x1a\n' +
+        chunk(b'IHDR', struct.pack('>IIBBBBB', width, 1, depth, 0, 0, 0, 0)) +
+        chunk(b'IDAT', zlib.compress(b'\0' + row)) + chunk(b'IEND', b''))
+
+
+@pytest.mark.parametrize('depth, row, values', [
+    (1, b'\xa1', [1, 0, 1, 0, 0, 0, 0, 1]),
+    (2, b'\x1b', [0, 1, 2, 3]),
+    (4, b'\x01\x2f', [0, 1, 2, 15]),
+])
+def test_few_bits_are_not_stretched(tmp_path, depth, row, values):
+    path = tmp_path / 'a.png'
+    write_grey(path, depth, row)
+    assert read_id_map(str(path)).tolist() == [values]
 
 
 def test_read_what_is_no_map(tmp_path, monkeypatch):

@@ -91,7 +91,8 @@ class VideoCopyPaste(BaseTransform):
             dict[str, list]: The clip with the objects pasted.
 
         Raises:
-            ValueError: If another clip has another number of frames.
+            ValueError: If another clip has another number of frames, or the
+                frames of this one differ in size.
         """
         tracks = [
             track for clip in results.pop('mix_results')

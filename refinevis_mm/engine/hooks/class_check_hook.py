@@ -78,8 +78,8 @@ def data_classes(runner: Runner) -> Dict[str, List[str]]:
         has class names.
 
     Raises:
-        ValueError: If they are no list of names, or parts of a data set have
-            other classes.
+        ValueError: If they are one text, or parts of a data set have other
+            classes.
     """
     loops = dict(
         train=runner._train_loop, val=runner._val_loop, test=runner._test_loop)

@@ -25,8 +25,8 @@ class TrainingCheckHook(Hook):
     Refused are epochs over a sampler that has no end, and ``compile``, since
     mmengine compiles the optimizer's step as well, which torch 2.13 cannot.
     On resuming, mmengine takes the parameter schedule from the checkpoint:
-    where the config has another one, or the data have grown, a warning says
-    so.
+    where the config has another one, or the data another number of samples,
+    a warning says so.
     """
 
     def before_run(self, runner: Runner) -> None:

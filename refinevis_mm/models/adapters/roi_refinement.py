@@ -67,8 +67,8 @@ class RoIRefinementMixin:
             ``pred_tracklets``. Defaults to 0.05.
 
     Raises:
-        ValueError: If an argument is not allowed, or the tracker has not the
-            parts described above.
+        ValueError: If an argument is not allowed, or the parts of the tracker
+            do not fit.
     """
 
     def __init__(self,

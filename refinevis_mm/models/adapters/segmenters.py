@@ -64,8 +64,8 @@ class MMDetSegmenter(BaseModule):
             ``data_preprocessor``.
 
     Raises:
-        ValueError: If it is no detector or its parts name different numbers
-            of classes.
+        ValueError: If it is no detector with a backbone, or its parts do not
+            name one number of classes.
     """
 
     def __init__(self, detector: ConfigType) -> None:

@@ -39,7 +39,7 @@ class TrackedSegmenter(BaseVISModel):
             that gives the segmenter its images.
 
     Raises:
-        ValueError: If ``window`` is not 0.
+        ValueError: If ``window`` is not 0, or ``mode`` or a part not allowed.
     """
 
     def __init__(self,
@@ -137,7 +137,7 @@ def check_segments(found: InstanceData, size: tuple, num_classes: int) -> None:
         num_classes (int): Number of classes K.
 
     Raises:
-        ValueError: If masks have another size, a label is of no class, or a
+        ValueError: If a field has another shape, a label is of no class, or a
             score does not lie in [0, 1].
     """
     masks, scores, labels = found.masks, found.scores, found.labels

@@ -37,6 +37,9 @@ class ContrastiveHead(BaseModule):
             loss. Defaults to 10, as IDOL.
         init_cfg (dict or list[dict], optional): Initialisation config.
             Defaults to None.
+
+    Raises:
+        ValueError: If a weight is negative or ``num_neg_per_pos`` below 1.
     """
 
     def __init__(self,

@@ -241,7 +241,8 @@ class ContrastiveTracker:
                 :meth:`select` orders them. Read fields:
 
                 - scores (Tensor): In [0, 1], has shape (num_dets, ).
-                - masks (Tensor): Bool, stride 4, has shape (num_dets, h, w).
+                - masks (Tensor): Bool, one size (h, w) in all frames, has
+                  shape (num_dets, h, w).
                 - assoc_embeds (Tensor): Association embeddings, not
                   normalised, has shape (num_dets, embed_dims).
             frame_id (int): Position of the frame in the video, in frames;

@@ -87,7 +87,7 @@ class OTAAssigner(BaseAssigner):
 
     The simplified optimal transport of `IDOL
     <https://arxiv.org/abs/2207.10661>`_, which RefineVIS trains with instead
-    of the Hungarian matching (Sec. 3.3): :func:`match_dynamic_k` on the sum
+    of the Hungarian matching (Sec. 4.1): :func:`match_dynamic_k` on the sum
     of the match costs and on box IoU. A drop-in replacement of mmdet's
     ``HungarianAssigner``, with an extra property ``best_query_inds`` (G, ),
     the cheapest assigned query of each object, -1 if it has none.

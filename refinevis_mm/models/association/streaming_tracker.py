@@ -49,9 +49,9 @@ class StreamingTracker:
        last ``num_active_frames``, the sum of similarities at its best. The
        similarity is the mean, with the weights ``appearance_weight``,
        ``mask_weight``, ``box_weight`` and ``class_weight``, of the cosine of
-       embeddings, the IoU of masks, the closeness of the box to the place where
-       the track should be by now, and the cosine of class scores; without
-       embeddings, of the others. Pairs above ``match_thr`` are made.
+       embeddings, the IoU of masks, the closeness of the box to the place
+       where the track should be by now, and the cosine of class scores;
+       without embeddings, of the others. Pairs above ``match_thr`` are made.
     4. The other detections continue tracks that are left, where the IoU of
        masks or the closeness of boxes is above ``low_overlap_thr``. They
        start none.
@@ -78,7 +78,7 @@ class StreamingTracker:
         low_overlap_thr (float): Least overlap by which a low-scored
             detection continues a track. Defaults to 0.5.
         num_active_frames (int): Frames after which a missed track is matched
-            by its embedding only. Defaults to 20.
+            by its embedding and class only. Defaults to 20.
         reentry_thr (float): Least similarity of such a match. Defaults to
             0.6.
         num_frames_retain (int): Missed frames after which a track is
@@ -173,7 +173,11 @@ class StreamingTracker:
 
     @torch.no_grad()
     def select(self, cls_scores: Tensor, boxes: Tensor) -> Tensor:
-        """See :meth:`Tracker.select`."""
+        """See :meth:`Tracker.select`.
+
+        Raises:
+            ValueError: If a tensor is not finite.
+        """
         check_finite(cls_scores=cls_scores, boxes=boxes)
         if cls_scores.numel() == 0:
             return boxes.new_zeros(0, dtype=torch.long)

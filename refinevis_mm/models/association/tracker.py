@@ -16,7 +16,7 @@ class Tracker(Protocol):
     It gets tensors, never the model, so the same tracker serves every frame
     model, segmenters that are not ours, and results from a file. A class
     needs not derive from this one. RefineVIS builds it with ``embed_dims``,
-    the width of the association embeddings, where it has an association
+    the width of the association embeddings, None without an association
     head; ``copy.deepcopy`` and :meth:`reset` make one per video.
 
     Attributes:

@@ -56,16 +56,16 @@ class EfficientNetLite(BaseModule):
 
     The `networks
     <https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite>`_
-    are EfficientNet with ReLU6, without squeeze-and-excitation, and with a
-    stem, a first and a last stage that do not grow with the network. mmdet's
-    ``EfficientNet`` has squeeze-and-excitation in every block and scales
-    every stage, and no option for either, hence a class of its own; its
-    blocks are mmdet's.
+    are EfficientNet with ReLU6, without squeeze-and-excitation, with a stem
+    that does not grow with the network, and a first and a last stage that do
+    not get deeper. mmdet's ``EfficientNet`` has squeeze-and-excitation in
+    every block and scales every stage, and no option for either, hence a
+    class of its own; its blocks are mmdet's.
 
-    The last maps are those of the last stage (stride 32, 320 channels). The
-    convolution to 1,280 channels that follows in the classifier is left out:
-    it looks at one cell at a time, as the first layer of a pixel decoder
-    does, and has a seventh of the parameters of lite0.
+    The last maps are those of the last stage (stride 32, 320 channels, 352 of
+    lite2). The convolution to 1,280 channels that follows in the classifier
+    is left out: it looks at one cell at a time, as the first layer of a pixel
+    decoder does, and has a seventh of the parameters of lite0.
 
     Args:
         arch (str): 'lite0', 'lite1' or 'lite2'. Defaults to 'lite0'.

@@ -27,7 +27,7 @@ class ClipCdnQueryGenerator(BaseDnQueryGenerator):
         num_classes (int): Number of classes K.
         embed_dims (int): Width of the queries. Defaults to 256.
         num_dn_pairs (int): Positive-negative pairs per frame, shared out over
-            groups. Defaults to 100.
+            groups, of which there is at least one. Defaults to 100.
         label_noise_scale (float): Twice the probability of replacing a
             label by a random class. Defaults to 0.5.
         box_noise_scale (float): Scale of the corner noise relative to half

@@ -24,7 +24,7 @@ class MaskDINODnQueryGenerator(BaseDnQueryGenerator):
         num_classes (int): Number of classes K.
         embed_dims (int): Width of the queries. Defaults to 256.
         num_dn_queries (int): Queries per frame, shared out over groups; a
-            frame with more objects than this switches denoising off for its
+            clip with more objects than this switches denoising off for its
             batch. Defaults to 100.
         label_noise_scale (float): Twice the probability of replacing a
             label by a random class. Defaults to 0.4.

@@ -124,7 +124,7 @@ class FrameModelDetector(BaseDetector):
             - masks (Tensor): Bool, has shape (n, height, width).
 
         Raises:
-            FloatingPointError: If an image or a prediction is not finite.
+            FloatingPointError: If an image or a class logit is not finite.
         """
         _check_images(batch_inputs, batch_data_samples)
         output = self.frame_model.forward_frames(batch_inputs)
@@ -182,7 +182,7 @@ class FrameModelDetector(BaseDetector):
         return torch.cat(masks), torch.cat(mask_scores)
 
     def extract_feat(self, batch_inputs: Tensor) -> Tensor:
-        """Per-pixel features (B, C, h, w), which every frame model has."""
+        """Per-pixel features (B, C', h', w'), which every frame model has."""
         return self.frame_model.forward_frames(batch_inputs).mask_features
 
     def _forward(self,

@@ -44,7 +44,12 @@ class Mask2FormerHead(Mask2FormerQueryMixin, _MMDetMask2FormerHead):
         Returns:
             dict[str, Tensor]: ``{prefix}loss_{cls,mask,dice}`` of each
             prediction set; the prefix ``d0.`` is of the initial queries.
+
+        Raises:
+            FloatingPointError: If predictions are not finite.
         """
+        for layer in output.layers:
+            check_finite(layer)
         mask_logits = [
             multiply_masks(layer, output.mask_features)
             for layer in output.layers

@@ -47,7 +47,7 @@ class RFDETRSeg(FrameModel):
     squares of a fixed side: ``Resize`` with ``keep_ratio=False``.
 
     The embedding of an object is the state of its query before the decoder's
-    last LayerNorm, as in the other frame models. The queries are chosen from
+    last LayerNorm, as in :class:`Mask2Former`. The queries are chosen from
     the picture, so they stand for other objects in every frame.
 
     ============ ==== ======= ======

@@ -20,8 +20,8 @@ from .embedding_heads import InstanceHeads, predict_tracks
 class TARHead(BaseModule):
     """Refines embeddings inside a tracklet; Eq. (4) and Eq. (5).
 
-    At initialisation the layer returns ``LN(LN(x))``, and since the shared
-    heads start with a LayerNorm, refined predictions equal frame predictions.
+    At initialisation the layer returns ``LN(LN(x))``: where the heads start
+    with a LayerNorm, refined predictions equal frame predictions.
 
     Args:
         loss_cls (dict): Class loss: a sigmoid loss on K logits, or a softmax
@@ -48,7 +48,7 @@ class TARHead(BaseModule):
         init_cfg (dict, optional): Initialisation config.
 
     Raises:
-        ValueError: If a probability is not in [0, 1), ``recursive_prob`` not
+        ValueError: If ``drop_prob`` is not in [0, 1), ``recursive_prob`` not
             in [0, 1], or ``pe_placement`` is not allowed.
     """
 
@@ -140,7 +140,7 @@ class TARHead(BaseModule):
         Args:
             tracklets (:obj:`TrackletBatch`): N tracklets with targets.
             mask_features (Tensor): Per-pixel features, has shape
-                (bs * T, C, h, w).
+                (bs * T, C', h', w').
             shared_heads (:obj:`InstanceHeads`, optional): Heads of the frame
                 model; not needed with heads of its own.
             prefix (str): Start of the names. Defaults to 'loss_refine'.
@@ -148,6 +148,9 @@ class TARHead(BaseModule):
         Returns:
             dict[str, Tensor]: ``{prefix}_{cls,mask,dice}``. Without any
             tracklet they are 0 with zero gradients for all parameters.
+
+        Raises:
+            ValueError: If there are no heads.
         """
         heads = self._select_heads(shared_heads)
         embeds, detected = self._drop_frames(tracklets.embeds,
@@ -209,6 +212,9 @@ class TARHead(BaseModule):
         Returns:
             tuple[Tensor]: Class probabilities (N, K) and mask logits
             (N, h, w).
+
+        Raises:
+            ValueError: If there are no heads.
         """
         return predict_tracks(tracks, self._select_heads(shared_heads))
 

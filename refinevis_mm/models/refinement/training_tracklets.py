@@ -25,7 +25,7 @@ class MatchedTrackletBuilder:
     threshold of IoU and prediction confidence"), otherwise the frame holds
     the zero embedding; instances without any accepted match are left out. A
     background tracklet joins a confident unmatched query of the first frame
-    to the most similar unmatched query of every later frame.
+    to the most similar query of every later frame, where it is unmatched too.
 
     Args:
         score_thr (float): Least score of the true class. Defaults to 0.05.

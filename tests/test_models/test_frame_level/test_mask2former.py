@@ -164,6 +164,8 @@ def test_matching_finds_the_right_queries(frame_model):
     last.cls_logits[0, 0, 0] = torch.nan
     with pytest.raises(FloatingPointError, match='cls_logits'):
         frame_model.match(out, [targets.frame(0), targets.frame(1)])
+    with pytest.raises(FloatingPointError, match='cls_logits'):
+        frame_model.loss_frames(out, [targets.frame(0), targets.frame(1)])
 
 
 @pytest.mark.parametrize('clip', [two_object_clip(), empty_clip()])
