@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='test config file path')
     parser.add_argument(
         'checkpoint',
-        help='checkpoint file, or name of weights (python -m '
+        help='checkpoint file or address, or name of weights (python -m '
         'refinevis_mm.zoo lists them)')
     parser.add_argument(
         '--out', help='also dump the predictions to this pickle file')
@@ -68,9 +68,12 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         Config: The config.
 
     Raises:
-        ValueError: If ``--out`` is not a pickle file, or ``--resume`` cannot
-            be used.
-        OSError: If ``--resume`` cannot read the checkpoint or write.
+        ValueError: If there are no weights of this name, ``--out`` is not a
+            pickle file, or ``--resume`` cannot be used.
+        OSError: If the checkpoint cannot be fetched, or ``--resume`` cannot
+            read it or write.
+        CheckpointError: If the package rfdetr cannot fetch the checkpoint.
+        ImportError: If that package is needed and not installed.
     """
     merge_runner_arguments(cfg, args)
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):

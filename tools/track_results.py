@@ -52,7 +52,9 @@ def parse_args() -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='arguments of StreamingTracker, such as new_score_thr=0.5')
     parser.add_argument(
-        '--fps', type=float, help='frames per second; default: the input\'s')
+        '--fps',
+        type=float,
+        help='frames per second; default: the input\'s, 10 for images')
     add_render_arguments(parser)
     return parser.parse_args()
 
@@ -63,16 +65,20 @@ def load_results(args: argparse.Namespace, source: FrameSource) -> CocoResults:
     digest = hashlib.sha256(f'{args.first_id} '.encode())
     for file in filter(None, (args.results, args.images)):
         digest.update(Path(file).read_bytes())
+    files = getattr(source, 'paths', None)
     results = CocoResults(
         load_json(args.results),
-        file_names=getattr(source, 'paths', None),
+        file_names=files,
         images=None if args.images is None else load_json(args.images),
         first_id=args.first_id,
         name=digest.hexdigest())
-    if 0 < source.num_frames <= results.last_frame:
-        raise ValueError(f'"{args.results}" must speak of the '
-                         f'{source.num_frames} frames of {source.name}, got '
-                         f'frame {results.last_frame}')
+    if files is None and not source.live:
+        # counted, as the number in the header of a video may be a guess
+        num_frames = sum(1 for _ in source.scan())
+        if num_frames <= results.last_frame:
+            raise ValueError(f'"{args.results}" must speak of the '
+                             f'{num_frames} frames of {source.name}, got '
+                             f'frame {results.last_frame}')
     return results
 
 

@@ -177,7 +177,9 @@ def render_with_model(args: argparse.Namespace) -> None:
 
     Raises:
         OSError: If a file cannot be read or written.
+        ImportError: If a package that the weights need is not installed.
         ValueError: If the model, the video and the options do not fit.
+        CheckpointError: If the checkpoint cannot be used.
     """
 
     def render() -> RenderedVideo:
@@ -209,6 +211,11 @@ def render_with(inferencer: VISInferencer, source: FrameSource,
 
     Returns:
         :obj:`RenderedVideo`: What was made.
+
+    Raises:
+        OSError: If a file cannot be written.
+        RenderStopped: If Ctrl-C or SIGTERM stopped it.
+        ValueError: If the model, the video and the options do not fit.
     """
     session = inferencer.session(views_for(args.outputs, inferencer.model))
     progress = Progress(source.num_frames)
@@ -259,6 +266,9 @@ def report_render(render: Callable[[], RenderedVideo],
     Args:
         render (Callable): Renders a video.
         score_thr (float): Least score of a drawn object.
+
+    Raises:
+        SystemExit: If Ctrl-C or SIGTERM stopped it, with exit code 130.
     """
     try:
         video = render()

@@ -51,7 +51,8 @@ def init_model(config: Union[str, Config],
         cfg_options (dict, optional): Settings that override those of the
             model of video. Defaults to None.
         allow_mismatch (bool): Load what fits of a checkpoint of another
-            architecture instead of refusing it. Defaults to False.
+            architecture instead of refusing it; not of a file of the rfdetr
+            package. Defaults to False.
 
     Returns:
         :obj:`BaseVISModel`: In evaluation mode, with the attributes ``cfg``,
@@ -61,13 +62,14 @@ def init_model(config: Union[str, Config],
     Raises:
         OSError: If a file is missing or cannot be fetched.
         ImportError: If they need a package that is not installed.
-        ValueError: If there is no such name, the config describes no model
-            that can stream, or there is no such device.
-        CheckpointError: If the checkpoint cannot be read.
+        ValueError: If there is no such name, no checkpoint is given with a
+            config, the config describes no model that can stream, or there
+            is no such device.
+        CheckpointError: If the checkpoint cannot be fetched or read.
         CheckpointMismatchError: If it belongs to another architecture; names
             the keys.
     """
-    device = _check_device(device)
+    device = check_device(device)
     if checkpoint is None:
         config, checkpoint = _files_of(config)
     cfg = Config.fromfile(find_config(config)) if isinstance(
@@ -106,12 +108,15 @@ def find_checkpoint(checkpoint: str) -> Tuple[str, Optional[ZooEntry]]:
         checkpoint (str): File, address, or name of weights.
 
     Returns:
-        tuple: File, and the entry of the zoo where a name was given.
+        tuple: File, which may not exist if it was given, and the entry of
+        the zoo where a name was.
 
     Raises:
-        OSError: If the file is missing or cannot be fetched.
-        ValueError: If there are no weights of this name.
-        ImportError: If fetching needs a package that is not installed.
+        OSError: If named weights or an address cannot be fetched.
+        ValueError: If there are no weights of this name, or the address is
+            of another kind.
+        CheckpointError: If the package rfdetr cannot fetch them.
+        ImportError: If that package is needed and not installed.
     """
     checkpoint = str(checkpoint)
     if '://' in checkpoint:
@@ -130,15 +135,16 @@ def load_model_weights(model: nn.Module,
 
     Args:
         model (nn.Module): The model, wrapped for distribution or not.
-        path (str): A file or an address.
+        path (str): A file or an http(s) address.
         allow_mismatch (bool): Load what fits of a checkpoint of another
-            architecture instead of refusing it. Defaults to False.
+            architecture instead of refusing it; not of a file of the rfdetr
+            package. Defaults to False.
 
     Returns:
         list[str]: Class names in the file, empty if there are none.
 
     Raises:
-        FileNotFoundError: If the file does not exist.
+        OSError: If the file is missing or cannot be fetched.
         CheckpointError: If the checkpoint cannot be read.
         CheckpointMismatchError: If it belongs to another architecture.
     """
@@ -172,7 +178,8 @@ def track_segmenter(segmenter: Segmenter, classes: Sequence[str], device: str,
         :obj:`TrackedSegmenter`: As :func:`init_model` returns a model.
 
     Raises:
-        ValueError: If an argument of the tracker is not allowed.
+        ValueError: If an argument of the tracker is not allowed, or there is
+            no such device.
     """
     init_default_scope('mmdet')
     known = inspect.signature(StreamingTracker).parameters
@@ -188,7 +195,7 @@ def track_segmenter(segmenter: Segmenter, classes: Sequence[str], device: str,
     model.cfg = Config(
         dict(model=dict(segmenter=segmenter.name, tracker=dict(tracker))))
     model.weights = ''
-    return model.to(_check_device(device)).eval()
+    return model.to(check_device(device)).eval()
 
 
 def find_config(name: str) -> str:
@@ -201,7 +208,7 @@ def find_config(name: str) -> str:
 
     Returns:
         str: The path, or that of the config of this name in the installed
-        package; ``name`` itself if there is none.
+        package; where there is none, a path that does not exist.
 
     Raises:
         ValueError: If it is no file name and there are no such weights.
@@ -213,7 +220,7 @@ def find_config(name: str) -> str:
 
 
 def _shipped_config(name: str) -> str:
-    """Path of a config of mmdet or of ours; ``name`` if there is none."""
+    """Path of a config of mmdet or of ours, which may not exist."""
     if name.startswith(MMDET):
         folder = Path(get_installed_path('mmdet'), '.mim', 'configs')
         return str(folder / name[len(MMDET):])
@@ -239,8 +246,18 @@ def load_classes(checkpoint: dict) -> List[str]:
     return classes_of(meta.get('dataset_meta')) or classes_of(meta) or []
 
 
-def _check_device(name: str) -> torch.device:
-    """Raise ValueError if a device does not exist here."""
+def check_device(name: str) -> torch.device:
+    """Find a device by its name.
+
+    Args:
+        name (str): Such as 'cpu' or 'cuda:1'.
+
+    Returns:
+        torch.device: The device.
+
+    Raises:
+        ValueError: If torch does not know it, or there is no GPU for it.
+    """
     try:
         device = torch.device(name)
     except RuntimeError as error:

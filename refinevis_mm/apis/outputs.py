@@ -12,7 +12,7 @@ from refinevis_mm.models import BaseVISModel
 from refinevis_mm.recording import (VideoRecording, write_coco_video,
                                     write_id_masks, write_results_json,
                                     write_tracks_csv)
-from refinevis_mm.structures import VIEWS, FrameResult
+from refinevis_mm.structures import VIEWS, FrameResult, check_form
 from refinevis_mm.video_io import (FrameSource, H264Writer, concat_videos,
                                    write_image)
 from refinevis_mm.visualization import (FrameSpool, RefinementStrips,
@@ -121,12 +121,20 @@ class _Overlay:
         return dict(num_segments=self.num_segments)
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on behind some segments; later ones are deleted."""
-        self.num_segments = state['num_segments']
+        """Go on behind some segments; later ones are deleted.
+
+        Raises:
+            ValueError: If one of them is missing.
+        """
+        check_form(state, dict(num_segments=int), 'the state of the overlay')
+        num, found = state['num_segments'], set(self.folder.glob(SEGMENTS))
+        if not 0 <= num <= len(found):
+            raise ValueError(f'{self.folder} must hold {num} segments of the '
+                             f'overlay, got {len(found)}')
+        self.num_segments = num
         known = self._segments()
-        for path in self.folder.glob(SEGMENTS):
-            if path not in known:
-                path.unlink()
+        for path in found.difference(known):
+            path.unlink()
 
     def close(self) -> None:
         """Delete the segment that is not complete."""
@@ -146,9 +154,10 @@ class _Overlay:
         return self.folder / f'overlay-{index:06d}.mp4'
 
 
-def _make_strips(_: VideoRecording, path: str, job: RenderJob) -> None:
+def _make_strips(recording: VideoRecording, path: str, job: RenderJob) -> None:
     """Draw what refinement changed most, if it changed anything."""
-    picture = job.drawings['before_after'].draw()
+    picture = job.drawings['before_after'].draw(
+        [number for number, _ in recording.origins()])
     if picture is not None:
         write_image(path, picture)
         return

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
+from refinevis_mm.compat.checkpoints import read_bytes
 from refinevis_mm.recording import VideoRecording
-from refinevis_mm.structures import FRAME_LEVEL, FrameResult
+from refinevis_mm.structures import FRAME_LEVEL, FrameResult, check_form
 from refinevis_mm.video_io import FrameSource, LazyFrame
-from refinevis_mm.visualization import categories_of, check_fits
+from refinevis_mm.visualization import categories_of, check_fits, check_origin
 from .outputs import DEFAULT_OUTPUTS, OUTPUTS, RECORDING, RenderJob
 from .render_folder import RenderFolder
 from .render_settings import check_settings, render_settings
@@ -104,8 +105,9 @@ def render_video(
             report shows and evaluates on, see :func:`select_video`. Defaults
             to None.
         settings (dict, optional): Numbers and text of the caller that a
-            resumed run must share, besides source, model, views and
-            ``score_thr``. Defaults to None.
+            resumed run must share, besides source, model, views,
+            ``score_thr``, drawn outputs, title and ground truth. Defaults to
+            None.
         on_start (Callable, optional): Called before the first frame with the
             number of frames that are finished already. Defaults to None.
         on_frame (Callable, optional): Called after every finished frame.
@@ -274,10 +276,7 @@ class _Run:
         with _caught_signals() as signals:
             for frame in self._frames():
                 image = frame.load()
-                self._check_truth(
-                    self.session.num_frames + 1,
-                    image.shape[:2],
-                    complete=False)
+                self._check_truth(image, frame)
                 if self.recording is None:
                     self.recording = _create(self.session, self.job.source,
                                              self.folder.path / RECORDING,
@@ -295,7 +294,9 @@ class _Run:
             self._checkpoint()
             raise RenderStopped(
                 f'stopped after {self.session.num_frames} frames')
-        self._check_truth(self.session.num_frames, self.recording.size)
+        if self.job.ground_truth is not None:
+            check_fits(self.job.ground_truth, self.session.num_frames,
+                       self.recording.size)
         self._add(self.session.flush(), on_frame)
         self._checkpoint()
         self.recording.finish()
@@ -317,7 +318,7 @@ class _Run:
         path, made = self.folder.path / RECORDING, []
         if path.exists():
             self.folder.withdraw(RECORDING)
-            made = self.recording.settings['outputs']
+            made = _made_of(self.recording)
         names = dict.fromkeys((*self.outputs, *made))
         self.folder.publish([OUTPUTS[name].file for name in names])
         if path.exists() and 'recording' in self.outputs:
@@ -346,10 +347,12 @@ class _Run:
             return iter(())
         return islice(source.scan(), num_frames, None)
 
-    def _check_truth(self, *args: Any, **kwargs: Any) -> None:
-        """See :func:`check_fits`, where there are annotations."""
-        if self.job.ground_truth is not None:
-            check_fits(self.job.ground_truth, *args, **kwargs)
+    def _check_truth(self, image: np.ndarray, frame: LazyFrame) -> None:
+        """Refuse the next frame if it is not the annotated one."""
+        gt, num_frames = self.job.ground_truth, self.session.num_frames
+        if gt is not None:
+            check_fits(gt, num_frames + 1, image.shape[:2], complete=False)
+            check_origin(gt, num_frames, frame.source_number, frame.name)
 
     def _add(self, frames: List[FrameResult],
              on_frame: Optional[Callable[[], None]]) -> None:
@@ -377,8 +380,14 @@ class _Run:
         """Go on from a checkpoint; ValueError if it is of another run."""
         check_settings(recording.settings, self.settings, self.folder.out_dir,
                        ('outputs', ))
-        state = torch.load(
-            io.BytesIO(recording.state), map_location='cpu', weights_only=True)
+        what = f'the checkpoint in "{self.folder.out_dir}"'
+        state = read_bytes(recording.state, what)
+        check_form(
+            state,
+            dict(
+                session=dict,
+                drawings=dict.fromkeys(self.settings['drawn'], dict) or dict),
+            what)
         self.session.load_state_dict(state['session'])
         self._start_drawings()
         for name, drawing in self.job.drawings.items():
@@ -401,8 +410,7 @@ class _Run:
             check_settings(recording.settings, self.settings,
                            self.folder.out_dir, ('outputs', 'drawn'))
             made = [
-                name for name in recording.settings['outputs']
-                if OUTPUTS[name].compares
+                name for name in _made_of(recording) if OUTPUTS[name].compares
                 or Path(self.folder.out_dir, OUTPUTS[name].file).exists()
             ]
             if not set(self.settings['drawn']) <= set(made):
@@ -419,6 +427,16 @@ def _create(session: Session, source: FrameSource, path: os.PathLike,
     return VideoRecording.create(path, session.model.classes, image.shape[:2],
                                  source.fps, session.views, session.view,
                                  settings)
+
+
+def _made_of(recording: VideoRecording) -> List[str]:
+    """Outputs that were made with a recording."""
+    made = recording.settings.get('outputs', [])
+    check_form(made, [str], f"the outputs in '{recording.path}'")
+    if not set(made) <= set(OUTPUTS):
+        raise ValueError(f"the outputs in '{recording.path}' must be out of "
+                         f'{tuple(OUTPUTS)}, got {made}')
+    return made
 
 
 def _check_outputs(outputs: Sequence[str], session: Session) -> List[str]:

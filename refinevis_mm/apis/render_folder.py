@@ -3,24 +3,23 @@
 import logging
 import os
 import shutil
-import sqlite3
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Optional, Sequence
 
 from mmengine.logging import print_log
 
-from refinevis_mm.files import PARTIAL, delete, replace
+from refinevis_mm.files import LOCK, PARTIAL, delete, one_run, replace
 
 FINAL = 'final'
-LOCK = 'lock'
 
 
 class RenderFolder:
     """The folder ``.partial`` inside a folder of results.
 
-    A context manager. The folder is locked against a second run, by a SQLite
-    file, as the system lets go of that lock when a process is killed. On
-    leaving, the folder is deleted unless :attr:`keep` is set.
+    A context manager. The folder is locked against a second run. On leaving,
+    it is deleted unless :attr:`keep` is set. A run makes no links: what they
+    lead to would be written and deleted.
 
     Args:
         out_dir (str | PathLike): The folder of results; made if it does not
@@ -32,8 +31,8 @@ class RenderFolder:
         keep (bool): Leave the folder for a run that continues this one.
 
     Raises:
-        OSError: On entering, if the folder cannot be written or another run
-            uses it.
+        OSError: On entering, if the folder cannot be written, another run
+            uses it, or it is a link or holds one.
     """
 
     def __init__(self, out_dir: os.PathLike) -> None:
@@ -43,20 +42,18 @@ class RenderFolder:
         self.keep = False
 
     def __enter__(self) -> 'RenderFolder':
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(f'out-dir "{self.out_dir}" cannot be written: '
-                          f'{error.strerror}') from error
-        self._lock = sqlite3.connect(
-            self.path / LOCK, timeout=0, isolation_level=None)
-        try:
-            self._lock.execute('BEGIN EXCLUSIVE')
-        except sqlite3.Error as error:
-            self._lock.close()
-            reason = 'is used by another run' if 'locked' in str(error) \
-                else f'cannot be written: {error}'
-            raise OSError(f'out-dir "{self.out_dir}" {reason}') from error
+        with ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                for path in (self.path, *self.path.rglob('*')):
+                    if path.is_symlink():
+                        raise OSError(
+                            f'"{path}" must not be a link; delete it')
+                stack.enter_context(one_run(self.path))
+            except OSError as error:
+                raise OSError(f'out-dir "{self.out_dir}" cannot be written: '
+                              f'{error.strerror or error}') from error
+            self._lock = stack.pop_all()
         return self
 
     def __exit__(self, kind: Optional[type], *_: Any) -> None:

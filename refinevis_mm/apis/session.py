@@ -16,14 +16,18 @@ from torch import Tensor
 
 from refinevis_mm.models.base_vis_model import BaseVISModel, TrackedFrame
 from refinevis_mm.models.refinement import BaseRefiner, build_refiner
+from refinevis_mm.recording import check_codes
 from refinevis_mm.structures import (FRAME_LEVEL, VIEWS, FrameInstances,
-                                     FrameResult, RunningScores)
+                                     FrameResult, FrameTracks, RunningScores,
+                                     Values, check_form)
 from refinevis_mm.video_io import DEFAULT_FPS, TimedFrame
 from .weights import weights_digest
 
 STATE_FORMAT = 3
 # Steps of a test pipeline that bring a frame to the size of the model.
 GEOMETRY = ('Resize', 'Pad')
+STATE = 'session state'  # in messages
+WAITING = dict(frame_id=int, time=float, image=torch.Tensor, views={str: dict})
 
 
 @dataclass
@@ -103,6 +107,9 @@ class Session:
 
         Yields:
             :obj:`FrameResult`: One per frame, in order.
+
+        Raises:
+            ValueError: If an image has another form or size.
         """
         for frame in frames:
             if isinstance(frame, TimedFrame):
@@ -161,7 +168,7 @@ class Session:
     def state_dict(self) -> dict:
         """Everything the session remembers between two frames.
 
-        Tensors, numbers, lists and strings only: ``torch.save`` it, and load
+        Tensors and plain Python values only: ``torch.save`` it, and load
         it with ``weights_only=True``. Offline it holds the frames of the
         unfinished clip.
 
@@ -192,7 +199,7 @@ class Session:
                     time=frame.time,
                     image=torch.from_numpy(frame.image.copy()),
                     views={
-                        view: _pack(instances)
+                        view: instances.state_dict()
                         for view, instances in frame.views.items()
                     }) for frame in self._waiting
             ])
@@ -208,39 +215,56 @@ class Session:
 
         Raises:
             ValueError: If the state is of other views, of another window, of
-                another model or of other weights, or lacks a part. The
-                session is unchanged then.
+                another model or of other weights, lacks a part or has one of
+                another form. The session is unchanged then.
         """
-        if state.get('format') != STATE_FORMAT:
-            raise ValueError(f'session state must have format {STATE_FORMAT}, '
-                             f'got {state.get("format")!r}')
-        try:
-            for name, own in (('views', list(self.views)),
-                              ('window', self.window), ('weights',
-                                                        self.weights)):
-                if state[name] != own:
-                    raise ValueError(f'session state must have {name} {own}, '
-                                     f'got {state[name]}')
-            parts = self._restore(state)
-        except KeyError as error:
-            raise ValueError(f'session state lacks {error}') from error
-        vars(self).update(parts)
+        check_form(state, {str: object}, STATE)
+        found = state.get('format')
+        check_form(found, (None, int), f'format of {STATE}')
+        if found != STATE_FORMAT:
+            raise ValueError(f'{STATE} must have format {STATE_FORMAT}, got '
+                             f'{found}')
+        check_form(
+            state,
+            dict(
+                format=int,
+                views=[str],
+                window=int,
+                weights=str,
+                num_frames=int,
+                size=(None, [int]),
+                tracker=dict,
+                refiners={str: dict},
+                scores={str: dict},
+                last_seen={int: int},
+                discarded=[int],
+                waiting=[WAITING]), STATE)
+        for name, own in (('views', list(self.views)), ('window', self.window),
+                          ('weights', self.weights)):
+            if state[name] != own:
+                raise ValueError(f'{STATE} must have {name} {own}, got '
+                                 f'{state[name]}')
+        vars(self).update(self._restore(state))
 
     def _restore(self, state: dict) -> dict:
         """Attributes of the session that had this state."""
-        tracker = self.model.init_tracker()
-        tracker.load_state_dict(state['tracker'])
-        refiners, all_scores = self._build_refiners(), self._build_scores()
+        tracker, refiners = self.model.init_tracker(), self._build_refiners()
+        all_scores = self._build_scores()
         device = self.model.data_preprocessor.device
-        for view in self.views:
-            refiners[view].load_state_dict(state['refiners'][view], device)
-            all_scores[view].load_state_dict(state['scores'][view])
-        waiting = deque(
-            _Waiting(
-                frame['frame_id'], frame['time'], frame['image'].numpy(), {
-                    view: _unpack(instances)
-                    for view, instances in frame['views'].items()
-                }) for frame in state['waiting'])
+        waiting = self._restore_waiting(state)
+        try:
+            tracker.load_state_dict(state['tracker'])
+            for view in self.views:
+                all_scores[view].load_state_dict(state['scores'][view])
+                part = state['refiners'][view]
+                self._check_refiner(view, part, waiting)
+                refiners[view].load_state_dict(part, device)
+        except KeyError as error:
+            raise ValueError(f'{STATE} lacks {error}') from error
+        except (AttributeError, IndexError, RuntimeError, TypeError) as error:
+            # trackers of others need not look at all of their state
+            reason = str(error).split('\n')[0]
+            raise ValueError(f'{STATE} cannot be used: {reason}') from error
         return dict(
             _tracker=tracker,
             _refiners=refiners,
@@ -250,6 +274,76 @@ class Session:
             _size=state['size'],
             _last_seen=dict(state['last_seen']),
             _discarded=list(state['discarded']))
+
+    def _restore_waiting(self, state: dict) -> Deque[_Waiting]:
+        """The last frames, whose views are not all there."""
+        num, frames, size = (
+            state[name] for name in ('num_frames', 'waiting', 'size'))
+        ids = [frame['frame_id'] for frame in frames]
+        if num < len(ids) or len(ids) > self.window or ids != list(
+                range(num - len(ids), num)):
+            raise ValueError(f'{STATE} must have the last of its {num} frames '
+                             f'as those that wait, at most {self.window}, got '
+                             f'{len(ids)} others')
+        if size is not None:
+            check_codes((), size, STATE)
+        waiting: Deque[_Waiting] = deque()
+        for frame in frames:
+            what = f'frame {frame["frame_id"]} of the {STATE}'
+            check_form(frame['image'], Values((*(size or ()), 3), torch.uint8),
+                       what)
+            views = {
+                view: FrameInstances.from_state(instances)
+                for view, instances in frame['views'].items()
+            }
+            if not set(views) <= set(self.views):
+                raise ValueError(f'{what} must have views out of '
+                                 f'{self.views}, got {list(views)}')
+            for instances in views.values():
+                check_codes(instances.masks, size, what)
+            waiting.append(
+                _Waiting(frame['frame_id'], frame['time'],
+                         frame['image'].numpy(), views))
+        return waiting
+
+    def _check_refiner(self, view: str, part: dict,
+                       waiting: Deque[_Waiting]) -> None:
+        """Refuse a refiner's state that does not fit model and frames."""
+        clip = [
+            FrameTracks.from_state(frame) for frame in part.get('clip', ())
+        ]
+        held = [frame for frame in waiting if view not in frame.views]
+        if [tracks.frame_id
+                for tracks in clip] != [frame.frame_id for frame in held]:
+            raise ValueError(f'{STATE} must hold the tracks of the frames '
+                             f'that wait for the view {view!r}')
+        embeds = [tracks.embeds for tracks in clip]
+        embeds += [
+            track['embeds'] for track in part.get('memory', {}).values()
+        ]
+        for tracks, frame in zip(clip, held):
+            self._check_tracks(tracks, frame)
+        for tensor in embeds:
+            head = self.model.tar_head
+            check_form(
+                tensor,
+                Values((None, head.embed_dims),
+                       next(head.parameters()).dtype), STATE)
+
+    def _check_tracks(self, tracks: FrameTracks, frame: _Waiting) -> None:
+        """Refuse tracks that are not of a frame, or of another model."""
+        inputs, meta = self.preprocess(frame.image, frame.frame_id)
+        form = dict(
+            frame_id=int,
+            img_shape=[int],
+            ori_shape=[int],
+            scale_factor=[float])
+        check_form(tracks.meta, form, f'metainfo of the {STATE}')
+        sides = tracks.mask_features.shape[1:]
+        if tracks.meta != meta or max(sides) > max(inputs.shape):
+            raise ValueError(f'tracks of the {STATE} must be of the frames '
+                             'that wait')
+        self.model.decode(tracks.to(inputs.device), refined=False)
 
     @cached_property
     def weights(self) -> str:
@@ -384,21 +478,3 @@ def _build_geometry(cfg: Config) -> List[BaseTransform]:
             found.append(TRANSFORMS.build(step))
         steps = list(step.get('transforms', [])) + steps
     return found
-
-
-def _pack(instances: FrameInstances) -> dict:
-    """Instances with tensors in place of arrays, to be saved."""
-    return {
-        name:
-        torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        for name, value in vars(instances).items()
-    }
-
-
-def _unpack(state: dict) -> FrameInstances:
-    """Undo :func:`_pack`."""
-    return FrameInstances(
-        **{
-            name: value.numpy() if isinstance(value, Tensor) else value
-            for name, value in state.items()
-        })

@@ -33,7 +33,7 @@ def as_video_config(cfg: Config) -> Config:
         with :class:`StreamingTracker`.
 
     Raises:
-        ValueError: If the model is none of these.
+        ValueError: If the config has no model, or the model is none of these.
     """
     if not isinstance(cfg.get('model'), dict) or 'type' not in cfg.model:
         raise ValueError(f'config "{cfg.filename}" must have a "model" with '

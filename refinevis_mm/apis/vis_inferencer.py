@@ -47,7 +47,8 @@ class VISInferencer:
         cfg_options (dict, optional): Settings that override the config's.
             Defaults to None.
         allow_mismatch (bool): Load what fits of a checkpoint of another
-            architecture instead of refusing it. Defaults to False.
+            architecture instead of refusing it, see :func:`init_model`.
+            Defaults to False.
 
     Attributes:
         model (:obj:`BaseVISModel`): The model.
@@ -57,8 +58,8 @@ class VISInferencer:
         ImportError: If a package that the weights need is not installed.
         ValueError: If there is no such name, the config describes no model
             that can stream, or an argument is not allowed.
-        CheckpointError: If the checkpoint cannot be read or belongs to
-            another architecture.
+        CheckpointError: If the checkpoint cannot be fetched or read, or
+            belongs to another architecture.
     """
 
     def __init__(self,
@@ -98,8 +99,8 @@ class VISInferencer:
             refinement is off.
 
         Raises:
-            ValueError: If there are no classes or an argument of the tracker
-                is not allowed.
+            ValueError: If there are no classes, an argument of the tracker
+                is not allowed, or there is no such device.
         """
         classes = check_class_names(classes)
         return cls._of(
@@ -124,7 +125,8 @@ class VISInferencer:
             video only.
 
         Raises:
-            ValueError: If an argument of the tracker is not allowed.
+            ValueError: If an argument of the tracker is not allowed, or
+                there is no such device.
         """
         return cls._of(
             track_segmenter(results, results.classes, device, tracker))
@@ -150,6 +152,9 @@ class VISInferencer:
 
         Returns:
             :obj:`Session`: A session of its own; several can run at once.
+
+        Raises:
+            ValueError: If the views are not allowed.
         """
         return Session(self.model, views)
 
@@ -167,6 +172,10 @@ class VISInferencer:
         Yields:
             :obj:`FrameResult`: One per frame: at once online, after at most
             ``window`` frames offline.
+
+        Raises:
+            ValueError: If the views are not allowed, or an image has another
+                form or size.
         """
         yield from self.session(views).stream(frames)
 
@@ -183,7 +192,8 @@ class VISInferencer:
                 or a :obj:`FrameSource`.
             views (Sequence[str], optional): See :class:`Session`. Defaults
                 to None.
-            on_frame (Callable, optional): Called after every frame.
+            on_frame (Callable, optional): Called after every frame. Defaults
+                to None.
             **source_options: ``start``, ``end``, ``stride``, ``max_size``,
                 ``fps``, ``allow_damaged`` of :func:`open_source`.
 
@@ -192,8 +202,10 @@ class VISInferencer:
             with the object.
 
         Raises:
-            FileNotFoundError: If the video does not exist.
-            ValueError: If it cannot be read or has no frame.
+            OSError: If there is no such video, or the results cannot be
+                written.
+            ValueError: If it cannot be read or has no frame, or an argument
+                is not allowed.
         """
         session = self.session(views)
         folder = tempfile.mkdtemp(prefix='refinevis_mm-')
@@ -228,8 +240,12 @@ class VISInferencer:
             :obj:`RenderedVideo`: The files and a summary.
 
         Raises:
-            OSError: If the files cannot be written.
-            ValueError: If the video cannot be read or has no frame.
+            OSError: If there is no such video, or the files cannot be
+                written.
+            RenderStopped: If Ctrl-C or SIGTERM stopped it, see
+                :func:`render_video`.
+            ValueError: If the video cannot be read or has no frame, or an
+                argument is not allowed.
         """
         source_options = {
             name: options.pop(name)

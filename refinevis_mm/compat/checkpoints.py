@@ -6,25 +6,34 @@ An mmengine checkpoint also holds its own ``HistoryBuffer`` and numpy scalars;
 they are added to torch's allow-list. The protection itself is never switched
 off.
 """
+import io
 import os.path as osp
 import pickle
 import re
+import zipfile
 from contextlib import nullcontext
-from typing import Any, ContextManager, Dict, List, Sequence, Union
+from pathlib import Path
+from typing import (IO, Any, Callable, ContextManager, Dict, List, Sequence,
+                    Union)
 from urllib.parse import urlparse
 
 import numpy as np
 import torch
+import torch._weights_only_unpickler as unpickler
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 __all__ = [
     'CheckpointError', 'CheckpointMismatchError', 'allow_mmengine_globals',
-    'read_file', 'read_checkpoint', 'check_state_dict',
+    'read_file', 'read_bytes', 'read_checkpoint', 'check_state_dict',
     'load_checkpoint_strict', 'load_weights'
 ]
 
 MAX_NAMED_KEYS = 10
+# of the arrays that a checkpoint may hold
+DTYPES = ('b1', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', 'f2', 'f4',
+          'f8')
+ZIP = b'PK\x03\x04'  # so begin the files of torch 1.6 and later
 
 
 class CheckpointError(RuntimeError):
@@ -51,32 +60,81 @@ def _statistics_method(owner: Any, name: str) -> Any:
     return getattr(HistoryBuffer, name)
 
 
+def _encode(text: str, encoding: str = '') -> bytes:
+    """Stand in for ``_codecs.encode``, which bytes are pickled with.
+
+    Other encodings than this one make their input longer, and can be called
+    on what they give.
+    """
+    if encoding != 'latin1':
+        raise pickle.UnpicklingError('bytes of a checkpoint must be encoded '
+                                     f'as latin1, got {encoding!r:.40}')
+    return text.encode(encoding)
+
+
+class _Dtype:
+    """Stand in for ``np.dtype`` while a checkpoint is unpickled.
+
+    numpy believes what a pickle says of a dtype: its numbers can be made
+    addresses of objects.
+    """
+
+    def __init__(self, code: str = '', *_: Any) -> None:
+        if code not in DTYPES:
+            raise pickle.UnpicklingError('arrays of a checkpoint must hold '
+                                         f'numbers, got {code!r:.40}')
+        self.numpy = np.dtype(code)
+
+    def __setstate__(self, state: tuple) -> None:
+        self.numpy = self.numpy.newbyteorder(state[1])
+
+
+class _Array(np.ndarray):
+    """Stand in for ``np.ndarray``; what it is pickled as again."""
+
+    def __new__(cls, *_: Any) -> '_Array':
+        return super().__new__(cls, 0)
+
+    def __setstate__(self, state: tuple) -> None:
+        version, shape, dtype, is_fortran, data = state
+        super().__setstate__((version, shape, dtype.numpy, is_fortran, data))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return np.array(self).__reduce_ex__(protocol)
+
+
+def _scalar(dtype: _Dtype, data: bytes) -> Any:
+    """Stand in for numpy's function that makes a pickled scalar."""
+    return np.frombuffer(data, dtype.numpy, 1)[0]
+
+
 def _mmengine_globals() -> List[Any]:
     """Classes and functions that mmengine pickles into its checkpoints."""
     from mmengine.logging.history_buffer import HistoryBuffer
-    array, scalar = np.zeros(1), np.float64(0)
-    scalars = ('bool', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16',
-               'uint32', 'uint64', 'float16', 'float32', 'float64')
     allowed = [
-        HistoryBuffer, np.ndarray, np.dtype,
+        HistoryBuffer, (_Array, 'numpy.ndarray'), (_Dtype, 'numpy.dtype'),
         (_statistics_method, 'builtins.getattr')
     ]
-    allowed += [np.dtype(name).type for name in scalars]
-    allowed += sorted({type(np.dtype(name)) for name in scalars}, key=str)
     # numpy 1 writes `numpy.core`, numpy 2 writes `numpy._core`; a checkpoint
     # of either must load under both.
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
-        allowed.append((array.__reduce__()[0], f'{module}._reconstruct'))
-        allowed.append((scalar.__reduce__()[0], f'{module}.scalar'))
+        allowed.append((_Array.__new__, f'{module}._reconstruct'))
+        allowed.append((_scalar, f'{module}.scalar'))
     return allowed
 
 
 def allow_mmengine_globals() -> None:
     """Allow-list what mmengine writes for ``torch.load(weights_only=True)``.
 
-    Does nothing on torch < 2.5, whose allow-list cannot name a second path
+    Adds nothing on torch < 2.5, whose allow-list cannot name a second path
     and whose ``torch.load`` does not use it by default.
+
+    Of torch's own list, a bytearray leaves it, which a pickle may want of any
+    length and ``torch.save`` never writes, and ``_codecs.encode`` gets less.
     """
+    own: Callable = getattr(unpickler, '_get_allowed_globals', dict)
+    own().pop('builtins.bytearray', None)
+    own()['_codecs.encode'] = _encode
     version = tuple(int(part) for part in torch.__version__.split('.')[:2])
     if version >= (2, 5):
         torch.serialization.add_safe_globals(_mmengine_globals())
@@ -100,32 +158,87 @@ def read_file(
         Any: What is in it.
 
     Raises:
-        FileNotFoundError: If the file does not exist.
-        CheckpointError: If it cannot be read.
+        OSError: If the file is missing or cannot be fetched.
+        CheckpointError: If it cannot be read, or would unpack to more than
+            its length.
     """
-    path = str(path)
+    name = str(path)
+    path = _fetch(name) if urlparse(name).scheme in ('http', 'https') else name
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'checkpoint "{name}" does not exist')
+    with open(path, 'rb') as file:
+        return _read(file, f'checkpoint "{name}"', map_location, allowed)
+
+
+def read_bytes(data: bytes, name: str) -> Any:
+    """Read what ``torch.save`` has written, with ``weights_only=True``.
+
+    Args:
+        data (bytes): What it has written.
+        name (str): What to call it in messages.
+
+    Returns:
+        Any: What is in it; tensors are on the CPU.
+
+    Raises:
+        CheckpointError: As of :func:`read_file`.
+    """
+    return _read(io.BytesIO(data), name)
+
+
+def _read(
+    file: IO[bytes],
+    name: str,
+    map_location: Union[str, torch.device] = 'cpu',
+    allowed: Sequence[type] = ()
+) -> Any:
+    """Read an open file; see :func:`read_file`."""
     allow_mmengine_globals()  # forks take them away after their own reading
     try:
+        _refuse_packed(file)
         with _also_allow(allowed):
-            if urlparse(path).scheme in ('http', 'https'):
-                return torch.hub.load_state_dict_from_url(
-                    path, map_location=map_location, weights_only=True)
-            if not osp.isfile(path):
-                raise FileNotFoundError(f'checkpoint "{path}" does not exist')
             return torch.load(
-                path, map_location=map_location, weights_only=True)
+                file, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's own text spans many lines and advises to load it anyway
         match = re.search(r'WeightsUnpickler error:\s*(.+?)(?:\. Please|\n|$)',
                           str(error))
         raise CheckpointError(
-            f'checkpoint "{path}" is damaged or holds more than weights: '
+            f'{name} is damaged or holds more than weights: '
             f'{match.group(1) if match else "cannot be unpickled"}') from error
-    except (RuntimeError, EOFError, IndexError, KeyError) as error:
-        # torch's unpickler raises the last two on bytes that are no pickle
+    except Exception as error:  # torch has all kinds of them for bad files
         reason = (str(error).strip() or 'file ends early').split('\n')[0]
-        raise CheckpointError(
-            f'checkpoint "{path}" cannot be read: {reason}') from error
+        raise CheckpointError(f'{name} cannot be read: {reason}') from error
+
+
+def _refuse_packed(file: IO[bytes]) -> None:
+    """Refuse a file that unpacks to more than its length.
+
+    ``torch.save`` packs nothing, but torch unpacks what others have packed.
+    """
+    length = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    if file.read(len(ZIP)) == ZIP:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+        if any(item.compress_type
+               for item in members) or sum(item.file_size
+                                           for item in members) > length:
+            raise ValueError('it unpacks to more than its length')
+    file.seek(0)
+
+
+def _fetch(address: str) -> str:
+    """Fetch a file into torch's cache if it is not there.
+
+    torch's own function unpacks what it has fetched.
+    """
+    path = Path(torch.hub.get_dir(), 'checkpoints',
+                osp.basename(urlparse(address).path))
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(address, str(path))
+    return str(path)
 
 
 def _also_allow(allowed: Sequence[type]) -> ContextManager:
@@ -150,7 +263,7 @@ def read_checkpoint(
         the prefix ``module.`` of distributed training.
 
     Raises:
-        FileNotFoundError: If the file does not exist.
+        OSError: If the file is missing or cannot be fetched.
         CheckpointError: If it cannot be read or holds no weights.
     """
     checkpoint = read_file(path, map_location)
@@ -159,15 +272,39 @@ def read_checkpoint(
     state_dict = checkpoint['state_dict'] if isinstance(checkpoint,
                                                         dict) else None
     if not isinstance(state_dict, dict) or not state_dict or not all(
-            isinstance(value, Tensor) for value in state_dict.values()):
+            isinstance(key, str) and _is_dense(value)
+            for key, value in state_dict.items()):
         raise CheckpointError(
             f'checkpoint "{path}" must hold a "state_dict" of tensors, got '
             f'{type(state_dict).__name__}')
+    if not _is_meta(checkpoint.get('meta')):
+        raise CheckpointError(f'checkpoint "{path}" must hold a dict as '
+                              '"meta", and lists of names as classes')
     checkpoint['state_dict'] = {
         key[len('module.'):] if key.startswith('module.') else key: value
         for key, value in state_dict.items()
     }
     return checkpoint
+
+
+def _is_meta(meta: Any) -> bool:
+    """Whether a value can be what is known of a checkpoint."""
+    if not isinstance(meta, (dict, type(None))):
+        return False
+    data = (meta or {}).get('dataset_meta')
+    if not isinstance(data, (dict, type(None))):
+        return False
+    lists = [(side or {}).get(key) for side in (meta, data)
+             for key in ('classes', 'CLASSES')]
+    return all(
+        names is None or isinstance(names, (list, tuple)) and all(
+            isinstance(name, str) for name in names) for names in lists)
+
+
+def _is_dense(value: Any) -> bool:
+    """Whether a value is a tensor with all its numbers in memory."""
+    return isinstance(value, Tensor) and value.layout == torch.strided and \
+        not value.is_meta and not value.is_quantized
 
 
 def _name_keys(kind: str, keys: Sequence[str]) -> str:
@@ -267,7 +404,7 @@ def load_checkpoint_strict(
         dict: The checkpoint, with its ``meta`` where it has one.
 
     Raises:
-        FileNotFoundError: If the file does not exist.
+        OSError: If the file is missing or cannot be fetched.
         CheckpointError: If it cannot be read or holds no weights.
         CheckpointMismatchError: If the weights are not those of the model.
     """

@@ -83,7 +83,8 @@ def nms(bboxes: Tensor, scores: Tensor, iou_threshold: float,
         (n, ).
 
     Raises:
-        NotImplementedError: If torchvision is missing, or ``offset`` is 1.
+        NotImplementedError: If torchvision cannot be imported, or
+            ``offset`` is not 0.
     """
     ops = _torchvision('nms')
     if offset != 0:
@@ -125,7 +126,8 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor,
             ``sampling_ratio``, ``pool_mode`` (1: average) and ``aligned``.
 
     Raises:
-        NotImplementedError: If torchvision is missing, or for max pooling.
+        NotImplementedError: If torchvision cannot be imported, or for max
+            pooling.
     """
     output.copy_(_roi_align('roi_align_forward', **kwargs)(input, rois))
 
@@ -145,7 +147,8 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor,
         **kwargs: As in :func:`roi_align_forward`.
 
     Raises:
-        NotImplementedError: If torchvision is missing, or for max pooling.
+        NotImplementedError: If torchvision cannot be imported, or for max
+            pooling.
     """
     pool = _roi_align('roi_align_backward', **kwargs)
     # average pooling is linear: its gradient is the same at any input

@@ -3,10 +3,12 @@
 from .coco_video import write_coco_video
 from .id_masks import write_id_masks
 from .results_json import write_results_json
+from .stored_codes import check_codes
 from .tracks_csv import write_tracks_csv
 from .video_recording import STATES, TrackSummary, VideoRecording
 
 __all__ = [
-    'STATES', 'TrackSummary', 'VideoRecording', 'write_coco_video',
-    'write_id_masks', 'write_results_json', 'write_tracks_csv'
+    'STATES', 'TrackSummary', 'VideoRecording', 'check_codes',
+    'write_coco_video', 'write_id_masks', 'write_results_json',
+    'write_tracks_csv'
 ]

@@ -12,6 +12,7 @@ from .video_recording import STATES, VideoRecording
 COLUMNS = ('frame', 'time_s', 'track_id', 'class', 'score', 'frame_score',
            'state', 'x', 'y', 'width', 'height', 'area_px', 'source_frame')
 DIGITS = 6  # after the point, of times and scores
+FORMULA = ('=', '+', '-', '@')  # so begins what spreadsheets compute
 
 
 def write_tracks_csv(recording: VideoRecording,
@@ -25,7 +26,9 @@ def write_tracks_csv(recording: VideoRecording,
     - ``frame``: from 0; ``time_s``: seconds since the first frame of the
       video.
     - ``track_id``, ``class``, ``score``: the track, its class and score after
-      the last frame, the same in all of its rows.
+      the last frame, the same in all of its rows. A name that begins as a
+      formula has ``'`` before it, so that no spreadsheet runs it; line breaks
+      and the like in it are spaces.
     - ``frame_score``: running score when the frame was there, of the class
       that was the best then.
     - ``state``: ``detected``, ``recovered`` (by refinement, the frame model
@@ -50,7 +53,7 @@ def write_tracks_csv(recording: VideoRecording,
         ValueError: If there is no such view.
     """
     tracks = {
-        track.id: (track.id, track.name, round(track.score, DIGITS))
+        track.id: (track.id, _as_text(track.name), round(track.score, DIGITS))
         for track in recording.tracks(view) if track.score >= score_thr
     }
 
@@ -68,6 +71,12 @@ def write_tracks_csv(recording: VideoRecording,
                         round(time, DIGITS), *tracks[track_id], *cells,
                         numbers[frame_id]
                     ])
+
+
+def _as_text(name: str) -> str:
+    """A name as one line that is no formula."""
+    text = ''.join(char if char.isprintable() else ' ' for char in name)
+    return f"'{text}" if text.lstrip().startswith(FORMULA) else text
 
 
 def _cells(instances: FrameInstances) -> Iterator[list]:

@@ -10,34 +10,35 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from refinevis_mm.files import PathLike, whole_file
+from refinevis_mm.files import PathLike, is_inside, whole_file
 from refinevis_mm.structures import (VIEWS, FrameInstances, FrameResult,
-                                     class_name)
+                                     check_form, class_name)
+from .database import make_database, open_database, os_errors, tables_of
+from .stored_codes import check_codes, check_size
 
 Run = Tuple[int, int, str]  # first frame, end (exclusive), state
 
-FORMAT = 1
-APPLICATION_ID = 0x52564953  # 'RVIS'; SQLite keeps both in the file's header
 STATES = ('detected', 'recovered', 'missed')  # stored as their position
 DETECTED, RECOVERED, MISSED = range(3)
 
-# `row` counts up, so it keeps the order of the instances in a frame and that
-# in which tracks appear. `by_track` holds all that a summary of the tracks
-# needs, so that one is made without reading masks.
-SCHEMA = """
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE state (key INTEGER PRIMARY KEY, content BLOB NOT NULL);
-CREATE TABLE frames (frame_id INTEGER PRIMARY KEY, time REAL NOT NULL);
-CREATE TABLE origins (
-    frame_id INTEGER PRIMARY KEY, number INTEGER NOT NULL, name TEXT);
-CREATE TABLE instances (
-    row INTEGER PRIMARY KEY, view INTEGER NOT NULL, frame_id INTEGER NOT NULL,
-    track_id INTEGER NOT NULL, state INTEGER NOT NULL, label INTEGER NOT NULL,
-    score REAL NOT NULL, x1 REAL NOT NULL, y1 REAL NOT NULL, x2 REAL NOT NULL,
-    y2 REAL NOT NULL, counts TEXT, cls_scores BLOB NOT NULL);
-CREATE INDEX by_frame ON instances (view, frame_id);
-CREATE UNIQUE INDEX by_track ON instances (view, track_id, frame_id, state);
-"""
+# Form of the facts, and of the rows of a frame; SQLite itself takes anything.
+FACTS = dict(
+    size=[int],
+    fps=float,
+    classes=[str],
+    views=[str],
+    view=str,
+    settings=dict,
+    num_classes=(None, int),
+    finished=bool)
+ROWS = dict(
+    ids=[int],
+    labels=[int],
+    scores=[float],
+    states=[int],
+    counts=[(None, str)],
+    cls_scores=[bytes],
+    sides=[[float]])
 
 
 @dataclass
@@ -89,6 +90,9 @@ class VideoRecording:
     once more than that waits for a commit, other processes find the file
     locked until then.
 
+    A file may come from anywhere. Its tables and facts are checked when it is
+    opened, its rows when they are read.
+
     Example:
         >>> with VideoRecording.open('recording.sqlite') as recording:
         ...     for track in recording.tracks():
@@ -108,8 +112,8 @@ class VideoRecording:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no recording, one of a newer version, or one with
-            an unknown view.
+        ValueError: If it is no recording, a damaged one, one of a newer
+            version, or one with an unknown view. Reading raises it, too.
     """
 
     def __init__(self, path: PathLike) -> None:
@@ -117,9 +121,10 @@ class VideoRecording:
         if not osp.isfile(self.path):
             raise FileNotFoundError(
                 f"a recording must be a file, but '{self.path}' is none")
-        self._db = sqlite3.connect(self.path)
+        self._db = open_database(self.path)
         try:
             facts = self._read_facts()
+            self._num_frames = self._count_frames()
         except BaseException:
             self._db.close()
             raise
@@ -129,9 +134,8 @@ class VideoRecording:
         self.views: List[str] = facts['views']
         self.view: str = facts['view']
         self.settings: dict = facts['settings']
-        self._num_classes: Optional[int] = facts.get('num_classes')
-        self._finished: bool = facts.get('finished', False)
-        self._num_frames, = self._one('SELECT COUNT(*) FROM frames')
+        self._num_classes: Optional[int] = facts['num_classes']
+        self._finished: bool = facts['finished']
 
     @classmethod
     def create(cls, path: PathLike, classes: Sequence[str],
@@ -169,11 +173,8 @@ class VideoRecording:
             views=list(views),
             view=view,
             settings=settings)
-        with _os_errors(path), whole_file(path) as part, closing(
-                sqlite3.connect(part)) as db:
-            db.executescript(
-                f'BEGIN; PRAGMA application_id = {APPLICATION_ID}; '
-                f'PRAGMA user_version = {FORMAT}; {SCHEMA}')
+        with os_errors(path), whole_file(path) as part, closing(
+                make_database(part)) as db:
             _write_facts(db, facts)
             db.commit()
         return cls(path)
@@ -190,8 +191,8 @@ class VideoRecording:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is no recording, one of a newer version, or one
-                with an unknown view.
+            ValueError: If it is no recording, a damaged one, one of a newer
+                version, or one with an unknown view.
         """
         return cls(path)
 
@@ -262,6 +263,8 @@ class VideoRecording:
         Raises:
             OSError: If it cannot be written, see :meth:`add`.
         """
+        if name is not None:  # it may hold what UTF-8 has no code for
+            name = name.encode('utf-8', 'backslashreplace').decode()
         with self._writing():
             self._db.execute('INSERT OR REPLACE INTO origins VALUES (?, ?, ?)',
                              (frame_id, number, name))
@@ -299,8 +302,12 @@ class VideoRecording:
     @property
     def state(self) -> Optional[bytes]:
         """bytes | None: State of the last checkpoint, None before it."""
-        found = self._db.execute('SELECT content FROM state').fetchone()
-        return None if found is None else found[0]
+        found = [
+            content for content, in self._rows('SELECT content FROM '
+                                               'state')
+        ]
+        check_form(found, [bytes], f"the state in '{self.path}'")
+        return found[0] if found else None
 
     @property
     def finished(self) -> bool:
@@ -322,10 +329,15 @@ class VideoRecording:
 
     def times(self) -> List[float]:
         """list[float]: Seconds of each frame since the first."""
-        return [
-            time for time, in self._db.execute(
+        times = [
+            time for time, in self._rows(
                 'SELECT time FROM frames ORDER BY frame_id')
         ]
+        what = f"the times in '{self.path}'"
+        check_form(times, [float], what)
+        if times != sorted(times):
+            raise ValueError(f'{what} must not fall')
+        return times
 
     def origins(self) -> List[Tuple[int, Optional[str]]]:
         """Tell which frames of the video the frames are.
@@ -338,12 +350,18 @@ class VideoRecording:
         found: List[Tuple[int,
                           Optional[str]]] = [(i, None)
                                              for i in range(self._num_frames)]
-        known, = self._one(
-            "SELECT COUNT(*) FROM sqlite_master WHERE name = 'origins'")
-        if known:  # recordings of 0.1.0 have none
-            for frame_id, number, name in self._db.execute(
+        if ('table',
+                'origins') in tables_of(self._db):  # not in those of 0.1.0
+            for frame_id, number, name in self._rows(
                     'SELECT frame_id, number, name FROM frames '
                     'JOIN origins USING (frame_id)'):
+                what = f"the origin of frame {frame_id} in '{self.path}'"
+                check_form(
+                    dict(number=number, name=name),
+                    dict(number=int, name=(None, str)), what)
+                if name is not None and not is_inside(name):
+                    raise ValueError(f'{what} must be the name of a file '
+                                     f'inside a folder, got {name!r}')
                 found[frame_id] = number, name
         return found
 
@@ -366,22 +384,42 @@ class VideoRecording:
         if not 0 <= frame_id < self._num_frames:
             raise ValueError(f'frame_id must lie in [0, {self._num_frames}), '
                              f'got {frame_id}')
-        rows = self._db.execute(
+        rows = self._rows(
             'SELECT track_id, label, score, state, counts, cls_scores, '
             'x1, y1, x2, y2 FROM instances WHERE view = ? AND frame_id = ? '
-            'ORDER BY row', (self._key_of(view), int(frame_id))).fetchall()
+            'ORDER BY row', (self._key_of(view), int(frame_id)))
         ids, labels, scores, states, counts, cls_scores, *sides = (
-            zip(*rows) if rows else [()] * 10)
+            map(list, zip(*rows)) if rows else [[] for _ in range(10)])
+        what = f"frame {frame_id} of '{self.path}'"
+        check_form(
+            dict(
+                ids=ids,
+                labels=labels,
+                scores=scores,
+                states=states,
+                counts=counts,
+                cls_scores=cls_scores,
+                sides=sides), ROWS, what)
+        masks = [self._rle(text) for text in counts]
+        check_codes(masks, self.size, what)
+        boxes = np.array(sides, np.float32).T.reshape(len(rows), 4)
+        height, width = self.size
+        if (min(ids, default=0) < 0 or not set(states) <= set(range(3))
+                or not set(labels) <= set(range(self.num_classes))
+                or not ((0 <= boxes) & (boxes <= [width, height] * 2)).all()):
+            raise ValueError(f'{what} is damaged: ids, labels, states and '
+                             'boxes must be those of objects in the frame')
         return FrameInstances(
             size=self.size,
-            ids=list(ids),
-            labels=list(labels),
+            ids=ids,
+            labels=labels,
             classes=[class_name(self.classes, label) for label in labels],
-            scores=list(scores),
-            cls_scores=np.frombuffer(b''.join(cls_scores), '<f8').reshape(
-                len(rows), self.num_classes).astype(np.float64),
-            boxes=np.array(sides, np.float32).T.reshape(len(rows), 4),
-            masks=[self._rle(text) for text in counts],
+            scores=scores,
+            cls_scores=np.array([
+                self._cls_scores(blob) for blob in cls_scores
+            ]).reshape(len(rows), self.num_classes),
+            boxes=boxes,
+            masks=masks,
             detected=[state == DETECTED for state in states])
 
     def frames(
@@ -401,8 +439,7 @@ class VideoRecording:
             ValueError: If there is no such view.
         """
         self._key_of(view)
-        for frame_id, time in self._db.execute(
-                'SELECT frame_id, time FROM frames ORDER BY frame_id'):
+        for frame_id, time in enumerate(self.times()):
             yield frame_id, time, self.frame(frame_id, view)
 
     def tracks(self, view: Optional[str] = None) -> List[TrackSummary]:
@@ -417,7 +454,7 @@ class VideoRecording:
         Raises:
             ValueError: If there is no such view.
         """
-        rows = self._db.execute(
+        rows = self._rows(
             'SELECT track_id, cls_scores, first, last, num_detected, '
             'num_recovered, num_missed FROM (SELECT MIN(row) AS appeared, '
             'MAX(row) AS row, '
@@ -437,7 +474,9 @@ class VideoRecording:
                 missed=MISSED))
         tracks = []
         for track_id, blob, *numbers in rows:
-            scores = np.frombuffer(blob, '<f8').astype(np.float64)
+            check_form([track_id, *numbers], [int],
+                       f"a track of '{self.path}'")
+            scores = self._cls_scores(blob)
             label = int(scores.argmax())
             tracks.append(
                 TrackSummary(track_id, label, class_name(self.classes, label),
@@ -467,10 +506,13 @@ class VideoRecording:
             if not len(labels):
                 continue
             segmentations = [None] * self._num_frames
-            for frame_id, counts in self._db.execute(
+            for frame_id, counts in self._rows(
                     'SELECT frame_id, counts FROM instances '
                     'WHERE view = ? AND track_id = ?', (key, track.id)):
+                self._check_place(track.id, frame_id)
                 segmentations[frame_id] = self._rle(counts)
+            check_codes(segmentations, self.size,
+                        f"track {track.id} of '{self.path}'")
             for label in labels:
                 yield dict(
                     instances_id=track.id,
@@ -493,48 +535,70 @@ class VideoRecording:
         Raises:
             ValueError: If there is no such view.
         """
-        runs: Dict[int, List[Run]] = {
-            track.id: []
-            for track in self.tracks(view)
-        }
-        rows = self._db.execute(
-            'SELECT track_id, frame_id, state FROM instances '
-            'WHERE view = ? ORDER BY track_id, frame_id',
-            (self._key_of(view), ))
-        for track_id, frame_id, state in rows:
-            track = runs[track_id]
-            if track and track[-1][1:] == (frame_id, STATES[state]):
-                track[-1] = (track[-1][0], frame_id + 1, STATES[state])
-            else:
-                track.append((frame_id, frame_id + 1, STATES[state]))
+        runs: Dict[int, List[Run]] = {}
+        for track in self.tracks(view):
+            found = runs[track.id] = []
+            for frame_id, state in self._rows(
+                    'SELECT frame_id, state FROM instances WHERE view = ? '
+                    'AND track_id = ? ORDER BY frame_id',
+                (self._key_of(view), track.id)):
+                self._check_place(track.id, frame_id, state)
+                first = frame_id
+                if found and found[-1][1:] == (frame_id, STATES[state]):
+                    first = found.pop()[0]
+                found.append((first, frame_id + 1, STATES[state]))
         return runs
 
     # ---------------------------------------------------------------- helpers
 
-    def _one(self, query: str) -> tuple:
-        """The row that a query always has."""
-        return self._db.execute(query).fetchone()
+    def _rows(self, query: str, values: Any = ()) -> List[tuple]:
+        """Rows of the file."""
+        with os_errors(self.path, 'read'):
+            return self._db.execute(query, values).fetchall()
 
     def _read_facts(self) -> dict:
-        """What the file says of itself; ValueError if it is not ours."""
-        try:
-            found, = self._one('PRAGMA application_id')
-            version, = self._one('PRAGMA user_version')
-        except sqlite3.DatabaseError as error:
-            raise ValueError(
-                f"'{self.path}' is not a recording ({error})") from None
-        if found != APPLICATION_ID:
-            raise ValueError(f"'{self.path}' is not a recording")
-        if version > FORMAT:
-            raise ValueError(
-                f"'{self.path}' is a recording of format {version}, but this "
-                f'version of refinevis_mm reads up to {FORMAT}')
-        facts = {
-            name: json.loads(value)
-            for name, value in self._db.execute('SELECT * FROM facts')
-        }
+        """What the file says of itself; ValueError if it is damaged."""
+        facts: Dict[str, Any] = dict(num_classes=None, finished=False)
+        for name, value in self._rows('SELECT * FROM facts'):
+            try:
+                facts[name] = json.loads(value)
+            except (TypeError, ValueError, RecursionError) as error:
+                raise ValueError(f"'{self.path}' is damaged: its {name} is "
+                                 f'no JSON ({error})') from None
+        what = f"facts of '{self.path}'"
+        check_form(facts, FACTS, what)
+        check_size(facts['size'], what)
         _check_views(facts['views'], facts['view'], self.path)
         return facts
+
+    def _count_frames(self) -> int:
+        """Number of frames; ValueError if they are not 0, 1, 2 and so on."""
+        (num, first, last), = self._rows(
+            'SELECT COUNT(*), MIN(frame_id), MAX(frame_id) FROM frames')
+        if num and (first, last) != (0, num - 1):
+            raise ValueError(f"'{self.path}' is damaged: its {num} frames "
+                             f'must be counted from 0, got {first} to {last}')
+        return num
+
+    def _cls_scores(self, blob: Any) -> np.ndarray:
+        """Stored class scores; ValueError if they are none."""
+        if isinstance(blob, bytes) and len(blob) == 8 * self.num_classes:
+            scores = np.frombuffer(blob, '<f8').astype(np.float64)
+            if len(scores) and np.isfinite(scores).all():
+                return scores
+        raise ValueError(f"'{self.path}' is damaged: class scores must be "
+                         f'{self.num_classes} finite numbers')
+
+    def _check_place(self,
+                     track_id: Any,
+                     frame_id: Any,
+                     state: Any = DETECTED) -> None:
+        """Raise ValueError unless a row is of a frame of the video."""
+        what = f"a row of track {track_id} in '{self.path}'"
+        check_form([frame_id, state], [int], what)
+        if not 0 <= frame_id < self._num_frames or state not in range(3):
+            raise ValueError(f'{what} must be of a frame and a state, got '
+                             f'{frame_id} and {state}')
 
     def _key_of(self, view: Optional[str]) -> int:
         """Position of a view; ValueError if there is none."""
@@ -584,21 +648,12 @@ class VideoRecording:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Close the file and raise OSError if it cannot be written."""
-        with _os_errors(self.path):
+        with os_errors(self.path):
             try:
                 yield
             except sqlite3.Error:
                 self.close()
                 raise
-
-
-@contextmanager
-def _os_errors(path: str) -> Iterator[None]:
-    """Turn SQLite's errors (disk full, locked, read-only) into OSError."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise OSError(f"'{path}' cannot be written: {error}") from error
 
 
 def _check_views(views: Sequence[str], view: str, path: str) -> None:

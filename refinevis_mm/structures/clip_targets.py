@@ -95,8 +95,8 @@ class ClipTargets:
             :obj:`ClipTargets`: The instance table.
 
         Raises:
-            ValueError: If an id occurs twice in a frame, or has two
-                different labels.
+            ValueError: If an id occurs twice in a frame or has two different
+                labels, or there are no masks.
         """
         num_frames, _, height, width = inputs.shape
         device = inputs.device
@@ -148,6 +148,9 @@ class ClipTargets:
 
         Returns:
             :obj:`ClipTargets`: The table, with visible instances only.
+
+        Raises:
+            ValueError: If there are no masks.
         """
         gt = data_sample.gt_instances
         seen, boxes, masks = _visible_instances(gt, image)

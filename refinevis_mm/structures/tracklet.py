@@ -23,7 +23,7 @@ class FrameTracks:
             the nearest detections, has shape (N, 4).
         detected (Tensor): Bool, whether the tracklet was detected in this
             frame, has shape (N, ).
-        mask_features (Tensor): Per-pixel features, has shape (C, h, w).
+        mask_features (Tensor): Per-pixel features, has shape (C', h', w').
         met (Tensor, optional): Bool, True where two tracklets were detected
             in one frame of the refined window, has shape (N, N); None before
             refinement.

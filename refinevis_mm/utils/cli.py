@@ -78,7 +78,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help='checkpoint file; left out with a name of weights')
+        help='checkpoint file or address, or name of its weights; left out '
+        'where the config is a name of weights')
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:

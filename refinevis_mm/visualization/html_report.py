@@ -12,7 +12,6 @@ import html
 import json
 import os
 import os.path as osp
-import struct
 from pathlib import Path
 from string import Template
 from typing import (Any, Dict, Iterable, Iterator, List, Optional, Sequence,
@@ -25,7 +24,7 @@ from pycocotools import mask as mask_utils
 from refinevis_mm.evaluation import evaluate_vis
 from refinevis_mm.files import whole_file
 from refinevis_mm.recording import STATES, VideoRecording
-from refinevis_mm.structures import FrameResult, class_name
+from refinevis_mm.structures import FrameResult, check_form, class_name
 from refinevis_mm.utils.palette import instance_color
 from refinevis_mm.vis_json import (check_ground_truth, class_sources,
                                    num_frames_of, to_rles)
@@ -82,14 +81,18 @@ class FrameSpool:
     def add(self, frame: FrameResult) -> None:
         """Append the image of a frame."""
         jpeg = _encode_frame(frame.image, self.frame_size, self.quality)
-        self._file.write(struct.pack('<I', len(jpeg)) + jpeg)
+        self._file.write(len(jpeg).to_bytes(4, 'little') + jpeg)
         self.num_frames += 1
 
     def __iter__(self) -> Iterator[bytes]:
         """Read the JPEG images from the first one."""
+        length = self._file.seek(0, os.SEEK_END)
         self._file.seek(0)
         for _ in range(self.num_frames):
-            size, = struct.unpack('<I', self._file.read(4))
+            size = int.from_bytes(self._file.read(4), 'little')
+            if not 0 < size <= length - self._file.tell():
+                raise ValueError(f"'{self._file.name}' is damaged: it must "
+                                 f'hold {self.num_frames} frames')
             yield self._file.read(size)
 
     def state_dict(self) -> dict:
@@ -106,7 +109,17 @@ class FrameSpool:
 
         Args:
             state (dict): What :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: If the file ends before them, or the state has another
+                form.
         """
+        form = dict(num_frames=int, end=int)
+        check_form(state, form, 'the state of the report')
+        length = self._file.seek(0, os.SEEK_END)
+        if not 0 <= state['end'] <= length:
+            raise ValueError(f"'{self._file.name}' must hold {state['end']} "
+                             f'bytes, got {length}')
         self._file.truncate(state['end'])
         self.num_frames = state['num_frames']
 
@@ -130,8 +143,8 @@ def select_video(gt: dict,
         dict: The same with this video only.
 
     Raises:
-        ValueError: If the annotations are malformed, or it is not clear
-            which video is meant.
+        ValueError: If the annotations are malformed, it is not clear which
+            video is meant, or it has no annotations.
     """
     check_ground_truth(gt)
     found = gt['videos']
@@ -183,6 +196,30 @@ def check_fits(gt: dict,
         f'{expected} of {video["width"]} x {video["height"]} pixels, the '
         f'video {"" if complete else "at least "}{num_frames} of {size[1]} x '
         f'{size[0]}')
+
+
+def check_origin(gt: dict, frame_id: int, number: int,
+                 name: Optional[str]) -> None:
+    """Refuse a frame that is not the annotated one at its place.
+
+    Args:
+        gt (dict): Annotations of one video, see :func:`select_video`.
+        frame_id (int): Position of the frame among those that were taken.
+        number (int): Its position in the video.
+        name (str, optional): Its image file; that of the annotation counts
+            where frames were left out.
+
+    Raises:
+        ValueError: If it is another frame.
+    """
+    names = gt['videos'][0].get('file_names', ())[frame_id:frame_id + 1]
+    stems = [Path(file).stem for file in names]
+    if number != frame_id and (not name or [Path(name).stem] != stems):
+        raise ValueError(
+            f'frame {frame_id} of the ground truth {names} must be the frame '
+            f'{frame_id} that is taken, got frame {number} of the video '
+            f'({name}); with --start, --stride or --allow-damaged, annotate '
+            'the frames that are left')
 
 
 def categories_of(classes: Sequence[str], gt: dict) -> Dict[int, int]:
@@ -253,8 +290,8 @@ def write_report(path: Union[str, os.PathLike],
     Raises:
         OSError: If the file cannot be written.
         ValueError: If the frames do not belong to the recording, the ground
-            truth belongs to another video, or an argument is out of its
-            range.
+            truth belongs to another video or shares no class, or an argument
+            is out of its range.
     """
     _check_encoding(frame_size, quality)
     if not recording.num_frames:
@@ -270,6 +307,8 @@ def write_report(path: Union[str, os.PathLike],
     ]
     if ground_truth is not None:
         check_fits(ground_truth, recording.num_frames, recording.size)
+        for frame_id, origin in enumerate(recording.origins()):
+            check_origin(ground_truth, frame_id, *origin)
         for view in views:
             view['metrics'] = _evaluate(recording, view['key'], ground_truth,
                                         cls_thr)

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from pycocotools import mask as mask_utils
 
-from refinevis_mm.structures import (FRAME_LEVEL, VIEWS, FrameInstances,
-                                     FrameResult)
+from refinevis_mm.recording import check_codes
+from refinevis_mm.structures import (CODE, FRAME_LEVEL, VIEWS, FrameInstances,
+                                     FrameResult, Values, check_form)
 from .text import draw_text, text_size
-from .vis_overlay import display_scale, paint_instances, resize_image
+from .vis_overlay import MAX_SIDE, display_scale, paint_instances, resize_image
 
 MAX_PANEL_WIDTH = 320  # px
 FONT_SIZE = 14  # px
@@ -23,6 +24,28 @@ MIN_CHANGE = 5e-4  # of a moment that is worth a strip
 SPARE = 2  # times as many strips are kept as are drawn: ids may turn out noise
 GRAY = (90, 90, 90)
 VIEW_NAMES = {FRAME_LEVEL: 'frame level'}
+INSTANCE = dict(
+    name=str,
+    score=float,
+    before=(None, CODE),
+    after=(None, CODE),
+    iou=float,
+    size=float,
+    recovered=bool)
+STATE = dict(
+    after=(None, str),
+    scale=float,
+    start=(None, int),
+    end=int,
+    frames={
+        int:
+        dict(
+            image=Values((None, None, 3), torch.uint8),
+            instances={int: INSTANCE})
+    },
+    strips=[
+        dict(change=float, moment=int, instance_id=int, first=int, end=int)
+    ])
 
 
 @dataclass
@@ -202,14 +225,19 @@ class RefinementStrips:
         show now, by time."""
         return [(strip.instance_id, strip.moment) for strip in self._best()]
 
-    def draw(self) -> Optional[np.ndarray]:
+    def draw(self,
+             numbers: Optional[Sequence[int]] = None) -> Optional[np.ndarray]:
         """Draw the strips by time, one below the other.
 
         Frames can be added afterwards.
 
+        Args:
+            numbers (Sequence[int], optional): What to call the frames, by
+                id. Defaults to None, their ids.
+
         Returns:
             np.ndarray | None: Has shape (H, W, 3), uint8, BGR. None if
-            refinement changed no object by 0.05 or more, or no frame had
+            refinement changed no object by ``MIN_CHANGE``, or no frame had
             both views.
         """
         strips = self._best()
@@ -229,7 +257,7 @@ class RefinementStrips:
                           (width + GAP) - GAP + MARGIN, 3), 255, np.uint8)
         for index, (strip, panels) in enumerate(zip(strips, rows)):
             top = MARGIN + index * step
-            self._write_titles(canvas, strip, (left, top), width)
+            self._write_titles(canvas, strip, (left, top), width, numbers)
             top += 2 * LINE
             for title, row in zip(titles, panels):
                 for number, line in enumerate(title):
@@ -274,7 +302,11 @@ class RefinementStrips:
 
         Args:
             state (dict): Of strips with the same arguments.
+
+        Raises:
+            ValueError: If the state has another form.
         """
+        self._check_state(state)
         self._after = state['after']
         self._scale = state['scale']
         self._start = state['start']
@@ -289,6 +321,26 @@ class RefinementStrips:
             for frame_id, frame in state['frames'].items()
         }
         self._strips = [_Strip(**strip) for strip in state['strips']]
+
+    def _check_state(self, state: dict) -> None:
+        """Raise ValueError if it is no state of such strips."""
+        what = 'the state of the strips'
+        check_form(state, STATE, what)
+        frames, end = state['frames'], state['end']
+        held = range(max(state['start'] or 0, end - self.num_frames), end)
+        complete = state['after'] in (None,
+                                      *VIEWS) and (state['start'] is None
+                                                   or set(held) <= set(frames))
+        for strip in state['strips']:
+            shown = range(strip['first'], strip['end'])
+            complete &= (0 < shown.stop - shown.start <= self.num_frames
+                         and set(shown) <= set(frames)
+                         and strip['moment'] in shown and strip['instance_id']
+                         in frames[strip['moment']]['instances'])
+        if not complete:
+            raise ValueError(f'{what} must have the frames that it shows')
+        for frame in frames.values():
+            _check_picture(frame, state['scale'], what)
 
     @property
     def _window_start(self) -> int:
@@ -369,20 +421,25 @@ class RefinementStrips:
         return canvas
 
     def _write_titles(self, canvas: np.ndarray, strip: _Strip,
-                      corner: Tuple[int, int], width: int) -> None:
+                      corner: Tuple[int, int], width: int,
+                      numbers: Optional[Sequence[int]]) -> None:
         """Write above a strip what it shows."""
         left, top = corner
+
+        def name_of(frame_id: int) -> str:
+            return f'frame {numbers[frame_id] if numbers else frame_id}'
+
         chosen = self._frames[strip.moment].instances[strip.instance_id]
         draw_text(
             canvas,
-            f'{chosen.name} #{strip.instance_id}, frame {strip.moment}: '
+            f'{chosen.name} #{strip.instance_id}, {name_of(strip.moment)}: '
             f'{chosen.verdict.replace("IoU", "IoU before/after")}',
             (left, top),
             FONT_SIZE,
             bold=True)
         for column, frame_id in enumerate(range(strip.first, strip.end)):
             instance = self._frames[frame_id].instances.get(strip.instance_id)
-            caption = f'frame {frame_id}'
+            caption = name_of(frame_id)
             if instance is not None:
                 caption = f'{caption}: {instance.verdict}'
             draw_text(
@@ -390,6 +447,22 @@ class RefinementStrips:
                 caption, (left + column * (width + GAP), top + LINE),
                 FONT_SIZE,
                 bold=frame_id == strip.moment)
+
+
+def _check_picture(frame: dict, scale: float, what: str) -> None:
+    """Raise ValueError unless the masks of a state are those of an image."""
+    size = frame['image'].shape[:2]
+    masks = [
+        instance[side] for instance in frame['instances'].values()
+        for side in ('before', 'after') if instance[side] is not None
+    ]
+    valid = 0 < scale and (scale <= 1 or scale * max(size) <= MAX_SIDE)
+    for mask in masks:
+        check_codes([mask], mask['size'], what)
+        valid &= size == tuple(
+            max(1, round(min(scale, 1.) * side)) for side in mask['size'])
+    if not valid or min(size) < 1:
+        raise ValueError(f'{what} must have masks of the size of its images')
 
 
 def _compare(before: FrameInstances, after: FrameInstances,

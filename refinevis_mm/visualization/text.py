@@ -25,6 +25,7 @@ BLACK: Color = (0, 0, 0)
 ASCII = string.digits + string.ascii_letters + string.punctuation
 PLACEHOLDERS = 'lastresort'  # fonts that have one picture for many signs
 TEST_SIZE = 16  # px, at which a sign must leave a mark
+MAX_LENGTH = 200  # characters of a line
 
 
 @lru_cache(maxsize=16)
@@ -52,8 +53,9 @@ def fit_text(text: str, bold: bool = False) -> Tuple[str, str]:
 
     Returns:
         tuple[str, str]: File of the font, and the line with codes (U+732B)
-        in the place of what cannot be written.
+        in the place of what cannot be written. It ends after 200 characters.
     """
+    text = shorten(text, MAX_LENGTH)
     name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSans.ttf'
     own = osp.join(matplotlib.get_data_path(), 'fonts', 'ttf', name)
     text = re.sub(r'\s', ' ', text)
@@ -67,6 +69,19 @@ def fit_text(text: str, bold: bool = False) -> Tuple[str, str]:
         return path, text
     _warn()
     return own, _encode(text, missing)
+
+
+def shorten(text: str, length: int) -> str:
+    """Cut off the end of a long text.
+
+    Args:
+        text (str): The text.
+        length (int): Most characters.
+
+    Returns:
+        str: The text, or its beginning and an ellipsis.
+    """
+    return text if len(text) <= length else f'{text[:length - 1]}…'
 
 
 def _encode(text: str, chars: set) -> str:

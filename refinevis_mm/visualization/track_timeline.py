@@ -8,7 +8,7 @@ import numpy as np
 
 from refinevis_mm.recording import STATES, TrackSummary, VideoRecording
 from refinevis_mm.utils.palette import Color, instance_color
-from .text import draw_text, text_size
+from .text import draw_text, shorten, text_size
 from .vis_overlay import instance_text
 
 MAX_ROWS = 40
@@ -63,7 +63,7 @@ def draw_timeline(recording: VideoRecording,
     runs = recording.track_states(view)
     edges = _frame_edges(recording)
     labels = [
-        instance_text(_shorten(track.name), track.id, track.score)
+        instance_text(shorten(track.name, MAX_NAME), track.id, track.score)
         for track in tracks
     ]
     left = MARGIN + max([0] +
@@ -112,11 +112,6 @@ def _summary(num_found: int, num_drawn: int, score_thr: float) -> str:
         text += (f'; the {num_drawn} seen longest are drawn, {num_left_out} '
                  'left out')
     return text
-
-
-def _shorten(name: str) -> str:
-    """Cut off the end of a long name."""
-    return name if len(name) <= MAX_NAME else f'{name[:MAX_NAME - 1]}…'
 
 
 def _frame_edges(recording: VideoRecording) -> np.ndarray:

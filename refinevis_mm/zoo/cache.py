@@ -52,13 +52,14 @@ def weights_path(entry: ZooEntry, cache_dir: Optional[str] = None) -> str:
 def fetch_weights(entry: ZooEntry, cache_dir: Optional[str] = None) -> str:
     """Give the file of an entry, fetched if it is not there.
 
-    A file that is there but has another hash is the user's own: it is used,
-    which a line on the error stream says, and never overwritten.
+    A file that is there but has another hash, or a shipped one of another
+    length, is the user's own: it is used, which a line on the error stream
+    says, and never overwritten.
 
     Args:
         entry (:obj:`ZooEntry`): The weights.
-        cache_dir (str, optional): Folder of fetched weights. Defaults to
-            None, :func:`cache_folder`.
+        cache_dir (str, optional): Folder of fetched weights; the package
+            rfdetr has its own. Defaults to None, :func:`cache_folder`.
 
     Returns:
         str: Path of the file.
@@ -95,7 +96,8 @@ def fetch_address(address: str, cache_dir: Optional[str] = None) -> str:
             None, :func:`cache_folder`.
 
     Returns:
-        str: Path of the file, whose name begins with digits of the address.
+        str: Path of the file, whose name begins with digits of the
+        address's SHA-256.
 
     Raises:
         ValueError: If it is no such address.

@@ -106,8 +106,8 @@ def _span(answer: Any, source: Source,
           part: PartFile) -> Tuple[int, Optional[int]]:
     """First byte of an answer, and length of the whole file if stated."""
     if answer.status != PARTIAL_CONTENT:  # the whole file
-        length = answer.headers.get('Content-Length')
-        return 0, None if length is None else int(length)
+        length = answer.headers.get('Content-Length', '')
+        return 0, int(length) if length.isdecimal() else None
     first, total = content_range(answer.headers)
     if first != part.size():
         asked = part.size()

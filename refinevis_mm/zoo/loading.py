@@ -84,7 +84,8 @@ def rename_keys(
         model: nn.Module) -> Tuple[Dict[str, Tensor], str, List[KeyUse]]:
     """Bring weights to the keys of a model.
 
-    Weights that have a key of the model are left as they are.
+    They are left as they are if one of them has a key of the model, or the
+    file is of no known family.
 
     Args:
         state_dict (dict[str, Tensor]): Weights as in the file.
@@ -119,7 +120,7 @@ def load_checkpoint_renamed(model: nn.Module,
         :obj:`LoadedCheckpoint`: With what became of every tensor.
 
     Raises:
-        FileNotFoundError: If the file does not exist.
+        OSError: If the file is missing or cannot be fetched.
         CheckpointError: If it cannot be read or holds no weights.
         CheckpointMismatchError: If the weights are not those of the model.
     """

@@ -5,7 +5,7 @@ from glob import glob
 from importlib.util import find_spec
 from typing import Any, Dict, Iterator, List, Optional
 
-from mmengine.fileio import load
+import yaml
 
 from .class_lists import class_list_of
 from .entries import openmmlab_entry
@@ -19,7 +19,7 @@ def mmdet_models() -> Iterator[Dict[str, Any]]:
 
     Yields:
         dict: As its metafiles describe it, with the path of the metafile
-        below mmdet as ``Metafile``.
+        below mmdet's folder ``.mim`` as ``Metafile``.
     """
     for path in _metafiles():
         yield from _read(path)
@@ -118,7 +118,8 @@ def _root() -> str:
 
 def _read(path: str) -> List[Dict[str, Any]]:
     """Models of a metafile."""
-    content = load(path)
+    with open(path, encoding='utf-8') as file:
+        content = yaml.safe_load(file)
     # a metafile may be a bare list of models
     if isinstance(content, dict):
         content = content.get('Models', [])

@@ -34,8 +34,8 @@ def find_entry(name: str) -> ZooEntry:
 
     Raises:
         UnknownNameError: If there is no such name; names the nearest.
-        ValueError: If mmdet's model of this name finds no masks or has no
-            weights.
+        ValueError: If mmdet's model of this name finds no masks, has no
+            weights, or its classes are not known here.
     """
     for entry in ENTRIES:
         if entry.name == name.lower():

@@ -2,9 +2,11 @@
 """Files on servers, and what servers answer in their place."""
 import os
 import re
+import string
 from http.client import HTTPException
 from typing import Any, Iterator, Mapping, Optional, Tuple
 from urllib.error import HTTPError
+from urllib.parse import quote
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from .part_file import DownloadError
@@ -101,7 +103,7 @@ class Source:
                 answers with a web page.
         """
         request = Request(
-            self._url,
+            quote(self._url, safe=string.punctuation),
             headers={
                 'User-Agent': 'refinevis_mm',
                 'Accept-Encoding': 'identity',
@@ -140,13 +142,17 @@ class Source:
             bytes: The next ones.
 
         Raises:
-            DownloadError: If they end too early or are a web page.
+            DownloadError: If they end too early or too late, or are a web
+                page.
         """
         have = first
         while chunk := self._read(answer, have):
             if not have and chunk.lstrip().startswith(b'<'):
                 raise self._web_page()
             have += len(chunk)
+            if total is not None and have > total:
+                raise DownloadError(f'{self.address} must have {total} bytes, '
+                                    'but the server sends more')
             yield chunk
         if total is not None and have < total:
             raise self._broken_off(have, 'the connection was closed')

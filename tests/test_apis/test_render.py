@@ -1,10 +1,13 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import io
 import itertools
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -17,10 +20,12 @@ from refinevis_mm.apis import init_model
 from refinevis_mm.apis.outputs import DEFAULT_OUTPUTS, OUTPUTS
 from refinevis_mm.apis.render import RenderStopped, record_video, render_video
 from refinevis_mm.apis.session import Session
+from refinevis_mm.compat.checkpoints import CheckpointError
 from refinevis_mm.recording import VideoRecording
 from refinevis_mm.video_io import (ImageFilesSource, IterableSource,
                                    TimedFrame, open_source)
 from refinevis_mm.vis_json import check_results
+from refinevis_mm.visualization import RefinementStrips
 from tests.tiny_files import CLASSES, random_frames, write_model_files
 
 ROOT = str(Path(__file__).resolve().parents[2])
@@ -475,6 +480,81 @@ def test_stopped_while_names_are_given(session, whole, tmp_path, monkeypatch):
     assert 'recording.sqlite' not in names_in(tmp_path)
     render_video(session(), video(), tmp_path, score_thr=0.05, resume=True)
     assert_same_files(tmp_path, whole['online'])
+
+
+@pytest.mark.parametrize('name', ['', 'recording.sqlite', 'final/a', '.lock'])
+def test_links_in_the_folder_of_a_run_are_refused(session, tmp_path, name):
+    """What they lead to was deleted, emptied or written to."""
+    precious = tmp_path / 'precious'
+    precious.mkdir()
+    (precious / 'file').write_text('kept')
+    link = tmp_path / 'out' / '.partial' / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(precious if not name else precious / 'file')
+    with pytest.raises(OSError, match='must not be a link; delete it'):
+        render_video(session(), video(2), tmp_path / 'out', resume=True)
+    assert (precious / 'file').read_text() == 'kept'
+    assert names_in(precious) == ['file']
+
+
+def failed_run(session, out_dir):
+    """A run that failed behind a checkpoint; its recording."""
+    with pytest.raises(OSError, match='unplugged'):
+        render_video(
+            session(),
+            video(),
+            out_dir,
+            checkpoint_every=2,
+            on_frame=at(5, fail))
+    return out_dir / '.partial' / 'recording.sqlite'
+
+
+@pytest.mark.parametrize('change, match', [
+    (lambda state: b'no checkpoint', 'the checkpoint in .* is damaged'),
+    (lambda state: dict(state, drawings={}), "lacks 'before_after'"),
+    (lambda state: [state], 'the checkpoint in .* must be dict, got list'),
+    (lambda state: dict(
+        state, drawings=dict(state['drawings'], overlay=dict(
+            num_segments=10**12))), 'must hold 1000000000000 segments'),
+    (lambda state: dict(
+        state, drawings=dict(state['drawings'], before_after={})),
+     "the state of the strips lacks 'after'"),
+])  # yapf: disable
+def test_edited_checkpoints_are_refused(session, tmp_path, change, match):
+    path = failed_run(session, tmp_path)
+    with VideoRecording.open(path) as recording:
+        state = torch.load(io.BytesIO(recording.state), weights_only=True)
+        content = change(state)
+        if not isinstance(content, bytes):
+            buffer = io.BytesIO()
+            torch.save(content, buffer)
+            content = buffer.getvalue()
+        recording.checkpoint(content)
+    with pytest.raises((ValueError, CheckpointError), match=match) as error:
+        render_video(session(), video(), tmp_path, resume=True)
+    assert '\n' not in str(error.value)
+    assert names_in(tmp_path) == ['.partial']
+
+
+def test_outputs_of_a_recording_are_those_of_the_table(session, tmp_path):
+    render_video(session(), video(3), tmp_path)
+    with closing(sqlite3.connect(tmp_path / 'recording.sqlite')) as db:
+        db.execute("UPDATE facts SET value = json_set(value, '$.outputs', "
+                   "json('[\"../x\"]')) WHERE name = 'settings'")
+        db.commit()
+    with pytest.raises(ValueError, match='outputs in .* must be out of'):
+        render_video(session(), video(3), tmp_path, resume=True)
+
+
+def test_captions_are_numbers_of_the_video(session, tmp_path, monkeypatch):
+    """Every second frame from the third on."""
+    captions = []
+    monkeypatch.setattr(RefinementStrips, 'draw',
+                        lambda _, numbers: captions.append(numbers))
+    source = open_source(
+        np.stack(random_frames(NUM_FRAMES)), start=3, stride=2)
+    render_video(session(), source, tmp_path)
+    assert captions == [[3, 5, 7, 9]]
 
 
 def test_one_run_at_a_time(session, tmp_path):

@@ -388,3 +388,70 @@ def test_bad_views(model, views, window):
 def test_no_frames(model):
     assert run(model, []) == []
     assert Session(model).flush() == []
+
+
+def waiting_state(model):
+    """A session with two frames of an unfinished clip, and its state."""
+    session = Session(model, ALL_VIEWS)
+    for frame in random_frames(2):
+        session.step(frame)
+    return session, reload(session.state_dict())
+
+
+def flat(state):
+    """A picture of no memory: every pixel is the same byte."""
+    return torch.zeros(1, dtype=torch.uint8).expand(*state.shape)
+
+
+@pytest.mark.parametrize('path, change, match', [
+    (('num_frames', ), 'two', 'num_frames of session state must be int'),
+    (('num_frames', ), 1, 'the last of its 1 frames as those that wait'),
+    (('size', ), [10**6, 10**6], 'at most 268435456 pixels'),
+    (('size', ), [60, 81], r'uint8 tensor \(60, 81, 3\)'),
+    (('views', ), 3, 'views of session state must be list'),
+    (('last_seen', ), {
+        'a': 1
+    }, 'each key of last_seen'),
+    (('waiting', 0, 'frame_id'), 5, 'the last of its 2 frames'),
+    (('waiting', 0, 'image'), flat, r'got a torch.uint8 tensor \(60, 80, 3'),
+    (('waiting', 0, 'views', 'online', 'ids'), [], 'as many of all as ids'),
+    (('waiting', 0, 'views', 'sideways'), lambda _: {},
+     'state of a frame lac'),
+    (('scores', 'online', 'counts'), {}, 'a count for each id'),
+    (('refiners', 'online', 'memory'), {
+        0: 1
+    }, 'session state cannot be used'),
+    (('refiners', 'offline', 'clip'), [], "wait for the view 'offline'"),
+    (('refiners', 'offline', 'clip', 0, 'meta', 'ori_shape'),
+     (10**6, 10**6), 'must be of the frames that wait'),
+    (('refiners', 'offline', 'clip', 0, 'mask_features'), torch.zeros(
+        2, 3, 4), 'session state cannot be used'),
+    (('refiners', 'offline', 'clip', 0, 'embeds'), flat, 'floating-point'),
+    (('tracker', 'tracks'), 3, 'session state cannot be used'),
+])
+def test_edited_states_change_nothing(model, path, change, match):
+    session, state = waiting_state(model)
+    part = state
+    for key in path[:-1]:
+        part = part[key]
+    old = part.get(path[-1]) if isinstance(part, dict) else part[path[-1]]
+    part[path[-1]] = change(old) if callable(change) else change
+    other = Session(model, ALL_VIEWS)
+    with pytest.raises(ValueError, match=match) as error:
+        other.load_state_dict(state)
+    assert '\n' not in str(error.value) and other.num_frames == 0
+
+
+def test_masks_of_a_state_are_checked(model):
+    _, state = waiting_state(model)
+    masks = state['waiting'][0]['views']['online']['masks']
+    row = next(k for k, mask in enumerate(masks) if mask is not None)
+    masks[row] = dict(masks[row], counts='PPPP')
+    with pytest.raises(ValueError, match='a mask of frame 0 .* is damaged'):
+        Session(model, ALL_VIEWS).load_state_dict(state)
+
+
+@pytest.mark.parametrize('state', [None, [], {1: 2}, dict(format='3')])
+def test_what_is_no_state(model, state):
+    with pytest.raises(ValueError, match='session state must be'):
+        Session(model).load_state_dict(state)

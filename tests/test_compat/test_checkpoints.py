@@ -1,7 +1,10 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import codecs
 import pickle
+import zipfile
 from argparse import Namespace
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +15,8 @@ from torch import nn
 from refinevis_mm.compat.checkpoints import (CheckpointError,
                                              CheckpointMismatchError,
                                              load_checkpoint_strict,
-                                             read_checkpoint, read_file)
+                                             read_bytes, read_checkpoint,
+                                             read_file)
 
 resumes = pytest.mark.skipif(
     tuple(int(part) for part in torch.__version__.split('.')[:2]) < (2, 5),
@@ -29,8 +33,8 @@ def save(tmp_path, state_dict, **others):
 class Payload:
     """Runs a function when it is unpickled without protection."""
 
-    def __init__(self, function, *args):
-        self.call = (function, args)
+    def __init__(self, function, *args, state=None):
+        self.call = (function, args, state)
 
     def __reduce__(self):
         return self.call
@@ -46,7 +50,7 @@ def test_what_mmengine_writes_is_read(tmp_path):
         best=np.float32(0.5),
         flag=np.bool_(True),
         curve=np.arange(3),
-        dtype=np.dtype('float16'))
+        half=np.float16([[1, 2], [3, 4]]).T)
     path = save(
         tmp_path,
         nn.Linear(2, 2).state_dict(),
@@ -58,14 +62,26 @@ def test_what_mmengine_writes_is_read(tmp_path):
     assert loss.statistics('max') == 3.0
     assert hub['runtime_info']['steps'] == 7
     assert hub['runtime_info']['curve'].tolist() == [0, 1, 2]
-    assert hub['runtime_info']['dtype'] == np.float16
+    half = hub['runtime_info']['half']
+    assert half.dtype == np.float16 and half.tolist() == [[1, 3], [2, 4]]
+    again = save(tmp_path, nn.Linear(2, 2).state_dict(), half=half)
+    assert b'_Array' not in Path(again).read_bytes()  # torch alone reads it
+    assert read_checkpoint(again)['half'].tolist() == [[1, 3], [2, 4]]
 
 
-@pytest.mark.parametrize('payload, reason', [
-    (Payload(print, 'unsafe'), 'GLOBAL print'),
-    (Payload(getattr, HistoryBuffer, '__init__'), '"__init__" of'),
-    (Payload(getattr, np.ndarray, 'tofile'), '"tofile" of'),
-])
+@pytest.mark.parametrize(
+    'payload, reason',
+    [
+        (Payload(print, 'unsafe'), 'GLOBAL print'),
+        (Payload(getattr, HistoryBuffer, '__init__'), '"__init__" of'),
+        (Payload(getattr, np.ndarray, 'tofile'), '"tofile" of'),
+        # numbers that become addresses of objects
+        (Payload(np.dtype, 'O', False, True), "numbers, got 'O'"),
+        (Payload(np.dtype, 'V99', False, True), "numbers, got 'V99'"),
+        # of any length, in a hundred bytes
+        (Payload(bytearray, 10**12), 'GLOBAL bytearray'),
+        (Payload(codecs.encode, b'0', 'hex'), "latin1, got 'hex'"),
+    ])
 def test_protection_stays_on(payload, reason, tmp_path):
     path = save(tmp_path, nn.Linear(2, 2).state_dict(), meta=payload)
     with pytest.raises(CheckpointError) as error:
@@ -157,3 +173,89 @@ def test_a_file_may_hold_harmless_classes_if_asked_for(tmp_path):
     assert read_file(path, allowed=(Namespace, ))['args'].lr == 1.0
     with pytest.raises(CheckpointError):  # for that one file only
         read_file(path)
+
+
+@resumes
+@pytest.mark.parametrize('payload', [
+    Payload(np.ndarray, (1, ), 'O', b'address.'),
+    Payload(np.dtype, 'f8', False, True, state=(3, '<', None, -1, -1, 0)),
+    Payload(
+        np.dtype, 'i8', False, True, state=(3, '|', *[None] * 3, 8, 8, 63))
+])
+def test_numpy_is_not_asked_to_believe_a_file(payload, tmp_path):
+    """It crashed, or took numbers for objects."""
+    content = read_checkpoint(
+        save(tmp_path, nn.Linear(2, 2).state_dict(), other=payload))
+    found = content['other']
+    assert not isinstance(found, np.ndarray) or found.size == 0
+    assert not isinstance(found, np.dtype)
+
+
+def test_packed_files_are_refused(tmp_path):
+    path = save(tmp_path, dict(a=torch.zeros(10**6)))
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    assert Path(path).stat().st_size < 2e4
+    with pytest.raises(CheckpointError, match='more than its length'):
+        read_checkpoint(path)
+
+
+def test_members_that_share_their_bytes_are_refused(tmp_path):
+    """Each entry of the directory is one more copy of the same bytes."""
+    path = tmp_path / 'shared.pth'
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('a/data/0', bytes(10**5))
+        for index in range(50):
+            item = zipfile.ZipInfo(f'a/data/{index + 1}')
+            first = archive.infolist()[0]
+            item.CRC, item.file_size = first.CRC, first.file_size
+            item.compress_size = first.compress_size
+            item.header_offset = first.header_offset
+            archive.filelist.append(item)
+            archive.NameToInfo[item.filename] = item
+        archive._didModify = True
+    with pytest.raises(CheckpointError, match='more than its length'):
+        read_file(str(path))
+
+
+@pytest.mark.parametrize('state_dict, others', [
+    ({1: torch.zeros(1)}, {}),
+    (dict(a=torch.zeros(3).to_sparse()), {}),
+    (dict(a=torch.empty(3, device='meta')), {}),
+    (dict(a=torch.zeros(1)), dict(meta=['a'])),
+    (dict(a=torch.zeros(1)), dict(meta=dict(dataset_meta=3))),
+    (dict(a=torch.zeros(1)), dict(meta=dict(dataset_meta=dict(classes=3)))),
+    (dict(a=torch.zeros(1)), dict(meta=dict(CLASSES=('a', 1)))),
+])  # yapf: disable
+@pytest.mark.filterwarnings('ignore:Sparse invariant')
+def test_weights_and_meta_have_a_form(state_dict, others, tmp_path):
+    with pytest.raises(CheckpointError, match='must hold a ') as error:
+        read_checkpoint(save(tmp_path, state_dict, **others))
+    assert '\n' not in str(error.value)
+
+
+def test_bytes_are_read_as_files_are(tmp_path):
+    path = Path(save(tmp_path, dict(a=torch.ones(2))))
+    content = read_bytes(path.read_bytes(), 'the state')
+    assert content['state_dict']['a'].tolist() == [1, 1]
+    with pytest.raises(CheckpointError, match='^the state cannot be read: '):
+        read_bytes(b'', 'the state')
+
+
+def test_addresses_are_cached_and_not_unpacked(tmp_path, monkeypatch):
+    """torch's own function writes what is in the archive to its folder."""
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path))
+    (tmp_path / 'checkpoints').mkdir()
+    path = save(tmp_path, dict(a=torch.ones(2)))
+    cached = tmp_path / 'checkpoints' / 'weights.pth'
+    Path(path).rename(cached)
+    address = 'http://no.host/weights.pth'
+    assert list(read_checkpoint(address)['state_dict']) == ['a']
+    with zipfile.ZipFile(cached, 'w') as archive:
+        archive.writestr('inside.pth', b'other')
+    with pytest.raises(CheckpointError, match=address):
+        read_checkpoint(address)
+    assert list(cached.parent.iterdir()) == [cached]

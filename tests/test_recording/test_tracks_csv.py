@@ -64,3 +64,17 @@ def test_killed_run_leaves_no_file(tmp_path):
     path = tmp_path / 'out' / 'tracks.csv'
     kill_half(tmp_path, lambda recording: write_tracks_csv(recording, path))
     assert not path.exists()
+
+
+def test_names_are_no_formulas(tmp_path):
+    names = ['=HYPERLINK("http://x","y")', ' -2', 'a\r=1+1']
+    expected = ['\'=HYPERLINK("http://x","y")', "' -2", 'a =1+1']
+    stream = ResultStream(['online'])
+    with VideoRecording.create(tmp_path / 'recording.sqlite', names, SIZE, 10.,
+                               ['online'], 'online', {}) as recording:
+        scores = [[0.5 * (k == label) for k in range(3)] for label in range(3)]
+        rows = [(k, score, True, box(2 * k)) for k, score in enumerate(scores)]
+        recording.add(stream.frame(dict(online=rows)))
+        write_tracks_csv(recording, tmp_path / 'a.csv')
+    with open(tmp_path / 'a.csv', encoding='utf-8', newline='') as file:
+        assert [row['class'] for row in csv.DictReader(file)] == expected

@@ -4,6 +4,7 @@ import random
 import resource
 import signal
 import sqlite3
+import struct
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -290,6 +291,135 @@ def test_other_files_are_refused(path):
         VideoRecording.open(path)
     with pytest.raises(FileExistsError, match="recording.sqlite' exists"):
         create(path)
+
+
+def small(path):
+    """A finished recording of two frames with two tracks."""
+    stream = ResultStream(['online'])
+    rows = [(3, [0.5, 0.25, 0.], True, box(0)),
+            (4, [0.5, 0.25, 0.], False, None)]
+    with create(path, ['online']) as recording:
+        for index in range(2):
+            recording.add_origin(index, index, f'{index}.jpg')
+            recording.add(stream.frame(dict(online=rows)))
+        recording.checkpoint(b'state')
+        recording.finish()
+
+
+def read_all(path):
+    """Everything that a recording tells."""
+    with VideoRecording.open(path) as recording:
+        return (recording.state, recording.times(), recording.origins(),
+                recording.tracks(), list(recording.frames()),
+                list(recording.tracklets()), recording.track_states())
+
+
+def test_a_journal_that_names_a_file_is_refused(path):
+    """SQLite deletes the file that a journal names."""
+    small(path)
+    other = path.parent / 'precious.txt'
+    other.write_text('not to be deleted')
+    hot = path.with_name('hot.sqlite')
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute('PRAGMA cache_size = 1')
+        db.execute('BEGIN')
+        db.executemany('INSERT INTO facts VALUES (?, ?)',
+                       [(f'{i}', 'x' * 999) for i in range(99)])
+        for end in ('', '-journal'):
+            copy = Path(f'{hot}{end}')
+            copy.write_bytes(Path(f'{path}{end}').read_bytes())
+    name = str(other).encode()
+    page = (2**30 // 4096 + 1).to_bytes(4, 'big')
+    numbers = struct.pack('>II', len(name), sum(name))
+    with open(f'{hot}-journal', 'ab') as file:
+        file.write(page + name + numbers + bytes.fromhex('d9d505f920a163d7'))
+    with pytest.raises(ValueError, match='names another file'):
+        VideoRecording.open(hot)
+    assert other.exists()
+
+
+@pytest.mark.parametrize('change, match', [
+    ('DROP TABLE frames; CREATE VIEW frames AS WITH RECURSIVE n(frame_id) AS '
+     '(SELECT 0 UNION ALL SELECT frame_id + 1 FROM n) '
+     'SELECT frame_id, 0.0 AS time FROM n', 'tables of a recording only'),
+    ('CREATE TRIGGER t AFTER INSERT ON origins BEGIN DELETE FROM facts; END',
+     'tables of a recording only'),
+    ("UPDATE facts SET value = '[1000000, 1000000]' WHERE name = 'size'",
+     'of at most 268435456 pixels'),
+    ("UPDATE facts SET value = '[6]' WHERE name = 'size'", 'height and width'),
+    ("UPDATE facts SET value = '\"dog\"' WHERE name = 'classes'",
+     'classes of facts of .* must be list'),
+    ("UPDATE facts SET value = 'Infinity' WHERE name = 'fps'", 'got inf'),
+    ("UPDATE facts SET value = '{' WHERE name = 'settings'", 'is no JSON'),
+    (f"UPDATE facts SET value = '{'[' * 10**5}' WHERE name = 'settings'",
+     'is no JSON'),
+    ("DELETE FROM facts WHERE name = 'fps'", "lacks 'fps'"),
+    ('UPDATE frames SET frame_id = 7 WHERE frame_id = 1',
+     '2 frames must be counted from 0, got 0 to 7'),
+    ("UPDATE frames SET time = 'soon'", 'times in .* must be float, got str'),
+    ('UPDATE frames SET time = 9 - frame_id', 'times in .* must not fall'),
+    ("UPDATE origins SET name = '../../secret.jpg'", 'inside a folder'),
+    ("UPDATE origins SET name = '/secret.jpg'", 'inside a folder'),
+    ("UPDATE origins SET number = 'one'", 'number of .* must be int'),
+    ("UPDATE instances SET counts = '11' WHERE track_id = 3",
+     'a mask of .* is damaged'),
+    ("UPDATE instances SET counts = 'PP' WHERE track_id = 3",
+     'a mask of .* is damaged'),
+    ("UPDATE instances SET counts = x'00'", 'must be str, got bytes'),
+    ("UPDATE instances SET cls_scores = x'00'", '3 finite numbers'),
+    (f"UPDATE instances SET cls_scores = x'{'000000000000f87f' * 3}'",
+     '3 finite numbers'),
+    ('UPDATE instances SET label = 3', 'labels, states and boxes'),
+    ('UPDATE instances SET state = 7', 'labels, states and boxes'),
+    ('UPDATE instances SET x2 = 9', 'labels, states and boxes'),
+    ('UPDATE instances SET score = 1e999', 'got inf'),
+    ("UPDATE instances SET track_id = 'a' WHERE track_id = 3",
+     'must be int, got str'),
+    ('UPDATE instances SET frame_id = 5 WHERE frame_id = 1',
+     'must be of a frame and a state, got 5'),
+    ("UPDATE state SET content = 'text'", 'must be bytes, got str'),
+])
+def test_edited_files_are_refused(path, change, match):
+    small(path)
+    assert len(read_all(path)[3]) == 2
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(change)
+        db.commit()
+    with pytest.raises(ValueError, match=match) as error:
+        read_all(path)
+    assert '\n' not in str(error.value)
+
+
+def test_damaged_pages_are_refused(path):
+    """A page that is its own child has rows without end."""
+    stream = ResultStream(['online'], size=(160, 160))
+    with create(path, ['online'], (160, 160)) as recording:
+        for frame in random_frames(stream, 60, 0):
+            recording.add(frame)
+        recording.finish()
+    with closing(sqlite3.connect(path)) as db:
+        number, = db.execute("SELECT rootpage FROM sqlite_master "
+                             "WHERE name = 'instances'").fetchone()
+    data = bytearray(path.read_bytes())
+    page = 4096 * (number - 1)
+    assert data[page] == 5  # inside of the tree
+    first = int.from_bytes(data[page + 12:page + 14], 'big')
+    child = data[page + first:page + first + 4]
+    for cell in range(int.from_bytes(data[page + 3:page + 5], 'big')):
+        at = page + 12 + 2 * cell
+        at = page + int.from_bytes(data[at:at + 2], 'big')
+        data[at:at + 4] = child
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="sqlite' is damaged: "):
+        VideoRecording.open(path)
+
+
+def test_names_without_a_code_are_kept(path):
+    """A file that is not called in UTF-8, as Python gives its name."""
+    with create(path) as recording:
+        recording.add_origin(0, 0, 'caf\udce9.jpg')
+        recording.add(ResultStream().frame({}))
+        assert recording.origins() == [(0, 'caf\\udce9.jpg')]
 
 
 @pytest.mark.parametrize('change, match', [

@@ -75,3 +75,22 @@ def test_main_view(instances):
 def test_class_name():
     assert class_name(['cat'], 0) == 'cat'
     assert class_name(['cat'], 1) == 'class 1'
+
+
+def test_a_state_comes_back(instances):
+    again = FrameInstances.from_state(instances.state_dict())
+    for name, value in vars(instances).items():
+        assert np.array_equal(value, getattr(again, name)), name
+
+
+@pytest.mark.parametrize('change, match', [
+    (dict(ids=[7, 8]), r'as many of all as ids, got \[2, 3\]'),
+    (dict(scores=['a']), 'scores of the state of a frame must be float'),
+    (dict(boxes=torch.zeros(1, 5)), 'boxes of the state of a frame'),
+    (dict(masks=[dict(size=[3, 4])]), "lacks 'counts'"),
+    (dict(other=1), 'got 10 keys'),
+])
+def test_other_states_are_refused(instances, change, match):
+    state = dict(instances.state_dict(), **change)
+    with pytest.raises(ValueError, match=match):
+        FrameInstances.from_state(state)

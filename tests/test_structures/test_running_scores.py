@@ -36,3 +36,18 @@ def test_state():
             first.mean(instance_id), second.mean(instance_id))
     second.discard([4])
     assert 4 in first
+
+
+@pytest.mark.parametrize('state', [
+    dict(sums={1: [0.5]}),
+    dict(sums={1: [0.5]}, counts={}),
+    dict(sums={1: [0.5], 2: [0.5, 0.5]}, counts={1: 1, 2: 1}),
+    dict(sums={1: ['a']}, counts={1: 1}),
+    dict(sums={1: [0.5]}, counts={1: True}),
+    dict(sums=[], counts={})
+])  # yapf: disable
+def test_other_states_are_refused(state):
+    scores = RunningScores()
+    with pytest.raises(ValueError, match='the state of the class scores'):
+        scores.load_state_dict(state)
+    assert scores.ids == []

@@ -93,3 +93,25 @@ def test_online_memory_keeps_the_last_detected_box():
     memory.push(_frame(1, [5, 9]))
     memory.push(_frame(2, [9]))
     assert memory.current_boxes()[:, 0].tolist() == pytest.approx([.1, .2])
+
+
+@pytest.mark.parametrize('change, match', [
+    (dict(frame_inds=[0, 1]), 'as many of all, 1 to 2'),
+    (dict(frame_inds=[0] * 3, detected=[True] * 3, embeds=torch.ones(
+        3, 4)), 'as many of all, 1 to 2'),
+    (dict(frame_inds=[], detected=[], embeds=torch.ones(0, 4)), '1 to 2'),
+    (dict(box=torch.zeros(3)), 'box of the state of the tracklets'),
+    (dict(embeds=torch.ones(1, 5)), r'one width, got \[4, 5\]'),
+])
+def test_other_states_are_refused(change, match):
+    track = dict(
+        frame_inds=[0],
+        detected=[True],
+        embeds=torch.ones(1, 4),
+        box=torch.zeros(4))
+    memory = TrackletMemory(2)
+    memory.load_state_dict({5: track}, torch.device('cpu'))
+    state = {5: track, 6: dict(track, **change)}
+    with pytest.raises(ValueError, match=match):
+        memory.load_state_dict(state, torch.device('cpu'))
+    assert memory.ids == [5]

@@ -167,3 +167,8 @@ def test_no_model(tool, tmp_path):
     path.write_text('x = 1')
     with pytest.raises(ValueError, match='must have a "model"'):
         tool.run_benchmark(tool.parse_args([str(path)]))
+
+
+def test_no_such_device(tool):
+    with pytest.raises(ValueError, match='device "abacus" is not one of'):
+        tool.run_benchmark(tool.parse_args(['c.py', '--device', 'abacus']))

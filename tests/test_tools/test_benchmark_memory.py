@@ -84,3 +84,9 @@ def test_too_few_frames(tool, files, capsys):
     with pytest.raises(SystemExit):
         tool.parse_args([files[0], '--frames', '9'])
     assert '--frames must be at least 10, got 9' in capsys.readouterr().err
+
+
+def test_no_such_device(tool):
+    args = tool.parse_args(['c.py', '--device', 'abacus'])
+    with pytest.raises(ValueError, match='device "abacus" is not one of'):
+        tool.build_model(args, 'online')

@@ -76,3 +76,8 @@ def test_unknown_name_is_one_line(monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['benchmark_zoo.py'])
     with pytest.raises(SystemExit):
         module.main()
+
+
+def test_no_such_device(tool):
+    with pytest.raises(ValueError, match='device "abacus" is not one of'):
+        tool.build('tiny', (48, 96), 'abacus')

@@ -60,11 +60,13 @@ def test_mobilenet_v2_layout():
         assert torch.equal(converted[key], value), key
 
 
-def test_mobilenet_v2_unknown_key():
-    with pytest.raises(KeyError, match='head.weight'):
-        _load('mobilenet_v2_to_mmdet')['convert']({
-            'head.weight': torch.zeros(1)
-        })
+@pytest.mark.parametrize('key', [
+    'head.weight', 'features.99.0.weight', 'features.1.conv.7.weight',
+    'features.1.conv.2.weight', 'features.0.weight'
+])
+def test_mobilenet_v2_unknown_key(key):
+    with pytest.raises(ValueError, match=key):
+        _load('mobilenet_v2_to_mmdet')['convert']({key: torch.zeros(1)})
 
 
 def _efficientnet_lite_layout(blocks_per_stage):

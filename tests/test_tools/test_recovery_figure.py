@@ -1,5 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """tools/visualization/recovery_figure.py: what it picks, draws and refuses."""
+import copy
 import json
 import sys
 
@@ -11,6 +12,7 @@ import torch
 from refinevis_mm.structures import VideoResult
 from refinevis_mm.visualization import instance_color
 from tests.tiny_files import CLASSES, random_frames, write_model_files
+from tests.tiny_vis_json import DATA_SET
 from tests.tool_module import load_tool
 
 HEIGHT, WIDTH = 60, 80
@@ -253,3 +255,13 @@ def test_refusals(run, files, frames, tmp_path):
         with pytest.raises(SystemExit) as error:
             run(files, *bad, before=BEFORE, after=AFTER)
         assert error.value.code == 2
+
+
+def test_codes_that_keep_pycocotools_busy_are_refused(tool, tmp_path):
+    """Two masks that cover different numbers of pixels: iou never ends."""
+    path = tmp_path / 'gt.json'
+    content = copy.deepcopy(DATA_SET)
+    content['annotations'][0]['segmentations'][0]['counts'] = [3, 3, 5]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='cover 11 pixels'):
+        tool.open_videos(str(path), 'frames')

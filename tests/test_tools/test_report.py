@@ -225,6 +225,7 @@ def test_refusals(tool, files, frames, gt, tmp_path):
     refuse(*base, '--gt', tmp_path / 'no.json', match='No such file')
     refuse(*base, *selected, '--end', 4, match='it has 6 .* the video 4 of')
     refuse(*base, *selected, '--max-size', 40, match='80 x 60 .* 40 x 30')
+    refuse(*base, *selected, '--start', 1, match=r'0.png.*got frame 1 .*1.png')
     content = json.loads(gt.read_text())
     content['categories'] = [
         dict(category, name=f'tree {category["id"]}')
@@ -243,6 +244,22 @@ def test_refusals(tool, files, frames, gt, tmp_path):
         with pytest.raises(SystemExit) as error:
             tool(*base, *args)
         assert error.value.code == 2
+
+
+def test_every_second_frame_is_annotated(tool, files, frames, gt, tmp_path):
+    content = json.loads(gt.read_text())
+    for owner in (*content['videos'], *content['annotations']):
+        for key in ('file_names', 'segmentations', 'areas'):
+            if key in owner:
+                owner[key] = owner[key][::2]
+        owner.pop('length', None)
+    half, out = tmp_path / 'half.json', tmp_path / 'report.html'
+    half.write_text(json.dumps(content))
+    args = (frames, *files, '--out', out, '--gt', half, '--video-id', 9)
+    tool(*args, '--stride', 2, *OPTIONS)
+    assert read(out)[0]['views'][1]['metrics'] is not None
+    with pytest.raises(SystemExit, match='frame 1 .*2.png.*got frame 3 of'):
+        tool(*args, '--stride', 3, '--end', 6, *OPTIONS)
 
 
 def test_stopped_run_leaves_the_old_file_and_goes_on(tool, files, frames,

@@ -14,7 +14,7 @@ from pycocotools import mask as mask_utils
 
 from refinevis_mm.apis.command_line import Progress
 from refinevis_mm.recording import VideoRecording
-from refinevis_mm.video_io import H264Writer, open_source
+from refinevis_mm.video_io import H264Writer, open_source, video_file_source
 from tests.test_tools.test_video_demo import names_in, refuse, refuse_resume
 from tests.tiny_files import random_frames
 from tests.tool_module import load_tool
@@ -253,6 +253,23 @@ def test_video_file(track, video, tmp_path):
     assert followed(out_dir) == both_followed()
     cells = read_csv(out_dir / 'tracks.csv')[-1]
     assert (cells['frame'], cells['time_s']) == (str(LENGTH - 1), '2.0')
+
+
+@pytest.mark.parametrize('guess, first_id, refused', [(LENGTH - 2, 0, False),
+                                                      (LENGTH + 5, 1, True),
+                                                      (0, 1, True)])
+def test_frames_are_counted_where_the_header_guesses(track, video, tmp_path,
+                                                     monkeypatch, guess,
+                                                     first_id, refused):
+    monkeypatch.setattr(video_file_source, '_num_frames', lambda _: guess)
+    results = write(tmp_path / 'found.json', rows(first_id))
+    if refused:
+        message = refuse(track, tmp_path, video, results)
+        assert f'must speak of the {LENGTH} frames' in message
+    else:
+        track(video, results, '--out-dir', tmp_path / 'out', '--outputs',
+              'csv')
+        assert followed(tmp_path / 'out') == both_followed()
 
 
 def test_arguments_of_the_tracker(track, frames, results, tmp_path):

@@ -57,6 +57,18 @@ def test_missing_backbone_names_what_makes_it(missing, ending, tmp_path,
     assert '\n' not in stop.value.code
 
 
+def test_names_do_not_move_the_cursor(monkeypatch):
+    monkeypatch.delenv(cli.TRACEBACK_ENV, raising=False)
+
+    @cli.one_line_errors
+    def main():
+        raise ValueError('"a\x1b[2Jb\udce9.jpg" is no frame of "café"')
+
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert r'"a\x1b[2Jb\xdce9.jpg" is no frame of "café"' in stop.value.code
+
+
 def test_errors_without_text_show_their_kind(monkeypatch):
     monkeypatch.delenv(cli.TRACEBACK_ENV, raising=False)
 

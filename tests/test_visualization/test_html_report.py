@@ -2,6 +2,7 @@
 """The HTML report, read and used in a real browser."""
 import json
 import re
+import shutil
 import time
 from dataclasses import replace
 
@@ -13,8 +14,8 @@ from pycocotools import mask as mask_utils
 from refinevis_mm.evaluation import evaluate_vis
 from refinevis_mm.recording import VideoRecording
 from refinevis_mm.visualization import (FrameSpool, categories_of, check_fits,
-                                        instance_color, select_video,
-                                        write_report)
+                                        check_origin, instance_color,
+                                        select_video, write_report)
 from tests.browser import emulate, open_chromium, open_page
 from tests.tiny_recordings import CLASSES, ResultStream, box
 
@@ -633,6 +634,57 @@ def test_frames_go_on_behind_a_state(tmp_path):
         assert image.shape == (60, 80, 3)
         assert abs(image - color_of(k)).max() < 4
     spool.close()
+
+
+@pytest.mark.parametrize('state, match', [
+    (dict(num_frames=1, end=10**15), 'must hold 1000000000000000 bytes'),
+    (dict(num_frames=1, end=-1), 'must hold -1 bytes'),
+    (dict(num_frames=1), "the state of the report lacks 'end'"),
+])
+def test_edited_states_of_frames_are_refused(tmp_path, state, match):
+    spool = FrameSpool(tmp_path / 'frames')
+    spool.add(ResultStream(VIEWS, SIZE).frame({}))
+    size = spool.state_dict()['end']
+    with pytest.raises(ValueError, match=match):
+        spool.load_state_dict(state)
+    assert (tmp_path / 'frames').stat().st_size == size
+    spool.load_state_dict(dict(num_frames=10**9, end=size))
+    with pytest.raises(ValueError, match="frames' is damaged: it must hold"):
+        for _ in spool:
+            pass
+    spool.close()
+
+
+def test_frames_are_matched_by_name_or_number():
+    gt = ground_truth()  # of clip/0.jpg, clip/1.jpg ...
+    check_origin(gt, 3, 3, None)
+    check_origin(gt, 3, 3, 'another.png')
+    check_origin(gt, 3, 15, 'x/3.png')  # every fifth one is annotated
+    for number, name in ((15, None), (15, '15.jpg')):
+        with pytest.raises(
+                ValueError,
+                match='frame 3 of the ground truth .*'
+                "clip/3.jpg.* got frame 15 of the video"):
+            check_origin(gt, 3, number, name)
+    del gt['videos'][0]['file_names']
+    with pytest.raises(ValueError, match='got frame 15 of the video'):
+        check_origin(gt, 3, 15, '3.jpg')
+
+
+def test_a_part_of_a_video_is_not_compared_by_position(recording, tmp_path):
+    part = tmp_path / 'part.sqlite'
+    shutil.copy(recording.path, part)
+    with VideoRecording.open(part) as other:
+        for frame_id in range(NUM_FRAMES):
+            other.add_origin(frame_id, frame_id + 1)
+        with pytest.raises(ValueError, match='got frame 1 of the video'):
+            write_report(
+                tmp_path / 'a.html',
+                images(),
+                other,
+                'A clip',
+                ground_truth=ground_truth())
+    assert not (tmp_path / 'a.html').exists()
 
 
 def test_frames_must_be_those_of_the_recording(recording, tmp_path):

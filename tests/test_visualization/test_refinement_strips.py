@@ -1,10 +1,12 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import io
+import re
 
 import numpy as np
 import pytest
 import torch
 
+from refinevis_mm.visualization import refinement_strips
 from refinevis_mm.visualization.refinement_strips import RefinementStrips
 from tests.tiny_recordings import ResultStream, box, random_frames
 
@@ -223,6 +225,46 @@ def test_state_gives_the_same_picture(stop):
     assert len(whole.moments) > 1 and strips.moments == whole.moments
     assert (strips.draw() == whole.draw()).all()
     assert (saved(whole).draw() == whole.draw()).all()
+
+
+def test_frames_have_the_numbers_of_the_video(monkeypatch):
+    texts = []
+    monkeypatch.setattr(refinement_strips, 'draw_text',
+                        lambda canvas, text, *_, **__: texts.append(text))
+    rows = [steady()] * 3 + [recovering()] + [steady()] * 3
+    strips, numbers = follow(video(rows)), [10, 15, 20, 25, 30, 35, 40]
+    strips.draw()
+    expected = [
+        re.sub(r'frame (\d)', lambda found: f'frame {numbers[int(found[1])]}',
+               text) for text in texts
+    ]
+    assert 'frame 25' in ' '.join(expected)
+    texts.clear()
+    strips.draw(numbers)
+    assert texts == expected
+
+
+@pytest.mark.parametrize('change, match', [
+    (lambda state: state.update(scale=1e6), 'masks of the size'),
+    (lambda state: state.update(scale=-1.), 'masks of the size'),
+    (lambda state: state.update(end=state['end'] + 9), 'the frames that it'),
+    (lambda state: state['frames'].clear(), 'the frames that it shows'),
+    (lambda state: state['strips'][0].update(end=10**12), 'the frames that'),
+    (lambda state: state['strips'][0].update(instance_id=99), 'the frames'),
+    (lambda state: state.update(after='sideways'), 'the frames that it shows'),
+    (lambda state: state['frames'][3]['instances'][0].update(
+        after=dict(size=[48, 64], counts='P')), 'a mask of the state'),
+    (lambda state: state['frames'][3]['instances'][0].update(
+        after=dict(size=[1, 4], counts='4')), 'masks of the size'),
+    (lambda state: state['frames'][3]['instances'][0].pop('iou'), 'lacks'),
+])  # yapf: disable
+def test_edited_states_are_refused(change, match):
+    rows = [steady()] * 3 + [recovering()] + [steady()] * 3
+    state = follow(video(rows)).state_dict()
+    RefinementStrips().load_state_dict(state)
+    change(state)
+    with pytest.raises(ValueError, match=match):
+        RefinementStrips().load_state_dict(state)
 
 
 def test_state_does_not_change_afterwards():

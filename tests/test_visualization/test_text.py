@@ -78,3 +78,8 @@ def test_font_of_the_system(fonts, tmp_path):
 def test_a_line_is_in_one_font(fonts):
     fonts(osp.join(FONTS, 'STIXGeneral.ttf'))
     assert fit_text(f'{TWO_SIGNS[0]} \u732b')[1] == 'U+1D81 U+732B'
+
+
+def test_long_lines_are_cut():
+    assert fit_text('a' * 200)[1] == 'a' * 200
+    assert fit_text('a' * 10**6)[1] == 'a' * 199 + '…'

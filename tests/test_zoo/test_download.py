@@ -202,7 +202,12 @@ def test_wrong_length(server, path):
     said = error_of(server.url('/model.pth'), str(path), '', 5)
     assert 'must have 5 bytes, got 700000' in said
     assert left(path) == []
-    # without a stated length the connection seems to end too early
+    # without a stated length it may go on, for ever perhaps
+    for length in ('chunks', 'close'):
+        server.answers['/model.pth'] = Answer(CONTENT, length=length)
+        said = error_of(server.url('/model.pth'), str(path), '', 5)
+        assert 'must have 5 bytes, but the server sends more' in said
+    # or the connection seems to end too early
     server.answers['/model.pth'] = Answer(CONTENT, length='close')
     said = error_of(server.url('/model.pth'), str(path), '', 700_001)
     assert 'broke off' in said
@@ -289,6 +294,13 @@ def test_token_stays_with_its_host(server, path, monkeypatch):
         download(other.url('/model.pth'), f'{path}2')
         assert 'Authorization' not in other.requests[1]
     assert server.requests[0]['Authorization'] == 'Bearer secret'
+
+
+def test_a_name_of_other_letters(server, path):
+    server.answers['/gr%C3%B6%C3%9Fe%201.pth'] = Answer(CONTENT)
+    for name in ('/größe 1.pth', '/gr%C3%B6%C3%9Fe%201.pth'):
+        path.unlink(missing_ok=True)
+        assert download(server.url(name), str(path), SHA256) == SHA256
 
 
 @pytest.mark.parametrize(

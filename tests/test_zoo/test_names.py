@@ -3,8 +3,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 
 from refinevis_mm.zoo import UnknownNameError, find_entry, list_entries
+from refinevis_mm.zoo import mmdet_names as mmdet_names_module
 from refinevis_mm.zoo.mmdet_names import mmdet_models, mmdet_names, segments
 
 CONFIGS = Path(find_spec('mmdet').origin).parent / '.mim' / 'configs'
@@ -89,3 +91,15 @@ def test_what_mmdet_cannot_give(name, reason):
     with pytest.raises(ValueError, match=reason) as caught:
         find_entry(name)
     assert not isinstance(caught.value, UnknownNameError)
+
+
+def test_metafiles_are_not_run(tmp_path, monkeypatch):
+    folder = tmp_path / 'configs' / 'x'
+    folder.mkdir(parents=True)
+    (folder / 'metafile.yml').write_text(
+        '- Name: evil\n  Other: !!python/object/apply:os.mkdir '
+        f'["{tmp_path}/made"]\n')
+    monkeypatch.setattr(mmdet_names_module, '_root', lambda: str(tmp_path))
+    with pytest.raises(yaml.YAMLError):
+        list(mmdet_models())
+    assert not (tmp_path / 'made').exists()

@@ -457,6 +457,9 @@ def train(training: Training, nproc: int) -> None:
     Args:
         training (:obj:`Training`): What to train.
         nproc (int): Number of processes.
+
+    Raises:
+        ValueError: If the training fails.
     """
     last = last_checkpoint(training)
     if last == training.checkpoint:
@@ -481,7 +484,7 @@ def test(training: Training, options: dict, nproc: int) -> None:
         nproc (int): Number of processes.
 
     Raises:
-        ValueError: If the test left no numbers.
+        ValueError: If the test fails or has left no numbers.
     """
     path = training.result_file(options)
     folder = osp.splitext(path)[0]

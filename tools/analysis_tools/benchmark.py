@@ -33,6 +33,7 @@ from terminaltables import AsciiTable
 from torch import Tensor, nn
 
 import refinevis_mm
+from refinevis_mm.apis.inference import check_device
 from refinevis_mm.compat.checkpoints import load_checkpoint_strict
 from refinevis_mm.models.layers.ms_deform_attn import (BACKEND_ENV, BACKENDS,
                                                        select_backend)
@@ -507,16 +508,14 @@ def run_benchmark(args: argparse.Namespace) -> Dict[str, Any]:
         percent, of the frame's time without.
 
     Raises:
-        ValueError: If there is no such device, or no TAR for
-            ``--tracklets``.
+        ValueError: If there is no such device, the config has no model that
+            can be timed, or no TAR for ``--tracklets``.
     """
     if args.backend:
         os.environ[BACKEND_ENV] = args.backend
     if args.threads:
         torch.set_num_threads(args.threads)
-    device = torch.device(args.device)
-    if device.type == 'cuda' and not torch.cuda.is_available():
-        raise ValueError(f'device {args.device} must be available')
+    device = check_device(args.device)
     model = build_model(args)
     timer = StageTimer(device)
     timer.watch(model)

@@ -39,6 +39,7 @@ from mmengine.utils import ProgressBar
 from terminaltables import AsciiTable
 
 from refinevis_mm.apis import Session, init_model
+from refinevis_mm.apis.inference import check_device
 from refinevis_mm.files import write_text
 from refinevis_mm.models.refinevis import RefineVIS
 from refinevis_mm.recording import VideoRecording
@@ -127,7 +128,8 @@ def moving_rectangles(num: int, height: int,
 
 
 def build_model(args: argparse.Namespace, mode: str) -> RefineVIS:
-    """The model of the config in one mode."""
+    """The model of the config in one mode; ValueError for a bad device."""
+    device = check_device(args.device)
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(dict(args.cfg_options or {}, **{'model.mode': mode}))
     cfg.pop('test_dataloader', None)  # its pipeline would resize the frames
@@ -135,7 +137,7 @@ def build_model(args: argparse.Namespace, mode: str) -> RefineVIS:
         return init_model(cfg, args.checkpoint, args.device)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     torch.manual_seed(0)
-    model = MODELS.build(cfg.model).to(args.device).eval()
+    model = MODELS.build(cfg.model).to(device).eval()
     model.cfg, model.classes = cfg, []
     _lower_thresholds(model, args)
     return model
@@ -163,7 +165,7 @@ def measure(args: argparse.Namespace, mode: str) -> List[dict]:
 
     Returns:
         list[dict]: Samples with ``frames``, ``peak`` and ``now`` (MiB),
-        ``ids`` (highest tracklet id so far) and ``seconds``.
+        ``ids`` (highest tracklet id so far, plus 1) and ``seconds``.
     """
     if args.threads is not None:
         torch.set_num_threads(args.threads)

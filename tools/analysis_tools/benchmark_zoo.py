@@ -26,7 +26,7 @@ from mmengine.registry import init_default_scope
 from terminaltables import AsciiTable
 
 from refinevis_mm.apis import Session
-from refinevis_mm.apis.inference import find_config
+from refinevis_mm.apis.inference import check_device, find_config
 from refinevis_mm.apis.video_config import as_video_config
 from refinevis_mm.registry import MODELS
 from refinevis_mm.utils import one_line_errors
@@ -68,7 +68,11 @@ def build(name: str, shape: Sequence[int], device: str) -> Session:
 
     Returns:
         :obj:`Session`: With random weights.
+
+    Raises:
+        ValueError: If there is no such name or device.
     """
+    found = check_device(device)
     cfg = Config.fromfile(find_config(find_entry(name).config))
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     cfg = as_video_config(cfg)
@@ -80,7 +84,7 @@ def build(name: str, shape: Sequence[int], device: str) -> Session:
             step['scale'] = (shape[1], shape[0])
         steps += step.get('transforms', [])
     torch.manual_seed(0)
-    model = MODELS.build(cfg.model).to(device).eval()
+    model = MODELS.build(cfg.model).to(found).eval()
     model.cfg, model.classes = cfg, []
     return Session(model)
 

@@ -77,7 +77,8 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--num-workers',
         type=int,
-        help='processes to use; default: one for each processor up to 4')
+        help='processes to use; default: one for each processor up to 4, one '
+        'alone where there are few masks')
     parser.add_argument(
         '--no-progress', action='store_true', help='draw no progress bar')
     parser.add_argument(

@@ -134,8 +134,9 @@ def describe(head: TARHead, args: argparse.Namespace) -> Dict[str, int]:
 def count_by_formula(size: Dict[str, int]) -> Dict[str, int]:
     """MAC of every part.
 
-    With width d, window W and FFN width h, attention costs ``4 W d^2`` for
-    its projections and ``2 W^2 d`` for scores and values, the FFN ``2 W d h``.
+    With width d, window W and FFN width h, the attention of a layer costs
+    ``4 W d^2`` for its projections and ``2 W^2 d`` for scores and values, its
+    FFN ``2 W d h``.
 
     Args:
         size (dict[str, int]): From :func:`describe`.

@@ -32,7 +32,7 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='List all defects of a YouTube-VIS data set',
         epilog='Exit code 0: no errors and no warnings; 1: some; 2: wrong '
-        'arguments or a file that is no JSON.')
+        'arguments, or a file that is no JSON or cannot be read or written.')
     parser.add_argument('annotations', help='data set, .json or .json.gz')
     parser.add_argument(
         '--frames',

@@ -52,8 +52,8 @@ def gather_videos(content: dict, source: str) -> List[ImageVideo]:
         where there is no such list.
 
     Raises:
-        ValueError: If a key is missing, two images are the same frame, or
-            those of a video differ in size.
+        ValueError: If a key is missing, a video has no images, two images
+            are the same frame, or those of a video differ in size.
     """
     images = defaultdict(list)
     for image in content['images']:

@@ -4,12 +4,12 @@
 Expects ``FRAMES/<video>/<frame>.jpg`` and ``MAPS/<video>/<frame>.png``; the
 images stay where they are. Frames without a map are left out.
 
-``davis``: the pixel is the object's number, 0 the background, 255 unknown
-unless ``--no-unknown`` is given, as maps in black and white need it; all
-objects are of the class "object", or of the one given by ``--labels``, a
-JSON such as ``{"bear": {"1": "animal"}, "bus": "vehicle"}``. ``mots``: the
-pixel is class * 1000 + number, 10000 is to be ignored; ``--classes`` names
-the classes.
+``davis``: the pixel is the object's number, 0 the background, 255 unknown in
+maps of 8 bits unless ``--no-unknown`` is given, as maps in black and white
+need it; all objects are of the class "object", or of the one given by
+``--labels``, a JSON such as ``{"bear": {"1": "animal"}, "bus": "vehicle"}``.
+``mots``: the pixel is class * 1000 + number, 10000 is to be ignored;
+``--classes`` names the classes.
 
 Example:
     python tools/dataset_converters/id_png_to_youtubevis.py \\
@@ -225,7 +225,8 @@ def convert_video(writer: VISJsonWriter, args: argparse.Namespace, video: str,
     Raises:
         OSError: If a file is missing.
         ValueError: If a file cannot be read, a map does not fit its frame or
-            has smoothed edges, or there is nothing but unknown pixels.
+            has smoothed edges, an object has no class, or there is nothing
+            but unknown pixels.
     """
     pairs = list_frames(args.frames, args.maps, video)
     tracks: Dict[int, list] = {}

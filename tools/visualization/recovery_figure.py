@@ -134,7 +134,7 @@ def open_videos(
     if img_prefix is None:
         return [(open_source(path), None)]
     gt = load_json(path)
-    check_ground_truth(gt)
+    check_ground_truth(gt, check_masks=True)
     videos = []
     for video in gt['videos']:
         files = [osp.join(img_prefix, name) for name in video['file_names']]
