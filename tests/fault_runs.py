@@ -274,9 +274,9 @@ def disk_runs(name: str, job: Job, work: Path) -> List[str]:
         try:
             code, output = run(job, disk)
             line = (output.strip().splitlines() or [''])[-1]
-            if code == 0:
+            if code == 0 and contents(disk) != expected:
                 wrong.append(f'{option}: exit 0')
-            elif not line.startswith('error: ') or 'Traceback' in output:
+            elif code and 'error: ' not in line:
                 wrong.append(f'{option}: {line}')
             wrong += [f'{option}: {d}' for d in differences(disk, expected)]
             print(f'    {option}: {line[:160]}', flush=True)

@@ -37,6 +37,12 @@ def _occluded_shapes() -> Tuple[str, ...]:
     return CLASSES
 
 
+def _everyday() -> Tuple[str, ...]:
+    """Super-categories of COCO that are met in any street."""
+    from ..datasets.everyday_images import CLASSES
+    return CLASSES
+
+
 class ClassList(NamedTuple):
     """The classes of a data set.
 
@@ -54,7 +60,8 @@ CLASS_LISTS: Dict[str, ClassList] = dict(
     lvis_v05=ClassList('LVIS v0.5', _lvis_v05),
     lvis_v1=ClassList('LVIS v1', _lvis_v1),
     youtube_vis_2021=ClassList('YouTube-VIS 2021', _youtube_vis_2021),
-    occluded_shapes=ClassList('OccludedShapes', _occluded_shapes))
+    occluded_shapes=ClassList('OccludedShapes', _occluded_shapes),
+    everyday=ClassList('everyday images', _everyday))
 
 
 def class_list_of(title: str) -> str:

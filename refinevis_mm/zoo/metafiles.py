@@ -22,6 +22,7 @@ TABLE = 'docs/model_zoo.md'
 # folders of the shipped configs, by family
 FOLDERS = {
     'RefineVIS': 'refinevis',
+    'MaskDINO': 'maskdino',
     'Mask2Former': 'mask2former',
     'Mask2Former-VIS': 'mask2former',
     'RF-DETR-Seg': 'rfdetr'

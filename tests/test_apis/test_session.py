@@ -427,7 +427,7 @@ def flat(state):
     (('refiners', 'offline', 'clip', 0, 'mask_features'), torch.zeros(
         2, 3, 4), 'session state cannot be used'),
     (('refiners', 'offline', 'clip', 0, 'embeds'), flat, 'floating-point'),
-    (('tracker', 'tracks'), 3, 'session state cannot be used'),
+    (('tracker', 'tracks'), 3, 'state (cannot be used|must be dict)'),
 ])
 def test_edited_states_change_nothing(model, path, change, match):
     session, state = waiting_state(model)

@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 from dataclasses import replace
+from html.parser import HTMLParser
 
 import cv2
 import numpy as np
@@ -634,6 +635,26 @@ def test_frames_go_on_behind_a_state(tmp_path):
         assert image.shape == (60, 80, 3)
         assert abs(image - color_of(k)).max() < 4
     spool.close()
+
+
+class Tags(HTMLParser):
+    """Names and attributes of the elements of a page, without a browser."""
+
+    def handle_starttag(self, tag, attrs):
+        self.found = [*getattr(self, 'found', []), (tag, attrs)]
+
+
+def test_names_are_no_elements(tmp_path):
+    pages = []
+    for index, name in enumerate(('name', HOSTILE)):
+        path = tmp_path / f'{index}.html'
+        with record(tmp_path / f'{index}.sqlite', [name, 'b', 'c']) as made:
+            write_report(path, images(), made, name, {name: name},
+                         ground_truth([name, 'b']))
+        parser = Tags()
+        parser.feed(path.read_text(encoding='utf-8'))
+        pages.append(parser.found)
+    assert pages[0] == pages[1] and len(pages[0]) > 80
 
 
 @pytest.mark.parametrize('state, match', [

@@ -46,7 +46,7 @@ def test_names_that_were_asked_for():
         rtmdet=('tiny', 's', 'm', 'l', 'x'),
         rfdetr=('nano', 'small', 'medium', 'large'))
     assert names == {
-        'refinevis-small_occluded-shapes',
+        'refinevis-small_occluded-shapes', 'maskdino-small_everyday',
         'refinevis-small-phase1_occluded-shapes', 'mask-rcnn-r50_coco',
         'condinst-r50_coco', 'queryinst-r50_coco', 'solov2-r50_coco',
         'solov2-light-r18_coco', *(f'mask2former-{size}_coco'
@@ -147,7 +147,8 @@ def test_class_lists():
         lvis_v05=1230,
         lvis_v1=1203,
         youtube_vis_2021=40,
-        occluded_shapes=7)
+        occluded_shapes=7,
+        everyday=3)
     assert classes['coco'][0] == 'person'
     assert classes['coco'][79] == 'toothbrush'
     YouTubeVISDataset.set_dataset_classes('2021')

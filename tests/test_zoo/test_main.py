@@ -89,7 +89,7 @@ def test_fetch(cache, monkeypatch, capsys):
     with serving() as server:
         server.answers['/a.pth'] = Answer(CONTENT)
         entry = dataclasses.replace(
-            list_entries()[6],
+            names.find_entry('mask2former-r50_coco'),
             address=server.url('/a.pth'),
             file_name='a.pth',
             sha256=digest)

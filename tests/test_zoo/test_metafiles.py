@@ -49,9 +49,9 @@ def test_table_of_the_documentation():
     row, = (
         line for line in text.splitlines()
         if '`mask2former-r50_coco` | 80 ' in line)
-    assert row == ('| `mask2former-r50_coco` | 80 of COCO | Apache-2.0 [3] | '
+    assert row == ('| `mask2former-r50_coco` | 80 of COCO | Apache-2.0 [4] | '
                    '42.9 mask AP, COCO | about 176 MB |')
-    assert '\n[3] of OpenMMLab' in text
+    assert '\n[4] of OpenMMLab' in text
 
 
 def test_write(tmp_path, monkeypatch):

@@ -13,11 +13,10 @@ import argparse
 import re
 from typing import Dict, List
 
-import torch
+from mmengine.runner import save_checkpoint
 from torch import Tensor
 
 from refinevis_mm.compat.checkpoints import check_state_dict, read_checkpoint
-from refinevis_mm.files import whole_file
 from refinevis_mm.models.backbones import EfficientNetLite
 from refinevis_mm.models.backbones.efficientnet_lite import ARCHS, STAGES
 from refinevis_mm.utils import one_line_errors
@@ -86,8 +85,7 @@ def main() -> None:
     parser.add_argument('dst', help='file to write')
     args = parser.parse_args()
     state_dict = convert(read_checkpoint(args.src)['state_dict'], args.arch)
-    with whole_file(args.dst) as part, open(part, 'wb') as file:
-        torch.save(dict(state_dict=state_dict), file)
+    save_checkpoint(dict(state_dict=state_dict), args.dst)
     print(f'{len(state_dict)} tensors written to {args.dst}')
 
 

@@ -28,11 +28,11 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 import torch
 from mmengine.registry import init_default_scope
+from mmengine.runner import save_checkpoint
 from torch import Tensor
 
 from refinevis_mm.compat.checkpoints import (CheckpointError, check_state_dict,
                                              read_file)
-from refinevis_mm.files import whole_file
 from refinevis_mm.registry import MODELS
 from refinevis_mm.utils import one_line_errors
 from refinevis_mm.version import __version__
@@ -757,8 +757,7 @@ def main() -> None:
         dataset_meta=dict(classes=list(names)) if known else {},
         proposal_wh_order=arch.proposal_wh_order,
         refinevis_mm=__version__)
-    with whole_file(args.dst) as part, open(part, 'wb') as file:
-        torch.save(dict(state_dict=state_dict, meta=meta), file)
+    save_checkpoint(dict(state_dict=state_dict, meta=meta), args.dst)
     dropped = sum(row.target == '-' for row in report)
     print(f'{len(state_dict)} tensors written to {args.dst}, {dropped} '
           'dropped. Its config needs:')

@@ -7,10 +7,9 @@
 import argparse
 import os.path as osp
 
-import torch
+from mmengine.runner import save_checkpoint
 
 from refinevis_mm.compat.checkpoints import read_checkpoint
-from refinevis_mm.files import whole_file
 from refinevis_mm.utils import one_line_errors
 from refinevis_mm.version import __version__
 from refinevis_mm.vis_json import classes_of
@@ -54,8 +53,7 @@ def main() -> None:
         '--half', action='store_true', help='store half-precision weights')
     args = parser.parse_args()
     published = strip(read_checkpoint(args.src), args.half)
-    with whole_file(args.dst) as part, open(part, 'wb') as file:
-        torch.save(published, file)
+    save_checkpoint(published, args.dst)
     size = osp.getsize(args.dst) / 2**20
     print(f'{len(published["state_dict"])} tensors, {size:.1f} MiB written to '
           f'{args.dst}')
