@@ -18,8 +18,8 @@ from mmengine.device import get_device
 from ..compat.checkpoints import CheckpointError
 
 __all__ = [
-    'add_model_arguments', 'add_runner_arguments', 'add_source_arguments',
-    'end_workers_with_parent', 'init_cpu_distributed',
+    'add_converter_arguments', 'add_model_arguments', 'add_runner_arguments',
+    'add_source_arguments', 'end_workers_with_parent', 'init_cpu_distributed',
     'merge_runner_arguments', 'one_line_errors'
 ]
 
@@ -103,6 +103,26 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         '--max-size',
         type=int,
         help='scale frames down whose longer side has more pixels')
+
+
+def add_converter_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that converters of COCO annotations share.
+
+    Args:
+        parser (argparse.ArgumentParser): Receives the options.
+    """
+    parser.add_argument(
+        '--skip-bad-masks',
+        action='store_true',
+        help='leave out annotations that are a box alone, a point or the like '
+        'and print their number')
+    parser.add_argument(
+        '--crowds-as-objects',
+        action='store_true',
+        help='take annotations with iscrowd 1 for objects, as the masks of '
+        "CVAT's brush are")
+    parser.add_argument(
+        '--force', action='store_true', help='replace an existing file')
 
 
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:

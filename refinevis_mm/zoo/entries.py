@@ -218,8 +218,8 @@ ENTRIES: Tuple[ZooEntry, ...] = (
                 'mask AP50': 21.2
             },
             source='measured here, docs/results.md'),
-        sha256=
-        '4459c0d011e2aa1f19f437636729e14bbe5674469ace7e5885b1a6e6581b9a7d',
+        sha256=('4459c0d011e2aa1f19f437636729e14b'
+                'be5674469ace7e5885b1a6e6581b9a7d'),
         num_bytes=9727487,
         training={
             'Iterations':

@@ -18,7 +18,7 @@ from typing import Any, List, Optional
 
 from mmengine.utils import track_iter_progress
 
-from refinevis_mm.utils import one_line_errors
+from refinevis_mm.utils import add_converter_arguments, one_line_errors
 from refinevis_mm.video_io import natural_key, read_image
 from refinevis_mm.vis_json import (ImageVideo, VISJsonWriter, check_coco,
                                    load_json, usable_annotations, write_videos)
@@ -39,18 +39,7 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         choices=('image', 'folder'),
         default='image',
         help='what becomes a video (default: image)')
-    parser.add_argument(
-        '--skip-bad-masks',
-        action='store_true',
-        help='leave out annotations that are a box alone, a point or the like '
-        'and print their number')
-    parser.add_argument(
-        '--crowds-as-objects',
-        action='store_true',
-        help='take annotations with iscrowd 1 for objects, as the masks of '
-        "CVAT's brush are")
-    parser.add_argument(
-        '--force', action='store_true', help='replace an existing file')
+    add_converter_arguments(parser)
     return parser.parse_args(argv)
 
 
