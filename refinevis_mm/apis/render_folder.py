@@ -5,7 +5,7 @@ import os
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Optional, Sequence
+from typing import Any, Iterable, Optional, Sequence
 
 from mmengine.logging import print_log
 
@@ -45,11 +45,9 @@ class RenderFolder:
         with ExitStack() as stack:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
-                for path in (self.path, *self.path.rglob('*')):
-                    if path.is_symlink():
-                        raise OSError(
-                            f'"{path}" must not be a link; delete it')
+                _refuse_links([self.path])
                 stack.enter_context(one_run(self.path))
+                _refuse_links(self.path.rglob('*'))
             except OSError as error:
                 raise OSError(f'out-dir "{self.out_dir}" cannot be written: '
                               f'{error.strerror or error}') from error
@@ -101,3 +99,10 @@ class RenderFolder:
             old = self.path / f'old-{name}'
             delete(old)
             os.replace(self.out_dir / name, old)
+
+
+def _refuse_links(paths: Iterable[Path]) -> None:
+    """Raise OSError for what leads elsewhere."""
+    for path in paths:
+        if path.is_symlink():
+            raise OSError(f'"{path}" must not be a link; delete it')

@@ -126,6 +126,9 @@ def _mmengine_globals() -> List[Any]:
 def allow_mmengine_globals() -> None:
     """Allow-list what mmengine writes for ``torch.load(weights_only=True)``.
 
+    For the whole process: whoever reads with ``weights_only=True`` gets numpy
+    arrays of a subclass that cannot run code.
+
     Adds nothing on torch < 2.5, whose allow-list cannot name a second path
     and whose ``torch.load`` does not use it by default.
 

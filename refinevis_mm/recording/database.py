@@ -126,6 +126,8 @@ def _check_header(db: sqlite3.Connection, path: str) -> None:
     try:
         (found, ), = db.execute('PRAGMA application_id')
         (version, ), = db.execute('PRAGMA user_version')
+    except sqlite3.OperationalError as error:  # locked, for example
+        raise OSError(f"'{path}' cannot be read: {error}") from error
     except sqlite3.DatabaseError as error:
         raise ValueError(f"'{path}' is not a recording ({error})") from None
     if found != APPLICATION_ID:

@@ -511,7 +511,7 @@ class VideoRecording:
                     'WHERE view = ? AND track_id = ?', (key, track.id)):
                 self._check_place(track.id, frame_id)
                 segmentations[frame_id] = self._rle(counts)
-            check_codes(segmentations, self.size,
+            check_codes([rle for rle in segmentations if rle], self.size,
                         f"track {track.id} of '{self.path}'")
             for label in labels:
                 yield dict(
@@ -623,6 +623,11 @@ class VideoRecording:
             raise ValueError('frames must come in order: expected frame '
                              f'{self._num_frames}, got {frame.frame_id}')
         place = f'frame {frame.frame_id}'
+        for time, in self._rows('SELECT time FROM frames WHERE frame_id = ?',
+                                (frame.frame_id - 1, )):
+            if not time <= frame.time < float('inf'):
+                raise ValueError(f'the times of frames must not fall: {place} '
+                                 f'has {frame.time} after {time}')
         if set(frame.views) != set(self.views):
             raise ValueError(f'{place} must have the views {self.views}, got '
                              f'{list(frame.views)}')

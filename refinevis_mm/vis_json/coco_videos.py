@@ -60,6 +60,10 @@ def check_coco(content: Any, source: str) -> None:
             missing = [name for name in needed if name not in item]
             if missing:
                 raise ValueError(f'{place} lacks {", ".join(missing)}')
+            for name in ('id', 'image_id', 'category_id'):
+                if isinstance(item.get(name), (list, dict)):
+                    raise ValueError(f'{place}: {name} must be a number or '
+                                     f'text, but got {item[name]!r:.40}')
             if item['id'] in ids:
                 raise ValueError(f'{place}: the id {item["id"]} is used twice')
             ids.add(item['id'])

@@ -5,6 +5,7 @@ import os.path as osp
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from typing import (Any, Callable, Dict, Iterable, Iterator, NamedTuple,
                     Optional, Tuple)
 
@@ -14,6 +15,7 @@ from .defects import Defect
 from .validation import VideoSize, VISChecker, is_int
 
 ReadImage = Callable[[str], np.ndarray]
+BLOCK = 1024  # frames that wait for a thread
 
 
 class _Frame(NamedTuple):
@@ -52,11 +54,10 @@ def find_frame_defects(content: Any, folder: str,
     if not osp.isdir(folder):
         raise FileNotFoundError(f"the folder '{folder}' does not exist")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from filter(
-            None,
-            pool.map(
-                partial(_find_defect, read_image), _frames_of(content,
-                                                              folder)))
+        frames = _frames_of(content, folder)
+        while block := list(islice(frames, BLOCK)):
+            yield from filter(
+                None, pool.map(partial(_find_defect, read_image), block))
 
 
 def _frames_of(content: Any, folder: str) -> Iterator[_Frame]:

@@ -17,10 +17,11 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from refinevis_mm.engine import SourceRatioSampler, TrainingCheckHook
 
 
-def _loop(kind, sampler):
+def _loop(kind, sampler, persistent=True):
     """A loop over toy data, not built by its constructor."""
     loop = kind.__new__(kind)
-    loop.dataloader = SimpleNamespace(sampler=sampler)
+    loop.dataloader = SimpleNamespace(
+        sampler=sampler, num_workers=1, persistent_workers=persistent)
     return loop
 
 
@@ -51,6 +52,15 @@ def test_epochs_need_an_end(sampler):
 ])
 def test_what_works(loop):
     TrainingCheckHook().before_run(_runner(loop))
+
+
+@pytest.mark.parametrize('persistent, said', [(True, 0), (False, 1)])
+def test_epochs_that_repeat_their_random_numbers_are_told(persistent, said):
+    loop = _loop(EpochBasedTrainLoop, DefaultSampler([0, 1]), persistent)
+    runner = _runner(loop)
+    runner.logger = mock.Mock()
+    TrainingCheckHook().before_run(runner)
+    assert runner.logger.warning.call_count == said
 
 
 def test_compiled_training_is_refused():

@@ -8,6 +8,7 @@ import struct
 import time
 from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -566,3 +567,25 @@ def test_recording_of_an_older_version(path):
         db.execute('DROP TABLE origins')
     with VideoRecording.open(path) as recording:
         assert recording.origins() == [(0, None)]
+
+
+@pytest.mark.parametrize('time', [0.9, float('nan'), float('inf')])
+def test_times_must_not_fall(path, time):
+    first, second = islice(random_frames(ResultStream(VIEWS), 2, seed=0), 2)
+    with create(path, VIEWS) as recording:
+        recording.add(replace(first, time=1.))
+        with pytest.raises(ValueError, match='times of frames must not fall'):
+            recording.add(replace(second, time=time))
+        recording.add(replace(second, time=1.))
+        assert recording.times() == [1., 1.]
+
+
+def test_a_locked_file_is_called_so(path, monkeypatch):
+    create(path, VIEWS).close()
+    connect = sqlite3.connect
+    monkeypatch.setattr('sqlite3.connect',
+                        lambda *args, **kwargs: connect(*args, timeout=0))
+    with closing(connect(path, isolation_level=None)) as other:
+        other.execute('BEGIN EXCLUSIVE')
+        with pytest.raises(OSError, match='database is locked'):
+            VideoRecording.open(path)

@@ -119,6 +119,9 @@ def test_coco_video(coco, tmp_path, monkeypatch):
     ('images', 1, dict(file_name=3), 'image 2: file_name must be text'),
     ('images', 1, dict(height='2'), 'image 2: height must be a positive'),
     ('images', 1, dict(width=0), 'image 2: width must be a positive'),
+    ('images', 1, dict(id=[1]), r'images\[1\]: id must be a number'),
+    ('annotations', 0, dict(image_id={}), 'image_id must be a number'),
+    ('annotations', 0, dict(category_id=[]), 'category_id must be a number'),
 ])
 def test_bad_coco_video(key, index, change, reason, coco, tmp_path,
                         monkeypatch):

@@ -232,8 +232,10 @@ def convert_video(writer: VISJsonWriter, args: argparse.Namespace, video: str,
     tracks: Dict[int, list] = {}
     cores: Set[int] = set()
     for t, values in enumerate(read_maps(args, video, pairs)):
-        cores |= find_cores(values)
-        for pixel in np.unique(values).tolist():
+        pixels = np.unique(values).tolist()
+        if not cores.issuperset(pixels):
+            cores |= find_cores(values)
+        for pixel in pixels:
             if pixel != 0:
                 track = tracks.setdefault(pixel, [None] * len(pairs))
                 track[t] = _to_rle(values == pixel)

@@ -21,7 +21,8 @@ class IterSeedHook(Hook):
     are drawn. With this hook there is nothing to resume: on all ranks these
     numbers depend on neither the iterations before nor on validation. With a
     fixed ``randomness.seed`` and data loader workers, which have generators
-    of their own, a resumed run equals an uninterrupted one.
+    of their own, a run of ``IterBasedTrainLoop`` that is resumed equals an
+    uninterrupted one.
     """
 
     def before_train(self, runner: Runner) -> None:

@@ -50,6 +50,12 @@ class TrainingCheckHook(Hook):
                     'EpochBasedTrainLoop needs a sampler that ends, got '
                     f'{type(sampler).__name__}; set train_dataloader.sampler='
                     "dict(_delete_=True, type='DefaultSampler', shuffle=True)")
+            if loop.dataloader.num_workers and \
+                    not loop.dataloader.persistent_workers:
+                runner.logger.warning(
+                    'workers are started anew for each epoch, all with the '
+                    'same seed: every epoch augments by the same random '
+                    'numbers; set train_dataloader.persistent_workers=True')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the number of training samples.
