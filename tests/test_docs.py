@@ -74,6 +74,7 @@ EVERYDAY = ('python tools/dataset_converters/make_everyday.py my_sources '
 BEFORE = {
     'configs/ablation/README.md': SHAPES,
     'configs/refinevis/README.md': SHAPES,
+    'docs/results.md': EVERYDAY,
     'docs/training.md': EVERYDAY
 }
 # files that a reader has besides the data, by page

@@ -46,6 +46,7 @@ OPEN = {
     'compat.mmtrack': ONE_BY_ONE,
     'compat.versions': ONE_BY_ONE,
     'datasets.coco_results': IN_CONFIGS,
+    'datasets.everyday_images': IN_CONFIGS,
     'datasets.occluded_shapes': IN_CONFIGS,
     'models.base_vis_model': PART,
     'models.frame_level.rfdetr_package': 'its functions are called as '
