@@ -147,7 +147,7 @@ def _check_tables(db: sqlite3.Connection, path: str) -> None:
         tables.setdefault(('table', 'origins'), own['table', 'origins'])
         if tables != own:
             raise ValueError(f"'{path}' must have the tables of a recording "
-                             f'only, got {sorted(tables)}')
+                             f'only, got {list(tables)}')
         (damage, ), = db.execute('PRAGMA quick_check(1)')
     if damage != 'ok':
         raise ValueError(f"'{path}' is damaged: {damage.splitlines()[-1]}")

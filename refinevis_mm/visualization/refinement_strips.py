@@ -456,13 +456,17 @@ def _check_picture(frame: dict, scale: float, what: str) -> None:
         instance[side] for instance in frame['instances'].values()
         for side in ('before', 'after') if instance[side] is not None
     ]
-    valid = 0 < scale and (scale <= 1 or scale * max(size) <= MAX_SIDE)
+    valid = all(0 <= instance[name] <= 1
+                for instance in frame['instances'].values()
+                for name in ('score', 'iou', 'size'))
+    valid &= 0 < scale and (scale <= 1 or scale * max(size) <= MAX_SIDE)
     for mask in masks:
         check_codes([mask], mask['size'], what)
         valid &= size == tuple(
             max(1, round(min(scale, 1.) * side)) for side in mask['size'])
     if not valid or min(size) < 1:
-        raise ValueError(f'{what} must have masks of the size of its images')
+        raise ValueError(f'{what} must have masks of the size of its images, '
+                         'and shares')
 
 
 def _compare(before: FrameInstances, after: FrameInstances,

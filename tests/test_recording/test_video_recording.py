@@ -343,6 +343,8 @@ def test_a_journal_that_names_a_file_is_refused(path):
     ('DROP TABLE frames; CREATE VIEW frames AS WITH RECURSIVE n(frame_id) AS '
      '(SELECT 0 UNION ALL SELECT frame_id + 1 FROM n) '
      'SELECT frame_id, 0.0 AS time FROM n', 'tables of a recording only'),
+    ("PRAGMA writable_schema = 1; UPDATE sqlite_master SET name = "
+     "CAST(name AS BLOB) WHERE name = 'frames'", 'tables of a recording only'),
     ('CREATE TRIGGER t AFTER INSERT ON origins BEGIN DELETE FROM facts; END',
      'tables of a recording only'),
     ("UPDATE facts SET value = '[1000000, 1000000]' WHERE name = 'size'",

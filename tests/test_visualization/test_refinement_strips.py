@@ -257,6 +257,8 @@ def test_frames_have_the_numbers_of_the_video(monkeypatch):
     (lambda state: state['frames'][3]['instances'][0].update(
         after=dict(size=[1, 4], counts='4')), 'masks of the size'),
     (lambda state: state['frames'][3]['instances'][0].pop('iou'), 'lacks'),
+    (lambda state: state['frames'][3]['instances'][0].update(iou=1e308),
+     'and shares'),
 ])  # yapf: disable
 def test_edited_states_are_refused(change, match):
     rows = [steady()] * 3 + [recovering()] + [steady()] * 3
