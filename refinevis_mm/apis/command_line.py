@@ -249,6 +249,8 @@ def _render_file(session: Session, source: FrameSource,
         raise OSError(f'"{args.out}" cannot be written: '
                       f'{error.strerror}') from error
     folder = path.with_name(f'.{path.name}{PARTIAL}')
+    if folder.is_symlink():
+        raise OSError(f'"{folder}" must not be a link; delete it')
     try:
         video = render_video(session, source, str(folder), [output.name],
                              **options)

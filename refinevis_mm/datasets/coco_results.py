@@ -17,6 +17,7 @@ from refinevis_mm.vis_json import MaskError, compress_mask
 # Ids below 91 that COCO's 80 classes leave out.
 UNUSED_COCO_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 ROW_KEYS = ('category_id', 'segmentation')
+MAX_MASKS = 2**32  # pixels of all masks of a frame, a byte each
 
 
 class CocoResults:
@@ -113,6 +114,10 @@ class CocoResults:
             ValueError: If a mask cannot be decoded or has another size.
         """
         rows = self._rows.get(frame_id, [])
+        if len(rows) * height * width > MAX_MASKS:
+            raise ValueError(f'masks of frame {frame_id} must fit into '
+                             f'{MAX_MASKS} bytes, got {len(rows)} of {width} '
+                             f'x {height} pixels')
         masks = np.zeros((len(rows), height, width), bool)
         for mask, row in zip(masks, rows):
             mask[:] = _decode(row['segmentation'], height, width, frame_id)
@@ -275,9 +280,10 @@ def _check_scores(rows: List[dict]) -> None:
     """Raise ValueError unless scores are numbers."""
     for number, row in enumerate(rows):
         score = row.get('score', 1.)
-        if not (_is_int(score) or isinstance(score, float)):
+        if not (isinstance(score, float)
+                or _is_int(score) and abs(score) < 1e9):
             raise ValueError(f'row {number} of the results: score must be a '
-                             f'number, got {score!r}')
+                             f'number, got {score!r:.40}')
 
 
 def _is_int(value: Any) -> bool:

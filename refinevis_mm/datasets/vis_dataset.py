@@ -1,9 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Reader of YouTube-VIS style JSON files."""
-import gzip
 import json
 import logging
-import zlib
 from collections import Counter
 from typing import Any, Iterable, List, Optional, Tuple, Union
 
@@ -15,7 +13,8 @@ from refinevis_mm.registry import DATASETS
 from refinevis_mm.vis_json import (ALL_CROWDS, CROWD_HINT, ERROR, PRESETS,
                                    WARNING, Defect, VISChecker, VISJson,
                                    check_class_names, match_classes, preset_of,
-                                   raise_defect, read_plain_tracks)
+                                   raise_defect, read_plain_tracks,
+                                   unpack_json)
 from .frame_index import FrameIndex, VideoFrames
 
 BATCH_FRAMES = 256  # frames of objects that are indexed together
@@ -196,10 +195,8 @@ class VISDataset(BaseVideoDataset):
         """Read ``ann_file``."""
         data = get(self.ann_file, backend_args=self.backend_args)
         try:
-            if self.ann_file.endswith('.gz'):
-                data = gzip.decompress(data)
-            return data.decode('utf-8-sig')
-        except (UnicodeDecodeError, EOFError, OSError, zlib.error) as error:
+            return unpack_json(data, self.ann_file)
+        except ValueError as error:
             raise ValueError(f'{self.ann_file}: not a JSON file '
                              f'({error})') from None
 

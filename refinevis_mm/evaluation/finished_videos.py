@@ -7,6 +7,7 @@ from typing import Any, Iterable, List, Set, Tuple
 from urllib.parse import quote
 
 from refinevis_mm.files import write_text
+from refinevis_mm.structures import check_form
 
 RUN_FILE = 'run.txt'
 
@@ -96,8 +97,11 @@ class FinishedVideos:
             try:
                 with open(path, encoding='utf-8') as file:
                     content = json.load(file)
+                for tracklet in content['tracklets']:
+                    check_form(tracklet['label'], int, 'label')
+                    check_form(tracklet['score'], float, 'score')
                 finished.append((content['video_id'], content['tracklets']))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ValueError(
                     f'{path} is no result of a video: {error!r}') from error
         return finished

@@ -24,8 +24,10 @@ OCCLUSION_SUBSETS = {
 DETECTED_IOU = 0.5
 
 
-def evaluate_recovery(gt: PathOrObject, frame_level: PathOrObject,
-                      refined: Sequence[PathOrObject]) -> Dict[str, Any]:
+def evaluate_recovery(gt: PathOrObject,
+                      frame_level: PathOrObject,
+                      refined: Sequence[PathOrObject],
+                      check_masks: bool = False) -> Dict[str, Any]:
     """Mean mask IoU over object-frames, by how hard the object is to see.
 
     An object-frame is an object in a frame in which its mask is not empty.
@@ -68,6 +70,7 @@ def evaluate_recovery(gt: PathOrObject, frame_level: PathOrObject,
             (``window=0``) as in :func:`evaluate_vis`, as a path or loaded.
         refined (Sequence[str | PathLike | list]): R - 1 results after
             refinement.
+        check_masks (bool): As in :func:`evaluate_vis`. Defaults to False.
 
     Returns:
         dict: ``iou`` and ``hallucinated``, by the name of the subset dicts
@@ -84,8 +87,11 @@ def evaluate_recovery(gt: PathOrObject, frame_level: PathOrObject,
     """
     gt = load_json(gt)
     files = [load_json(results) for results in (frame_level, *refined)]
-    check_ground_truth(gt)
-    files = [check_results(gt, results) for results in files]
+    check_ground_truth(gt, check_masks=check_masks)
+    files = [
+        check_results(gt, results, check_masks=check_masks)
+        for results in files
+    ]
     anns = [ann for ann in gt['annotations'] if not ann.get('iscrowd')]
     objs, rows = defaultdict(list), defaultdict(list)
     for ann in anns:

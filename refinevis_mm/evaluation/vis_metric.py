@@ -186,6 +186,8 @@ class VISMetric(BaseMetric):
             known = [video_id for video_id, _ in results]
             results = results + self.finished.load(skip=known)
         rows = self._to_rows(results, ground_truth)
+        if self.finished is not None:
+            check_results(ground_truth, rows, check_masks=True)
         stats = {}
         if not self.format_only:
             stats = evaluate_vis(ground_truth, rows, **self.options)
@@ -209,7 +211,7 @@ class VISMetric(BaseMetric):
         """Annotation file, read and checked once."""
         if self._ground_truth is None:
             ground_truth = load_json(self.ann_file)
-            check_ground_truth(ground_truth, not self.format_only)
+            check_ground_truth(ground_truth, not self.format_only, True)
             self._ground_truth = ground_truth
         return self._ground_truth
 

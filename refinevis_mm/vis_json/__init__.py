@@ -17,7 +17,7 @@ from .validation import (ALL_CROWDS, CROWD_HINT, ObjectTracks, VideoSize,
                          VISChecker, find_defects, find_result_defects,
                          raise_defect, read_plain_tracks)
 from .vis_files import (PathOrObject, check_ground_truth, check_results,
-                        load_json, missing_results, num_frames_of)
+                        load_json, missing_results, num_frames_of, unpack_json)
 from .vis_writer import VISJsonWriter, YouTubeVISWriter
 
 __all__ = [
@@ -32,5 +32,5 @@ __all__ = [
     'load_json', 'mask_areas', 'match_classes', 'missing_results',
     'num_frames_of', 'preset_of', 'raise_defect', 'read_id_map',
     'read_plain_tracks', 'to_rles', 'tube_covers', 'tube_ious', 'tube_key',
-    'usable_annotations', 'without_points', 'write_videos'
+    'unpack_json', 'usable_annotations', 'without_points', 'write_videos'
 ]

@@ -11,6 +11,7 @@ from typing import (Any, Callable, Dict, Iterable, Iterator, NamedTuple,
 
 import numpy as np
 
+from refinevis_mm.files import is_inside
 from .defects import Defect
 from .validation import VideoSize, VISChecker, is_int
 
@@ -107,9 +108,12 @@ def copy_images(files: Iterable[Tuple[str, int, int]], source: str,
         FileExistsError: If the target has a file of this name already.
         OSError: If an image cannot be written.
         ValueError: If an image is missing, unreadable or of another size than
-            expected.
+            expected, or its name leads out of the folder.
     """
     for name, height, width in files:
+        if not is_inside(name):
+            raise ValueError('image names must lie inside of their folder, '
+                             f'but got {name!r}')
         path, copy = osp.join(source, name), osp.join(target, name)
         found = read_image(path).shape[:2]
         if found != (height, width):

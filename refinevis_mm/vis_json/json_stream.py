@@ -6,7 +6,7 @@ times its size, one by one next to nothing.
 """
 import json
 import re
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, Tuple
 
 _SPACE = re.compile(r'[ \t\n\r]*')
 _DECODER = json.JSONDecoder()
@@ -32,7 +32,7 @@ class VISJson:
         self._expected: Dict[str, int] = {}
         self._in_array = False
         if text[self._position:self._position + 1] != '{':
-            self.header: Any = json.loads(text)
+            self.header: Any = self._decode_all()
             return
         self.header = {}
         self._position += 1
@@ -41,7 +41,7 @@ class VISJson:
         else:
             self._read_members()
         if self._in_array and not self._find_members('videos', 'categories'):
-            self.header = json.loads(text)
+            self.header = self._decode_all()
             self._in_array = False
 
     def annotations(self) -> Iterator[Any]:
@@ -59,8 +59,7 @@ class VISJson:
         more = not self._take(']')
         while more:
             self._position = self._skip(self._position)
-            annotation, self._position = _DECODER.raw_decode(
-                self._text, self._position)
+            annotation, self._position = self._decode(self._position)
             yield annotation
             more = self._take(',')
             if not more:
@@ -79,7 +78,7 @@ class VISJson:
         """Read the members of the outermost object up to the annotations."""
         while True:
             start = self._position = self._skip(self._position)
-            key, self._position = _DECODER.raw_decode(self._text, start)
+            key, self._position = self._decode(start)
             if not isinstance(key, str):
                 raise json.JSONDecodeError('Expecting property name',
                                            self._text, start)
@@ -88,8 +87,7 @@ class VISJson:
             if key == 'annotations' and self._take('['):
                 self._in_array = True
                 return
-            value, self._position = _DECODER.raw_decode(
-                self._text, self._position)
+            value, self._position = self._decode(self._position)
             self.header[key] = value
             if self._expected.get(key) == start:
                 del self._expected[key]
@@ -108,13 +106,28 @@ class VISJson:
             if start < self._position or self._text[colon:colon + 1] != ':':
                 return False
             try:
-                value, _ = _DECODER.raw_decode(self._text,
-                                               self._skip(colon + 1))
+                value, _ = self._decode(self._skip(colon + 1))
             except ValueError:
                 return False
             self.header[key] = value
             self._expected[key] = start
         return True
+
+    def _decode(self, position: int) -> Tuple[Any, int]:
+        """Decode the value at a position; gives also its end."""
+        try:
+            return _DECODER.raw_decode(self._text, position)
+        except json.JSONDecodeError:
+            raise
+        except (ValueError, RecursionError) as error:  # long, or too deep
+            raise json.JSONDecodeError(str(error), self._text,
+                                       position) from None
+
+    def _decode_all(self) -> Any:
+        """Decode the text, which is one value."""
+        value, self._position = self._decode(self._skip(0))
+        self._end()
+        return value
 
     def _end(self) -> None:
         """Refuse text after the outermost object."""

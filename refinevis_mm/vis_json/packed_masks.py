@@ -7,6 +7,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 import pycocotools.mask as mask_utils
 
+from refinevis_mm.structures import MAX_PIXELS
 from .rle import CountSums, compress_counts, sum_codes, sum_counts
 
 LARGEST = 1e9  # of a number
@@ -248,8 +249,8 @@ def compress_mask(mask: Any, height: int, width: int) -> Tuple[bytes, int]:
     total, area, lowest = (int(value[0]) for value in sums)
     if lowest < 0:
         raise MaskError(
-            'mask-counts',
-            f'RLE counts must not be negative, but one is {lowest}')
+            'mask-counts', 'RLE counts must be above 0, the first one may be '
+            f'0, and at most {MAX_PIXELS}, but got {counts!r:.40}')
     if total != height * width:
         raise MaskError(
             'mask-counts', f'RLE counts cover {total} pixels, but the frame '

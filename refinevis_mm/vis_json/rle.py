@@ -13,8 +13,10 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
+from refinevis_mm.structures import MAX_PIXELS
+
 FIRST_CHAR = 48
-MAX_GROUPS = 6  # counts below 2^29, more than any frame has pixels
+MAX_GROUPS = 6  # counts below 2^29
 
 
 def compress_counts(counts: np.ndarray,
@@ -60,7 +62,9 @@ class CountSums(NamedTuple):
     Attributes:
         totals (np.ndarray): Pixels covered, those of the background too.
         areas (np.ndarray): Pixels of the mask: every second count.
-        lowest (np.ndarray): Smallest count; negative if the code is broken.
+        lowest (np.ndarray): Negative if the code is broken: a count is
+            negative, none but the first is 0, or one is above
+            :data:`MAX_PIXELS`.
     """
     totals: np.ndarray
     areas: np.ndarray
@@ -82,6 +86,10 @@ def sum_counts(counts: np.ndarray, num_counts: np.ndarray) -> CountSums:
     firsts = _firsts(num_counts)
     if not len(firsts):
         return CountSums(firsts, firsts, firsts)
+    # no sum leaves 64 bits; pycocotools writes behind a mask with empty runs
+    broken = (counts > MAX_PIXELS) | (counts < 1)
+    broken[firsts] = (counts[firsts] < 0) | (counts[firsts] > MAX_PIXELS)
+    counts = np.where(broken, -1, counts)
     totals = np.add.reduceat(counts, firsts)
     evens = counts.copy()
     evens[1::2] = 0
@@ -133,12 +141,16 @@ def sum_codes(data: bytes, lengths: np.ndarray) -> CountSums:
         odd = (firsts + parity) % 2 == 1
         before = np.where(odd, before_odd, before_even)
         padded = np.concatenate([part, [fill]])
-        low = np.minimum.reduceat(padded, _interleave(start, stop))[::2]
+        inds = _interleave(start, stop)
+        low = np.minimum.reduceat(padded, inds)[::2] - before
+        padded[-1] = -fill
+        high = np.maximum.reduceat(padded, inds)[::2] - before
         cumulated = np.concatenate([[0], np.cumsum(part)])
         size = cumulated[stop] - cumulated[start] - count * before
         totals += size
         areas += np.where(odd, size, 0)
-        lowest = np.where(count > 0, np.minimum(lowest, low - before), lowest)
+        lowest = np.where(count > 0, np.minimum(lowest, low), lowest)
+        lowest[(count > 0) & ((low < 1) | (high > MAX_PIXELS))] = -1
     return CountSums(totals, areas, lowest)
 
 

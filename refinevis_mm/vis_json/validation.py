@@ -14,6 +14,7 @@ from typing import (Any, Callable, Container, Dict, Iterable, List, NamedTuple,
 
 import numpy as np
 
+from refinevis_mm.structures import MAX_PIXELS
 from .defects import Defect
 from .packed_masks import (PackedMasks, is_number, pack_masks,
                            pack_plain_masks, without_points)
@@ -312,6 +313,12 @@ class VISChecker:
                     self._add(
                         'wrong-size', f'{key} must be a positive integer, '
                         f'but got {value!r}', place)
+            if complete and valid and video['height'] * video[
+                    'width'] > MAX_PIXELS:
+                valid = False
+                self._add(
+                    'wrong-size', f'a frame may have {MAX_PIXELS} pixels, '
+                    f'but got {video["width"]} x {video["height"]}', place)
             if not complete or has_files and not self._check_file_names(
                     video, owners, place):
                 continue
@@ -672,11 +679,21 @@ def _are_plain(segmentations: Sequence[Any], size: List[int]) -> bool:
     masks = [mask for mask in segmentations if mask is not None]
     try:
         sizes = [mask['size'] for mask in masks]
-        counts = [mask['counts'] for mask in masks]
-    except (TypeError, KeyError):
+        return sizes.count(size) == len(masks) and all(
+            _is_safe(mask['counts']) for mask in masks)
+    except (TypeError, KeyError, OverflowError):
         return False
-    return (sizes.count(size) == len(masks) and all(counts)
-            and set(map(type, counts)) <= {str, bytes, list})
+
+
+def _is_safe(counts: Any) -> bool:
+    """Whether pycocotools reads counts without leaving them."""
+    # the last character goes on behind the end from P on
+    if isinstance(counts, str):
+        return '' < counts[-1:] < 'P'
+    if isinstance(counts, bytes):
+        return b'' < counts[-1:] < b'P'
+    # an array raises for what is no count
+    return isinstance(counts, list) and len(array('I', counts)) > 0
 
 
 def _place_of(annotation: dict, otherwise: Union[str, None]) -> dict:

@@ -1,10 +1,12 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Annotation and result files in YouTube-VIS form: reading and checking."""
 import gzip
+import io
 import json
 import logging
 import os
 import zlib
+from pathlib import Path
 from typing import Any, Callable, Collection, List, Sequence, Union
 
 from mmengine.logging import print_log
@@ -15,6 +17,8 @@ from .validation import ALL_CROWDS, VISChecker, all_crowds, raise_defect
 
 NAMED = 5  # videos in a message
 BATCH = 4  # objects whose codes are looked into at once
+MAX_PACKED = 100  # times that a gzipped JSON may be longer than its file
+MIN_UNPACKED = 2**26  # bytes that any may have
 
 PathOrObject = Union[str, os.PathLike, dict, list]
 
@@ -34,12 +38,38 @@ def load_json(source: PathOrObject) -> Union[dict, list]:
     """
     if isinstance(source, (dict, list)):
         return source
-    opener = gzip.open if str(source).endswith('.gz') else open
+    data = Path(source).read_bytes()
     try:
-        with opener(source, 'rt', encoding='utf-8') as file:
-            return json.load(file)
-    except (ValueError, EOFError, zlib.error) as error:
+        return json.loads(unpack_json(data, str(source)))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'{source} is not valid JSON: {error}') from error
+
+
+def unpack_json(data: bytes, name: str) -> str:
+    """Text of a JSON file, plain or gzipped.
+
+    Args:
+        data (bytes): Content of the file.
+        name (str): Its name; what ends in .gz is unpacked.
+
+    Returns:
+        str: The text.
+
+    Raises:
+        ValueError: If it is none, or is packed to less than a hundredth, as
+            no annotations are.
+    """
+    if name.endswith('.gz'):
+        limit = max(MAX_PACKED * len(data), MIN_UNPACKED)
+        try:
+            with gzip.open(io.BytesIO(data)) as file:
+                data = file.read(limit + 1)
+        except (EOFError, OSError, zlib.error) as error:
+            raise ValueError(error) from None
+        if len(data) > limit:
+            raise ValueError(f'it unpacks to more than {limit} bytes; unpack '
+                             'it and give the .json if you trust it')
+    return data.decode('utf-8-sig')
 
 
 def check_ground_truth(gt: dict,

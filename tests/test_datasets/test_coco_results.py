@@ -437,3 +437,24 @@ def test_null_masks():
     results = CocoResults([dict(row(), segmentation=None)])
     with pytest.raises(ValueError, match='mask of frame 0'):
         results.frame(0, HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize('score', [10**400, -10**10])
+def test_scores_are_no_long_numbers(score):
+    row = dict(
+        image_id=0,
+        category_id=1,
+        score=score,
+        segmentation=dict(size=[3, 4], counts='336'))
+    with pytest.raises(ValueError, match='score must be a number'):
+        CocoResults([row])
+
+
+def test_masks_of_a_frame_fit_in_memory():
+    row = dict(
+        image_id=0,
+        category_id=1,
+        segmentation=dict(size=[3, 4], counts='336'))
+    results = CocoResults([row] * 1000)
+    with pytest.raises(ValueError, match='got 1000 of 4000 x 3000 pixels'):
+        results.frame(0, 3000, 4000)

@@ -44,3 +44,14 @@ def test_a_folder_belongs_to_one_run(tmp_path):
     with pytest.raises(ValueError, match='another checkpoint or config'):
         FinishedVideos(folder).claim('two')
     assert FinishedVideos(folder).ids() == set()
+
+
+@pytest.mark.parametrize('text', [
+    '[' * 10**5, '{"video_id": 7, "tracklets": [{"label": "a", "score": 1}]}',
+    '{"video_id": 7, "tracklets": [{"label": 1, "score": NaN}]}',
+    '{"video_id": 7, "tracklets": [3]}', '{"video_id": 7, "tracklets": 3}'
+])
+def test_edited_files(tmp_path, text):
+    (tmp_path / '7.json').write_text(text)
+    with pytest.raises(ValueError, match='7.json is no result of a video'):
+        FinishedVideos(str(tmp_path)).ids()

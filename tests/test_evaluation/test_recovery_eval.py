@@ -11,6 +11,7 @@ import pytest
 
 from refinevis_mm.evaluation.recovery_eval import evaluate_recovery
 from tests.test_evaluation.test_identity_eval import ground_truth, result
+from tests.tiny_vis_json import DATA_SET, RESULTS
 from tests.tool_module import load_tool
 
 OBJECT = [0, 0, 0, 0, 0, None]
@@ -298,3 +299,11 @@ def test_tool_refuses_files(tool, files, capsys):
         tool(*files[:2])
     assert error.value.code == 2
     assert not capsys.readouterr().out
+
+
+def test_codes_are_checked_if_asked_for():
+    """Masks of different numbers of pixels keep pycocotools busy."""
+    gt, results = copy.deepcopy(DATA_SET), copy.deepcopy(RESULTS)
+    results[0]['segmentations'][0]['counts'] = '335'
+    with pytest.raises(ValueError, match='cover 11 pixels'):
+        evaluate_recovery(gt, RESULTS, [results], check_masks=True)

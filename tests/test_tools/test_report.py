@@ -262,6 +262,16 @@ def test_every_second_frame_is_annotated(tool, files, frames, gt, tmp_path):
         tool(*args, '--stride', 3, '--end', 6, *OPTIONS)
 
 
+def test_a_link_in_the_place_of_the_hidden_folder_is_refused(
+        tool, files, frames, tmp_path):
+    other = tmp_path / 'other'
+    other.mkdir()
+    (tmp_path / '.report.html.partial').symlink_to(other)
+    with pytest.raises(SystemExit, match='partial" must not be a link'):
+        tool(frames, *files, '--out', tmp_path / 'report.html')
+    assert list(other.iterdir()) == []
+
+
 def test_stopped_run_leaves_the_old_file_and_goes_on(tool, files, frames,
                                                      tmp_path, capsys):
     out = tmp_path / 'report.html'

@@ -1,6 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import json
 import os
+import pickle
 import runpy
 import sys
 from pathlib import Path
@@ -477,3 +478,18 @@ def test_cut_maps_and_frames(id_maps, monkeypatch):
         line = refused(monkeypatch, 'id_png_to_youtubevis', *paths(id_maps))
         assert path.name in line and 'cannot be read' in line
         path.write_bytes(content)
+
+
+def test_labels_are_not_unpickled(id_maps, monkeypatch):
+
+    class Payload:
+
+        def __reduce__(self):
+            return os.mkdir, (str(id_maps / 'made'), )
+
+    path = id_maps / 'labels.pkl'
+    path.write_bytes(pickle.dumps(Payload()))
+    line = refused(monkeypatch, 'id_png_to_youtubevis', *paths(id_maps),
+                   '--labels', path)
+    assert 'labels.pkl is not valid JSON' in line
+    assert not (id_maps / 'made').exists()

@@ -147,3 +147,14 @@ def test_copy_images(folder, tmp_path_factory):
         with pytest.raises(error, match=reason):
             copy_images([file], str(folder), str(target), read_image)
     assert [path.name for path in (target / 'v').iterdir()] == ['0.jpg']
+
+
+@pytest.mark.parametrize('name', ['../out.png', 'a/../../out.png', 'ABSOLUTE'])
+def test_names_that_lead_out_are_not_copied(tmp_path, name):
+    source, target = tmp_path / 'a' / 'source', tmp_path / 'b' / 'target'
+    source.mkdir(parents=True)
+    name = name.replace('ABSOLUTE', str(tmp_path / 'out.png'))
+    with pytest.raises(ValueError, match='must lie inside of their folder'):
+        copy_images([(name, 3, 4)], str(source), str(target),
+                    lambda path: np.zeros((3, 4, 3), np.uint8))
+    assert sorted(path.name for path in tmp_path.rglob('*')) == ['a', 'source']

@@ -79,3 +79,13 @@ def test_not_json(text):
 def test_ambiguous_keys(text):
     with pytest.raises(json.JSONDecodeError, match='once, in the outermost'):
         list(VISJson(text).annotations())
+
+
+@pytest.mark.parametrize('value', ['[' * 10**5, '9' * 10**4])
+@pytest.mark.parametrize('text', [
+    '%s', '{"a": %s}', '{"annotations": [%s]}',
+    '{"annotations": [], "videos": %s, "categories": []}'
+])
+def test_absurd_values_are_no_json(text, value):
+    with pytest.raises(json.JSONDecodeError, match='recursion|digits|Expect'):
+        list(VISJson(text % value).annotations())

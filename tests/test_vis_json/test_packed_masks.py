@@ -135,3 +135,11 @@ def test_bad_masks(mask, code):
         assert errors == [(segmentations.index(mask), code)]
         assert len(
             tube.frames) == len(segmentations) - 1 - (None in segmentations)
+
+
+@pytest.mark.parametrize('counts',
+                         [[3, 0, 9], [0] * 1000 + [12],
+                          [2**32 - 1, 13, *[2**62] * 3, 2**62 - 2**32]])
+def test_runs_that_crash_pycocotools(counts):
+    with pytest.raises(MaskError, match='must be above 0'):
+        compress_mask(dict(size=[3, 4], counts=counts), 3, 4)

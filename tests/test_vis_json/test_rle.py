@@ -63,3 +63,26 @@ def test_negative_counts_are_seen():
 def test_broken_codes(data):
     with pytest.raises(ValueError, match='run-length code'):
         sum_codes(b'12' + data, np.array([2, len(data)]))
+
+
+@pytest.mark.parametrize(
+    'counts',
+    [
+        [3, 0, 9],  # pycocotools writes behind a mask of such runs
+        [0, 0, 12],
+        [12, 0],
+        [0] * 9 + [12],
+    ])
+def test_counts_that_are_no_runs(counts):
+    data, lengths = compress_counts(np.array(counts), np.array([len(counts)]))
+    for sums in (sum_counts(np.array(counts),
+                            np.array([len(counts)])), sum_codes(data,
+                                                                lengths)):
+        assert sums.lowest[0] < 0
+
+
+def test_sums_of_64_bits_do_not_wrap():
+    """12 pixels, if 2^64 of them are none."""
+    counts = np.array([2**32 - 1, 13, 2**62, 2**62, 2**62, 2**62 - 2**32])
+    assert counts.sum() == 12
+    assert sum_counts(counts, np.array([6])).lowest[0] < 0

@@ -294,3 +294,23 @@ def test_levels():
         'missing-frame', 'unreadable-frame', 'frame-size', 'preset-classes'
     }
     assert tested | elsewhere == set(LEVELS)
+
+
+def test_frames_that_no_memory_has():
+    content = copy.deepcopy(DATA_SET)
+    content['videos'][0].update(width=10**6, height=10**6)
+    del content['annotations']
+    assert [
+        (defect.code, str(defect)) for defect in find_defects(content)
+    ][0] == ('wrong-size', 'video 7: a frame may have 268435456 pixels, but '
+             'got 1000000 x 1000000')
+
+
+@pytest.mark.parametrize('counts',
+                         ['33P', b'33P', [-1, 13], [2**32, 1], [.5], 5, ''])
+def test_codes_that_pycocotools_leaves_are_looked_into(counts):
+    """Also where codes are not checked: it reads behind their end."""
+    content = copy.deepcopy(DATA_SET)
+    content['annotations'][0]['segmentations'][0]['counts'] = counts
+    with pytest.raises(ValueError, match='RLE counts'):
+        check_ground_truth(content, check_masks=False)

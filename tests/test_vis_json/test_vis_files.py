@@ -1,6 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """One rule book: what the validator passes, everybody takes."""
 import copy
+import gzip
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from refinevis_mm.evaluation import (evaluate_best_tracklet, evaluate_identity,
                                      evaluate_recovery, evaluate_vis)
 from refinevis_mm.vis_json import (ERROR, check_ground_truth, check_results,
                                    find_defects, find_result_defects,
-                                   missing_results)
+                                   load_json, missing_results, vis_files)
 from refinevis_mm.visualization import select_video, write_report
 from tests.tiny_recordings import CLASSES, SIZE, ResultStream, box, create
 
@@ -275,3 +276,37 @@ def test_rows_of_unknown_categories_are_dropped():
     for row in extra:
         with pytest.raises(ValueError, match='results: result 2, .*is not am'):
             check_results(data, [*rows, row], 'raise')
+
+
+def packed(path, text):
+    with gzip.open(path, 'wt') as file:
+        file.write(text)
+    return path
+
+
+def test_packed_bombs_are_refused(tmp_path, monkeypatch):
+    """A file of 1 MB may unpack to 1 GB."""
+    monkeypatch.setattr(vis_files, 'MIN_UNPACKED', 10**5)
+    path = packed(tmp_path / 'a.json.gz', '[' + ' ' * 10**7 + ']')
+    assert path.stat().st_size < 2e4
+    with pytest.raises(ValueError, match='unpacks to more than .* bytes'):
+        load_json(path)
+    assert load_json(packed(path, '[' + ' ' * 10**4 + ']')) == []
+
+
+@pytest.mark.parametrize('content, reason', [
+    (b'[' * 10**5, 'recursion'),
+    (b'{"a":' * 10**5, 'recursion'),
+    (b'[' + b'9' * 10**4 + b']', '4300 digits'),
+    (b'[\xff]', 'decode'),
+    (b'', 'Expecting value'),
+])
+def test_absurd_files(content, reason, tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f'a.json is not valid .*{reason}'):
+        load_json(path)
+    path = tmp_path / 'a.json.gz'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='a.json.gz is not valid JSON: '):
+        load_json(path)

@@ -186,7 +186,7 @@ def main() -> None:
     if getattr(model, 'association_head', None) is None:
         raise ValueError('the model must have an association head')
     gt = load_json(args.ann_file)
-    check_ground_truth(gt)
+    check_ground_truth(gt, check_masks=True)
     category_ids = sorted(row['id'] for row in gt['categories'])
     trackers = build_trackers(model)
     seconds, num_frames = dict.fromkeys(trackers, 0.), 0

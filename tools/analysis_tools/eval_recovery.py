@@ -93,8 +93,10 @@ def main() -> None:
         for path in (args.frame_level, *args.refined)
     }
     with redirect_stdout(sys.stderr):  # the log, for numbers alone
-        numbers = evaluate_recovery(gt, files[args.frame_level],
-                                    [files[path] for path in args.refined])
+        numbers = evaluate_recovery(
+            gt,
+            files[args.frame_level], [files[path] for path in args.refined],
+            check_masks=True)
     if args.json:
         print(json.dumps(numbers, indent=1))
     else:

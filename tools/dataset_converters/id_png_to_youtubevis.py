@@ -24,13 +24,12 @@ from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 import numpy as np
 import pycocotools.mask as mask_utils
-from mmengine.fileio import load
 from mmengine.utils import track_iter_progress
 
 from refinevis_mm.utils import one_line_errors
 from refinevis_mm.video_io import image_folder, read_image, visible_names
 from refinevis_mm.vis_json import (VISJsonWriter, check_sharp, find_cores,
-                                   read_id_map)
+                                   load_json, read_id_map)
 
 UNKNOWN = dict(davis=255, mots=10000)
 MOTS_FACTOR = 1000  # pixel = class * 1000 + number
@@ -266,7 +265,7 @@ def main() -> None:
     if args.form == 'mots':
         labels = MotsLabels(args.classes)
     else:
-        labels = DavisLabels(load(args.labels) if args.labels else {})
+        labels = DavisLabels(load_json(args.labels) if args.labels else {})
     videos = [
         name for name in visible_names(args.maps)
         if osp.isdir(osp.join(args.maps, name))

@@ -6,6 +6,19 @@ from typing import Any, Dict
 import numpy as np
 from torch import Tensor
 
+from refinevis_mm.structures import check_form
+
+# of what trackers remember between two frames
+FORM = dict(
+    memory_type=str,
+    memory_len=int,
+    embed_dims=(None, int),
+    last_frame_id=int,
+    next_id=int,
+    mask_size=(None, [int]),
+    forgotten=[[int]],
+    tracks=(None, dict))
+
 
 def check_shares(**values: float) -> None:
     """Raise ValueError, naming the argument, if one is not in [0, 1]."""
@@ -32,11 +45,16 @@ def check_finite(**tensors: Tensor) -> None:
 
 
 def check_keys(state: Dict[str, Any], own: Dict[str, Any]) -> None:
-    """Raise ValueError if a state has other keys than a tracker's own."""
+    """Raise ValueError if a state is of another form than a tracker's own."""
     if set(state) != set(own):
         raise ValueError('tracker state must have the keys of state_dict(), '
                          'got a difference in '
-                         f'{sorted(set(state) ^ set(own))}')
+                         f'{sorted(map(str, set(state) ^ set(own)))}')
+    form = {name: FORM.get(name, object) for name in own}
+    check_form(state, form, 'tracker state')
+    if any(len(item) != 2 for item in state.get('forgotten', ())):
+        raise ValueError('forgotten tracks of a tracker state must be ids '
+                         'and frames')
 
 
 def check_order(frame_id: int, last_frame_id: int) -> None:

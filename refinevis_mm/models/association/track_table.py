@@ -5,6 +5,8 @@ from typing import Dict, List, Tuple
 import torch
 from torch import Tensor
 
+from refinevis_mm.structures import Values, check_form
+
 COUNTS = ('ids', 'last_seen', 'num_seen', 'num_results')
 
 
@@ -164,12 +166,13 @@ class TrackTable:
         if set(rows) != set(own):
             raise ValueError(f'tracks of a state must have {sorted(own)}, got '
                              f'a difference in {sorted(set(rows) ^ set(own))}')
+        num = len(rows['ids']) if isinstance(rows['ids'], Tensor) else 0
         for name, value in own.items():
-            wanted = (len(rows['ids']), *value.shape[1:])
-            if tuple(rows[name].shape) != wanted:
-                raise ValueError(f'{name} of the tracks of a state must have '
-                                 f'shape {wanted}, got '
-                                 f'{tuple(rows[name].shape)}')
+            check_form(rows[name], Values((num, *value.shape[1:]),
+                                          value.dtype),
+                       f'{name} of the tracks of a state')
+        if (rows['ids'].diff() < 1).any():
+            raise ValueError('ids of the tracks of a state must be ascending')
         for name in COUNTS:
             setattr(self, name, rows[name].clone())
         self.values = {name: rows[name].clone() for name in self.values}

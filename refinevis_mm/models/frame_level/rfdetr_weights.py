@@ -138,8 +138,10 @@ def _class_names(checkpoint: Dict[str, Any], num_classes: int) -> List[str]:
     """Class names of the training, if they are as many as expected."""
     args = checkpoint.get('args', checkpoint.get('hyper_parameters'))
     args = args if isinstance(args, dict) else getattr(args, '__dict__', {})
-    names = args.get('class_names') or ()
-    return [str(name) for name in names] if len(names) == num_classes else []
+    names = args.get('class_names')
+    if not isinstance(names, (list, tuple)) or len(names) != num_classes:
+        return []
+    return [str(name) for name in names]
 
 
 def convert_rfdetr_weights(

@@ -7,6 +7,7 @@ import torch
 
 from refinevis_mm.models.association.detections import (check_counts,
                                                         check_finite,
+                                                        check_keys,
                                                         check_order,
                                                         check_shares,
                                                         greedy_nms)
@@ -53,3 +54,19 @@ def test_greedy_nms_by_hand():
     assert greedy_nms(overlaps, 1.0).tolist() == [0, 1, 2, 3]
     none = greedy_nms(np.zeros((0, 0), np.float32), 0.5)
     assert none.shape == (0, ) and none.dtype == np.int64
+
+
+@pytest.mark.parametrize('change, match', [
+    (dict(last_frame_id='5'), 'last_frame_id of tracker state must be int'),
+    (dict(next_id=None), 'next_id of tracker state must be int'),
+    (dict(forgotten=[[1]]), 'must be ids and frames'),
+    (dict(forgotten=[3]), 'forgotten of tracker state must be list'),
+    (dict(tracks=5), 'tracks of tracker state must be'),
+    (dict(other=5), r"a difference in \['other'\]"),
+])
+def test_states_have_a_form(change, match):
+    state = dict(
+        last_frame_id=3, next_id=2, forgotten=[[0, 1]], tracks=None, own={})
+    check_keys(state, state)
+    with pytest.raises(ValueError, match=match):
+        check_keys(dict(state, **change), state)

@@ -179,3 +179,9 @@ def test_pickled_code_is_not_run(model, official, tmp_path):
     save(path, dict(state_dict=dict(), args=argparse.Namespace()))
     with pytest.raises(Exception, match='Namespace'):
         torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize('names', [5, 'abc', None, ['a', 'b']])
+def test_names_that_are_no_three_names(names):
+    assert rfdetr_weights._class_names(dict(args=dict(class_names=names)),
+                                       3) == []
