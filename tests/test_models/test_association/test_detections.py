@@ -5,42 +5,37 @@ import numpy as np
 import pytest
 import torch
 
-from refinevis_mm.models.association.detections import (check_counts,
-                                                        check_finite,
-                                                        check_keys,
-                                                        check_order,
-                                                        check_shares,
-                                                        greedy_nms)
+from refinevis_mm.models.association import detections
 
 
 @pytest.mark.parametrize('value', [-0.1, 1.1, math.nan])
 def test_shares(value):
-    check_shares(low=0, high=1, half=0.5)
+    detections.check_shares(low=0, high=1, half=0.5)
     with pytest.raises(ValueError, match=r'thr must lie in \[0, 1\], got '):
-        check_shares(fine=0.5, thr=value)
+        detections.check_shares(fine=0.5, thr=value)
 
 
 @pytest.mark.parametrize('value', [0, -3])
 def test_counts(value):
-    check_counts(one=1, many=300)
+    detections.check_counts(one=1, many=300)
     with pytest.raises(ValueError, match=f'frames must be >= 1, got {value}'):
-        check_counts(fine=1, frames=value)
+        detections.check_counts(fine=1, frames=value)
 
 
 def test_finite_values_are_counted():
-    check_finite(none=torch.zeros(0), scores=torch.ones(2, 3))
+    detections.check_finite(none=torch.zeros(0), scores=torch.ones(2, 3))
     bad = torch.tensor([[1., math.inf], [math.nan, 0.]])
     with pytest.raises(
             ValueError, match='boxes must be finite, got 2 .* of 4 values'):
-        check_finite(scores=torch.ones(1), boxes=bad)
+        detections.check_finite(scores=torch.ones(1), boxes=bad)
 
 
 @pytest.mark.parametrize('frame_id', [3, 4])
 def test_order(frame_id):
-    check_order(5, 4)
-    check_order(50, 4)  # frames may be left out
+    detections.check_order(5, 4)
+    detections.check_order(50, 4)  # frames may be left out
     with pytest.raises(ValueError, match=f'got {frame_id} after 4'):
-        check_order(frame_id, 4)
+        detections.check_order(frame_id, 4)
 
 
 def test_greedy_nms_by_hand():
@@ -48,11 +43,11 @@ def test_greedy_nms_by_hand():
     overlaps = np.eye(4, dtype=np.float32)
     for i, j, overlap in ((0, 1, 0.9), (1, 2, 0.9), (2, 3, 0.7)):
         overlaps[i, j] = overlaps[j, i] = overlap
-    assert greedy_nms(overlaps, 0.5).tolist() == [0, 2]
+    assert detections.greedy_nms(overlaps, 0.5).tolist() == [0, 2]
     # an overlap at the threshold is not above it
-    assert greedy_nms(overlaps, 0.7).tolist() == [0, 2, 3]
-    assert greedy_nms(overlaps, 1.0).tolist() == [0, 1, 2, 3]
-    none = greedy_nms(np.zeros((0, 0), np.float32), 0.5)
+    assert detections.greedy_nms(overlaps, 0.7).tolist() == [0, 2, 3]
+    assert detections.greedy_nms(overlaps, 1.0).tolist() == [0, 1, 2, 3]
+    none = detections.greedy_nms(np.zeros((0, 0), np.float32), 0.5)
     assert none.shape == (0, ) and none.dtype == np.int64
 
 
@@ -67,6 +62,6 @@ def test_greedy_nms_by_hand():
 def test_states_have_a_form(change, match):
     state = dict(
         last_frame_id=3, next_id=2, forgotten=[[0, 1]], tracks=None, own={})
-    check_keys(state, state)
+    detections.check_keys(state, state)
     with pytest.raises(ValueError, match=match):
-        check_keys(dict(state, **change), state)
+        detections.check_keys(dict(state, **change), state)
