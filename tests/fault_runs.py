@@ -15,8 +15,10 @@ not whole.
 """
 import argparse
 import hashlib
+import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -35,9 +37,9 @@ SMALL = 'configs/refinevis/refinevis_mobilenet-v2_2xb2-5k_occluded-shapes.py'
 WEIGHTS = str(ROOT / 'checkpoints/refinevis_mobilenet-v2_occluded-shapes.pth')
 SPLITS = ('--split', 'train:2:0', '--split', 'valid:3:7', '--frames', '12',
           '12', '--size', '96', '128')
-# what a run writes while it goes on: its logs, and what --resume reads
-GROWING = ('vis_data', '.log', 'unfinished', '.partial', 'last_checkpoint',
-           '.py', '20')
+# what grows while a run goes on: its logs, and what --resume reads
+GROWING = re.compile(r'\d{8}_\d{6}/|.*\.log$|.*\.py$|last_checkpoint$|'
+                     r'unfinished_test/|(.*/)?[^/]*\.partial(/|$)')
 
 
 class Job(NamedTuple):
@@ -127,7 +129,6 @@ def prepare(work: Path) -> None:
 
 def json_of_first_frames(ann_file: Path) -> str:
     """The annotations of the first frame of each video, in COCO's form."""
-    import json
     data = json.loads(ann_file.read_text())
     images = [
         dict(
@@ -188,10 +189,7 @@ def contents(out: Path) -> Dict[str, str]:
     found = {}
     for path in sorted(out.rglob('*')):
         name = str(path.relative_to(out))
-        if path.is_file() and not any(
-                part.startswith(mark) or part.endswith(mark)
-                or mark in part[1:] for part in Path(name).parts
-                for mark in GROWING):
+        if path.is_file() and not GROWING.match(name):
             found[name] = digest(path)
     return found
 

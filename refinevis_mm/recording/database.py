@@ -57,8 +57,8 @@ def open_database(path: str) -> sqlite3.Connection:
         path (str): The file.
 
     Returns:
-        sqlite3.Connection: Its tables are those of a recording, and whole;
-        what they hold is not looked at.
+        sqlite3.Connection: Its tables are those of a recording, and whole,
+        for which the file is read once; what they hold is not looked at.
 
     Raises:
         OSError: If it cannot be read.

@@ -1,6 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Results of a video in a file that grows as the frames come."""
 import json
+import math
 import os
 import os.path as osp
 import sqlite3
@@ -403,12 +404,10 @@ class VideoRecording:
         masks = [self._rle(text) for text in counts]
         check_codes(masks, self.size, what)
         boxes = np.array(sides, np.float32).T.reshape(len(rows), 4)
-        height, width = self.size
-        if (min(ids, default=0) < 0 or not set(states) <= set(range(3))
-                or not set(labels) <= set(range(self.num_classes))
-                or not ((0 <= boxes) & (boxes <= [width, height] * 2)).all()):
-            raise ValueError(f'{what} is damaged: ids, labels, states and '
-                             'boxes must be those of objects in the frame')
+        _check_places(ids, labels, boxes, self.size, self.num_classes, what)
+        if not set(states) <= set(range(len(STATES))):
+            raise ValueError(f'{what} is damaged: its states must be '
+                             f'positions in {STATES}')
         return FrameInstances(
             size=self.size,
             ids=ids,
@@ -623,9 +622,12 @@ class VideoRecording:
             raise ValueError('frames must come in order: expected frame '
                              f'{self._num_frames}, got {frame.frame_id}')
         place = f'frame {frame.frame_id}'
+        if not math.isfinite(frame.time):
+            raise ValueError(f'{place} must have a finite time, got '
+                             f'{frame.time}')
         for time, in self._rows('SELECT time FROM frames WHERE frame_id = ?',
                                 (frame.frame_id - 1, )):
-            if not time <= frame.time < float('inf'):
+            if frame.time < time:
                 raise ValueError(f'the times of frames must not fall: {place} '
                                  f'has {frame.time} after {time}')
         if set(frame.views) != set(self.views):
@@ -649,6 +651,8 @@ class VideoRecording:
                     f'{place}, {view}: cls_scores must have the shape '
                     f'{(len(instances), num_classes)}, got '
                     f'{instances.cls_scores.shape}')
+            _check_places(instances.ids, instances.labels, instances.boxes,
+                          self.size, num_classes, f'{place}, {view}')
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -659,6 +663,17 @@ class VideoRecording:
             except sqlite3.Error:
                 self.close()
                 raise
+
+
+def _check_places(ids: Sequence[int], labels: Sequence[int], boxes: np.ndarray,
+                  size: Tuple[int, int], num_classes: int, what: str) -> None:
+    """Raise ValueError unless rows can be those of objects in a frame."""
+    height, width = size
+    if (min(ids, default=0) < 0 or not set(labels) <= set(range(num_classes))
+            or not ((0 <= boxes) & (boxes <= [width, height] * 2)).all()):
+        raise ValueError(f'{what}: ids must not be negative, labels below '
+                         f'{num_classes}, and boxes inside of {width} x '
+                         f'{height} pixels')
 
 
 def _check_views(views: Sequence[str], view: str, path: str) -> None:

@@ -203,7 +203,8 @@ def end_workers_with_parent() -> None:
 
     Workers of a process that is killed, by the kernel when memory runs out
     for example, may otherwise wait for ever for somebody to take their data.
-    Does something on Linux only.
+    To be called, as workers are started, in the main thread: Linux, where
+    alone it does something, means the thread that starts them.
     """
     if sys.platform == 'linux':
         prctl = ctypes.CDLL(None).prctl

@@ -38,7 +38,7 @@ def read_id_map(path: str) -> np.ndarray:
 
 
 def find_cores(values: np.ndarray) -> Set[int]:
-    """Ids with a pixel none of whose neighbours has another id.
+    """Ids with a pixel none of whose neighbours is of another object.
 
     Args:
         values (np.ndarray): Id map, 0 is the background. Has shape (H, W).

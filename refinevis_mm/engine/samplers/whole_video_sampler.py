@@ -48,7 +48,8 @@ class WholeVideoSampler(Sampler):
         ]
         self.frames: List[Tuple[int, int]] = [
             (video, frame) for video in share_videos(lengths, world_size)[rank]
-            if dataset.get_data_info(video)['video_id'] not in finished
+            if not finished
+            or dataset.get_data_info(video)['video_id'] not in finished
             for frame in range(lengths[video])
         ]
 
