@@ -22,7 +22,7 @@ from refinevis_mm.apis import Session, VISInferencer, init_model
 from refinevis_mm.compat.checkpoints import CheckpointError, read_bytes
 from refinevis_mm.datasets import VISDataset
 from refinevis_mm.datasets.coco_results import CocoResults
-from refinevis_mm.evaluation import (evaluate_best_tracklet, evaluate_identity,
+from refinevis_mm.evaluation import (evaluate_best_tracklet, evaluate_tracking,
                                      evaluate_vis)
 from refinevis_mm.recording import (VideoRecording, write_coco_video,
                                     write_id_masks, write_results_json,
@@ -92,7 +92,7 @@ def test_results(tmp_path):
         with one_line() as errors:
             check_results(DATA_SET, rows, check_masks=True)
         if not errors:
-            for evaluate in (evaluate_vis, evaluate_identity,
+            for evaluate in (evaluate_vis, evaluate_tracking,
                              evaluate_best_tracklet):
                 evaluate(DATA_SET, rows)
 

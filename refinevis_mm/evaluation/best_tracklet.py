@@ -12,9 +12,8 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from refinevis_mm.vis_json import (PathOrObject, check_ground_truth,
-                                   check_results, distinct_tubes, frame_ious,
-                                   load_json, mask_areas, num_frames_of,
+from refinevis_mm.vis_json import (PathOrObject, distinct_tubes, frame_ious,
+                                   load_pair, mask_areas, num_frames_of,
                                    to_rles)
 
 
@@ -47,9 +46,7 @@ def evaluate_best_tracklet(gt: PathOrObject,
         ValueError: If there is no ground truth or the input is malformed.
         OSError: If a file cannot be read.
     """
-    gt, results = load_json(gt), load_json(results)
-    check_ground_truth(gt)
-    results = check_results(gt, results)
+    gt, results = load_pair(gt, results)
     objs, rows = defaultdict(list), defaultdict(list)
     for ann in gt['annotations']:
         if not ann.get('iscrowd'):

@@ -21,10 +21,9 @@ from typing import (Any, Callable, Dict, Iterable, Iterator, List, NamedTuple,
 
 import numpy as np
 
-from refinevis_mm.vis_json import (PathOrObject, Tube, check_ground_truth,
-                                   check_results, load_json, mask_areas,
-                                   num_frames_of, to_rles, tube_covers,
-                                   tube_ious, tube_key)
+from refinevis_mm.vis_json import (PathOrObject, Tube, load_json, load_pair,
+                                   mask_areas, num_frames_of, to_rles,
+                                   tube_covers, tube_ious, tube_key)
 from .occlusion import OCCLUSION_LEVELS, has_occlusion, outside_levels
 
 IOU_THRS = np.linspace(.5, .95, 10)
@@ -133,9 +132,7 @@ def evaluate_vis(
             option is not allowed.
         OSError: If a file cannot be read.
     """
-    gt, results = load_json(gt), load_json(results)
-    check_ground_truth(gt, check_masks=check_masks)
-    results = check_results(gt, results, unknown_category, check_masks)
+    gt, results = load_pair(gt, results, unknown_category, check_masks)
     names = {cat['id']: cat.get('name') for cat in gt['categories']}
     categories = sorted(names)
     video_ids = sorted(video['id'] for video in gt['videos'])

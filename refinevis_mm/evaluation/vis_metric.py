@@ -19,8 +19,10 @@ from refinevis_mm.vis_json import (check_ground_truth, check_results,
                                    load_json, match_classes, missing_results)
 from .best_tracklet import evaluate_best_tracklet
 from .finished_videos import FinishedVideos
-from .identity_eval import evaluate_identity
+from .tracking_eval import evaluate_tracking
 from .vis_eval import evaluate_vis
+
+TRACKING_SCORE_THR = 0.3
 
 
 @METRICS.register_module()
@@ -58,9 +60,10 @@ class VISMetric(BaseMetric):
             to None, which gives 'vis'.
         collect_dir (str, optional): Folder shared by the ranks, for
             ``collect_device='cpu'``. Defaults to None.
-        identity (bool): Whether to add the numbers of
-            :func:`evaluate_identity`, at its default thresholds: ``idf1``,
-            ``id_switches`` and so on. Defaults to False.
+        tracking (bool): Whether to add the numbers of
+            :func:`evaluate_tracking`, all classes as one, of results with a
+            score of at least 0.3: ``hota``, ``idf1``, ``id_switches`` and so
+            on. Defaults to False.
         best_tracklet (bool): Whether to add ``J``, see
             :func:`evaluate_best_tracklet`. Defaults to False.
         options (dict, optional): Passed to :func:`evaluate_vis`, for example
@@ -85,7 +88,7 @@ class VISMetric(BaseMetric):
                  collect_device: str = 'cpu',
                  prefix: Optional[str] = None,
                  collect_dir: Optional[str] = None,
-                 identity: bool = False,
+                 tracking: bool = False,
                  best_tracklet: bool = False,
                  options: Optional[Dict[str, Any]] = None,
                  resume_dir: Optional[str] = None) -> None:
@@ -101,7 +104,7 @@ class VISMetric(BaseMetric):
         self.format_only = format_only
         self.outfile_prefix = outfile_prefix
         self.allow_missing = allow_missing
-        self.identity = identity
+        self.tracking = tracking
         self.best_tracklet = best_tracklet
         self.options = dict(options or {})
         self.finished = FinishedVideos(resume_dir) if resume_dir else None
@@ -174,7 +177,7 @@ class VISMetric(BaseMetric):
 
         Returns:
             dict[str, float]: The numbers of :func:`evaluate_vis`, with
-            ``identity`` those of :func:`evaluate_identity`, with
+            ``tracking`` those of :func:`evaluate_tracking`, with
             ``best_tracklet`` also ``J``; nothing with ``format_only``.
 
         Raises:
@@ -197,10 +200,14 @@ class VISMetric(BaseMetric):
                    for numbers in per_class.values())
             print_log(
                 f'AP (AP50) by class: {", ".join(aps)}', logger='current')
-            if self.identity:
-                numbers = evaluate_identity(ground_truth, rows)
-                numbers.pop('per_video')
-                stats.update(numbers)
+            if self.tracking:
+                numbers = evaluate_tracking(
+                    ground_truth, rows, score_thr=TRACKING_SCORE_THR)
+                stats.update({
+                    name: value
+                    for name, value in numbers.items()
+                    if isinstance(value, (int, float))
+                })
             if self.best_tracklet:
                 stats['J'] = evaluate_best_tracklet(ground_truth, rows)['J']
         if self.outfile_prefix is not None:

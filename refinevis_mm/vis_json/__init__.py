@@ -17,7 +17,8 @@ from .validation import (ALL_CROWDS, CROWD_HINT, ObjectTracks, VideoSize,
                          VISChecker, find_defects, find_result_defects,
                          raise_defect, read_plain_tracks)
 from .vis_files import (PathOrObject, check_ground_truth, check_results,
-                        load_json, missing_results, num_frames_of, unpack_json)
+                        load_json, load_pair, missing_results, num_frames_of,
+                        unpack_json)
 from .vis_writer import VISJsonWriter, YouTubeVISWriter
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
     'check_same_classes', 'check_sharp', 'class_sources', 'classes_of',
     'compress_mask', 'copy_images', 'distinct_tubes', 'find_cores',
     'find_defects', 'find_frame_defects', 'find_result_defects', 'frame_ious',
-    'load_json', 'mask_areas', 'match_classes', 'missing_results',
+    'load_json', 'load_pair', 'mask_areas', 'match_classes', 'missing_results',
     'num_frames_of', 'preset_of', 'raise_defect', 'read_id_map',
     'read_plain_tracks', 'to_rles', 'tube_covers', 'tube_ious', 'tube_key',
     'unpack_json', 'usable_annotations', 'without_points', 'write_videos'

@@ -7,7 +7,7 @@ import logging
 import os
 import zlib
 from pathlib import Path
-from typing import Any, Callable, Collection, List, Sequence, Union
+from typing import Any, Callable, Collection, List, Sequence, Tuple, Union
 
 from mmengine.logging import print_log
 
@@ -155,6 +155,33 @@ def check_results(gt: dict,
             logger='current',
             level=logging.WARNING)
     return [row for i, row in enumerate(results) if i not in dropped]
+
+
+def load_pair(gt: PathOrObject,
+              results: PathOrObject,
+              unknown_category: str = 'drop',
+              check_masks: bool = False) -> Tuple[dict, List[dict]]:
+    """Annotations and results that can be evaluated on them.
+
+    Args:
+        gt (str | PathLike | dict): Annotations in YouTube-VIS format, as a
+            path (``.json`` or ``.json.gz``) or loaded.
+        results (str | PathLike | list): Result rows, as a path or loaded.
+        unknown_category (str): See :func:`check_results`.
+        check_masks (bool): See :func:`check_ground_truth`.
+
+    Returns:
+        tuple[dict, list[dict]]: Both, without the rows that are dropped.
+
+    Raises:
+        ValueError: See :func:`check_ground_truth` and
+            :func:`check_results`.
+        OSError: If a file cannot be read.
+    """
+    loaded: Any = load_json(gt)
+    rows: Any = load_json(results)
+    check_ground_truth(loaded, check_masks=check_masks)
+    return loaded, check_results(loaded, rows, unknown_category, check_masks)
 
 
 def missing_results(gt: dict, video_ids: Collection[Any]) -> str:

@@ -146,10 +146,10 @@ def test_extras(tool, capsys, tmp_path):
     assert output.out.splitlines()[-2].split('|')[3].strip() == '37.05'
 
 
-def test_identity(tool, capsys):
+def test_tracking(tool, capsys):
     case = CASES / 'small'
     files = [str(case / 'gt.json'), str(case / 'pred.json')]
-    assert tool.main([*files, '--identity']) == 0
+    assert tool.main([*files, '--tracking']) == 0
     output = capsys.readouterr().out
     assert '37.05' in output and 'score >= 0.3' in output
     *_, names, _, cells, _ = output.splitlines()
@@ -161,14 +161,14 @@ def test_identity(tool, capsys):
     assert row['IDF1'] == '59.26' and row['switches'] == '9'
     assert row['MOTA'] == '-21.43' and row['object-frames'] == '28'
 
-    assert tool.main([*files, '--identity', '--score-thr=0', '--json']) == 0
+    assert tool.main([*files, '--tracking', '--score-thr=0', '--json']) == 0
     stats = json.loads(capsys.readouterr().out)
     assert stats['AP'] == pytest.approx(0.3705, abs=1e-4)
-    assert stats['identity']['idtp'] == 24
-    assert stats['identity']['num_pred'] == 54
+    assert stats['tracking']['idtp'] == 24
+    assert stats['tracking']['num_pred'] == 54
 
 
-def test_score_thr_needs_identity(tool):
+def test_score_thr_needs_tracking(tool):
     with pytest.raises(SystemExit) as error:
         tool.main(['gt.json', 'pred.json', '--score-thr', '0.5'])
     assert error.value.code == 2

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from refinevis_mm.evaluation.recovery_eval import evaluate_recovery
-from tests.test_evaluation.test_identity_eval import ground_truth, result
+from tests.test_evaluation.test_tracking_eval import ground_truth, result
 from tests.tiny_vis_json import DATA_SET, RESULTS
 from tests.tool_module import load_tool
 

@@ -10,7 +10,7 @@ from mmdet.registry import MODELS as MMDET_MODELS
 from mmengine.structures import InstanceData
 
 from refinevis_mm.apis import VISInferencer
-from refinevis_mm.evaluation import evaluate_identity, evaluate_vis
+from refinevis_mm.evaluation import evaluate_tracking, evaluate_vis
 from refinevis_mm.models import StreamingTracker
 from refinevis_mm.recording import write_results_json
 from tests.tiny_files import random_frames, write_model_files
@@ -22,8 +22,8 @@ OWN = 'ContrastiveTracker, association head'
 STREAMING = 'StreamingTracker'
 BLIND = 'StreamingTracker, no embeddings'
 COLUMNS = [
-    'tracker', 'AP', 'AP50', 'IDF1', 'MOTA', 'switches', 'fragments',
-    'ms/frame'
+    'tracker', 'AP', 'AP50', 'HOTA', 'AssA', 'IDF1', 'MOTA', 'switches',
+    'fragments', 'ms/frame'
 ]
 
 
@@ -121,11 +121,13 @@ def no_packages(tool, monkeypatch):
 
 def measures(gt, rows):
     """The columns between name and time."""
-    vis, identity = evaluate_vis(gt, rows), evaluate_identity(gt, rows)
-    return [
-        f'{100 * value:.1f}' for value in (vis['AP'], vis['AP50'],
-                                           identity['idf1'], identity['mota'])
-    ] + [str(identity[key]) for key in ('id_switches', 'fragmentations')]
+    vis = evaluate_vis(gt, rows)
+    tracking = evaluate_tracking(gt, rows, score_thr=0.3)
+    rates = [vis['AP'], vis['AP50']]
+    rates += [tracking[key] for key in ('hota', 'assa', 'idf1', 'mota')]
+    return [f'{100 * value:.1f}' for value in rates] + [
+        str(tracking[key]) for key in ('id_switches', 'fragmentations')
+    ]
 
 
 def test_table(compare, files, videos, no_packages, tmp_path):

@@ -9,8 +9,8 @@ import pytest
 from pycocotools import mask as mask_utils
 
 from refinevis_mm.datasets import VISDataset
-from refinevis_mm.evaluation import (evaluate_best_tracklet, evaluate_identity,
-                                     evaluate_recovery, evaluate_vis)
+from refinevis_mm.evaluation import (evaluate_best_tracklet, evaluate_recovery,
+                                     evaluate_tracking, evaluate_vis)
 from refinevis_mm.vis_json import (ERROR, check_ground_truth, check_results,
                                    find_defects, find_result_defects,
                                    load_json, missing_results, vis_files)
@@ -166,7 +166,7 @@ def take_everywhere(data, path):
         assert stats['AR100'] == pytest.approx(1 if visible else 0.5)
         assert stats['AP_agnostic'] == stats['AP'] == stats['APs'] > 0.25
         assert not visible or stats['AP'] == pytest.approx(1)
-    assert evaluate_identity(data, rows)['mota'] <= 1
+    assert evaluate_tracking(data, rows)['mota'] <= 1
     assert evaluate_best_tracklet(data, rows)['J'] == 1
     assert evaluate_recovery(data, rows, [rows])['iou']
     # the report
@@ -271,7 +271,7 @@ def test_rows_of_unknown_categories_are_dropped():
     extra = [dict(rows[0], category_id=value) for value in (9, '2', [2], None)]
     assert check_results(data, rows) == rows
     assert check_results(data, [*extra, *rows]) == rows
-    for evaluate in (evaluate_vis, evaluate_identity, evaluate_best_tracklet):
+    for evaluate in (evaluate_vis, evaluate_tracking, evaluate_best_tracklet):
         assert evaluate(data, extra + rows) == evaluate(data, rows)
     for row in extra:
         with pytest.raises(ValueError, match='results: result 2, .*is not am'):

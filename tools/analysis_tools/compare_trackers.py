@@ -27,7 +27,7 @@ from terminaltables import AsciiTable
 from torch import Tensor
 
 from refinevis_mm.apis import Session, init_model
-from refinevis_mm.evaluation import evaluate_identity, evaluate_vis
+from refinevis_mm.evaluation import evaluate_tracking, evaluate_vis
 from refinevis_mm.models import RefineVIS, StreamingTracker, Tracker
 from refinevis_mm.models.association import mask_iou
 from refinevis_mm.models.association.detections import greedy_nms
@@ -50,6 +50,7 @@ BOX_TRACKERS = dict(
         obj_score_thr=0.2,
         init_track_thr=0.3,
         num_frames_retain=60))
+SCORE_THR = 0.3  # of the tracklets that are judged
 SELECT_SCORE_THR, MASK_NMS_THR = 0.1, 0.5
 PIXELS = 1000.  # side of the picture in which boxes are handed to mmdet
 
@@ -169,10 +170,14 @@ def run_video(model: RefineVIS, trackers: Dict[str, Tracker],
 def table_row(name: str, gt: dict, rows: List[dict],
               milliseconds: float) -> List[Any]:
     """Measures of a tracker."""
-    stats, identity = evaluate_vis(gt, rows), evaluate_identity(gt, rows)
-    values = [stats['AP'], stats['AP50'], identity['idf1'], identity['mota']]
+    stats = evaluate_vis(gt, rows)
+    tracking = evaluate_tracking(gt, rows, score_thr=SCORE_THR)
+    values = [
+        stats['AP'], stats['AP50'], tracking['hota'], tracking['assa'],
+        tracking['idf1'], tracking['mota']
+    ]
     return [name] + [f'{100 * value:.1f}' for value in values] + [
-        identity['id_switches'], identity['fragmentations'],
+        tracking['id_switches'], tracking['fragmentations'],
         f'{milliseconds:.1f}'
     ]
 
@@ -199,13 +204,13 @@ def main() -> None:
         for name, tracklets in found.items():
             rows[name] += to_results_json(video['id'], tracklets, category_ids)
     table = AsciiTable([[
-        'tracker', 'AP', 'AP50', 'IDF1', 'MOTA', 'switches', 'fragments',
-        'ms/frame'
+        'tracker', 'AP', 'AP50', 'HOTA', 'AssA', 'IDF1', 'MOTA', 'switches',
+        'fragments', 'ms/frame'
     ]] + [
         table_row(name, gt, rows[name], 1e3 * seconds[name] / num_frames)
         for name in trackers
     ])
-    table.justify_columns = dict.fromkeys(range(1, 8), 'right')
+    table.justify_columns = dict.fromkeys(range(1, 10), 'right')
     print()
     print(table.table)
 

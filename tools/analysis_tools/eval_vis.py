@@ -3,9 +3,11 @@
 
 Example:
     python tools/analysis_tools/eval_vis.py valid.json results.json
-    python tools/analysis_tools/eval_vis.py valid.json results.json --identity
+    python tools/analysis_tools/eval_vis.py valid.json results.json --tracking
+    python tools/analysis_tools/eval_vis.py valid.json results.json \\
+        --tracking wise --score-thr 0
     python tools/analysis_tools/eval_vis.py davis.json results.json \\
-        --class-agnostic --crowd-regions --best-tracklet
+        --class-agnostic --crowd-regions --best-tracklet --davis
     python tools/analysis_tools/eval_vis.py valid.json results.json \\
         --class-agnostic --short-videos youtube_vis_2021/valid/instances.json
 """
@@ -13,13 +15,15 @@ import argparse
 import json
 import sys
 from contextlib import redirect_stdout
-from typing import List, Optional
+from typing import Iterable, List, Optional
 
 from mmengine.utils import ProgressBar
 from terminaltables import AsciiTable
 
-from refinevis_mm.evaluation import (evaluate_best_tracklet, evaluate_identity,
-                                     evaluate_vis)
+from refinevis_mm.evaluation import (evaluate_best_tracklet, evaluate_davis,
+                                     evaluate_tracking, evaluate_vis)
+from refinevis_mm.evaluation.davis_eval import TASKS
+from refinevis_mm.evaluation.tracking_eval import CLASSES
 from refinevis_mm.vis_json import load_json, missing_results
 
 COLUMNS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR1', 'AR10', 'AR100',
@@ -29,9 +33,34 @@ SUBSETS = dict(
     long='all, long videos',
     agnostic='all, classes as one')
 LEVELS = dict(so='slightly', mo='moderately', ho='heavily')
-IDENTITY_RATES = ('idf1', 'idp', 'idr', 'mota')
-IDENTITY_COUNTS = ('id_switches', 'fragmentations', 'misses',
-                   'false_positives', 'num_gt', 'num_pred')
+TRACKING_RATES = dict(
+    hota='HOTA',
+    deta='DetA',
+    assa='AssA',
+    loca='LocA',
+    idf1='IDF1',
+    mota='MOTA',
+    motp='MOTP')
+TRACKED = dict(
+    agnostic='taken as one',
+    wise='apart',
+    mots='taken as one, masks cut so that none overlap')
+MOTS_RATES = dict(smotsa='sMOTSA', motsa='MOTSA', motsp='MOTSP')
+TRACKING_COUNTS = dict(
+    id_switches='switches',
+    fragmentations='fragm.',
+    misses='misses',
+    false_positives='false pos.',
+    num_gt='object-frames',
+    num_pred='predicted masks')
+DAVIS_RATES = dict(
+    j_and_f='J&F',
+    j_mean='J',
+    j_recall='J recall',
+    j_decay='J decay',
+    f_mean='F',
+    f_recall='F recall',
+    f_decay='F decay')
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
@@ -51,9 +80,13 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         action='store_true',
         help='refuse results of unknown categories instead of dropping them')
     parser.add_argument(
-        '--identity',
-        action='store_true',
-        help='also count identity switches and the like, whatever the class')
+        '--tracking',
+        nargs='?',
+        choices=CLASSES,
+        const='agnostic',
+        help='also give HOTA, IDF1, MOTA and identity switches: of all classes '
+        'as one (agnostic, the default), of each (wise), or of masks that do '
+        'not overlap (mots)')
     parser.add_argument(
         '--class-agnostic',
         action='store_true',
@@ -68,6 +101,12 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         action='store_true',
         help='also give J: how well the best tracklet of each object covers '
         'it, whatever the classes and scores')
+    parser.add_argument(
+        '--davis',
+        nargs='?',
+        choices=TASKS,
+        const=TASKS[0],
+        help="also give DAVIS's J and F of the objects of the first frames")
     parser.add_argument(
         '--short-videos',
         metavar='FRAMES|JSON',
@@ -84,13 +123,13 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--score-thr',
         type=float,
-        help='score below which results do not count for --identity; '
+        help='score below which results do not count for --tracking; '
         'default: 0.3')
     args = parser.parse_args(argv)
     if args.score_thr is None:
         args.score_thr = 0.3
-    elif not args.identity:
-        parser.error('--score-thr is for --identity; AP uses all results')
+    elif not args.tracking:
+        parser.error('--score-thr is for --tracking; AP uses all results')
     if args.short_videos is not None and args.short_videos.isdigit():
         args.short_videos = int(args.short_videos)
     return args
@@ -157,21 +196,52 @@ def _right_aligned(rows: List[List[str]],
     return table.table
 
 
-def format_identity(numbers: dict) -> str:
-    """Table of the identity metrics, rates in percent.
+def format_tracking(numbers: dict) -> str:
+    """Tables of the tracking metrics, rates in percent.
 
     Args:
-        numbers (dict): What ``evaluate_identity`` returns.
+        numbers (dict): What ``evaluate_tracking`` returns.
 
     Returns:
-        str: The rates and the counts in one line under their names.
+        str: The rates and the counts, a line for all and, if classes are
+        apart, one for each and for their mean.
     """
-    rates = [f'{100 * numbers[key]:.2f}' for key in IDENTITY_RATES]
-    counts = [str(numbers[key]) for key in IDENTITY_COUNTS]
-    rows = [[
-        'IDF1', 'IDP', 'IDR', 'MOTA', 'switches', 'fragm.', 'misses',
-        'false pos.', 'object-frames', 'predicted masks'
-    ], rates + counts]
+    names = dict(TRACKING_RATES, **(MOTS_RATES if 'smotsa' in numbers else {}))
+    rows = [['', *names.values(), *TRACKING_COUNTS.values()]]
+    for part in numbers.get('per_class', {}).values():
+        if part['num_gt'] or part['num_pred']:
+            rows.append([str(part['name']), *_cells(part, names)])
+    rows.append(['all', *_cells(numbers, names)])
+    if 'per_class' in numbers:
+        averages = {name: numbers[f'{name}_class_averaged'] for name in names}
+        rows.append(['mean of classes', *_rates(averages, names)] +
+                    [''] * len(TRACKING_COUNTS))
+    return _right_aligned(rows)
+
+
+def _cells(numbers: dict, names: Iterable[str]) -> List[str]:
+    """Rates in percent, and counts."""
+    return _rates(numbers,
+                  names) + [str(numbers[name]) for name in TRACKING_COUNTS]
+
+
+def _rates(numbers: dict, names: Iterable[str]) -> List[str]:
+    """Some numbers in percent."""
+    return [f'{100 * numbers[name]:.2f}' for name in names]
+
+
+def format_davis(numbers: dict) -> str:
+    """Table of J and F, in percent.
+
+    Args:
+        numbers (dict): What ``evaluate_davis`` returns.
+
+    Returns:
+        str: The rates under their names.
+    """
+    rows = [[*DAVIS_RATES.values(), 'objects'],
+            [*_rates(numbers, DAVIS_RATES),
+             str(numbers['num_objects'])]]
     return _right_aligned(rows, first=0)
 
 
@@ -199,8 +269,8 @@ def evaluate(args: argparse.Namespace, gt: dict, results: list) -> dict:
         results (list): Loaded results.
 
     Returns:
-        dict: What ``evaluate_vis`` returns, also under ``identity`` and
-        ``best_tracklet`` what the other evaluators return.
+        dict: What ``evaluate_vis`` returns, also under ``tracking``,
+        ``best_tracklet`` and ``davis`` what the other evaluators return.
 
     Raises:
         ValueError: If there is no ground truth or the input is malformed.
@@ -216,10 +286,13 @@ def evaluate(args: argparse.Namespace, gt: dict, results: list) -> dict:
         check_masks=True,
         num_workers=args.num_workers,
         progress=None if args.no_progress else _Progress())
-    if args.identity:
-        stats['identity'] = evaluate_identity(gt, results, args.score_thr)
+    if args.tracking:
+        stats['tracking'] = evaluate_tracking(gt, results, args.tracking,
+                                              args.score_thr)
     if args.best_tracklet:
         stats['best_tracklet'] = evaluate_best_tracklet(gt, results)
+    if args.davis:
+        stats['davis'] = evaluate_davis(gt, results, args.davis)
     return stats
 
 
@@ -231,13 +304,16 @@ def print_tables(args: argparse.Namespace, stats: dict) -> None:
         stats (dict): What :func:`evaluate` returns.
     """
     print(format_table(stats))
-    if args.identity:
-        print(f'identity, results of score >= {args.score_thr:g}, all classes '
-              f'together:\n{format_identity(stats["identity"])}')
+    if args.tracking:
+        print(f'tracking, results of score >= {args.score_thr:g}, classes '
+              f'{TRACKED[args.tracking]}:\n'
+              f'{format_tracking(stats["tracking"])}')
     if args.best_tracklet:
         numbers = stats['best_tracklet']
         print(f'J of the best tracklet: {100 * numbers["J"]:.2f} '
               f'({len(numbers["per_object"])} objects)')
+    if args.davis:
+        print(f'DAVIS, {args.davis}:\n{format_davis(stats["davis"])}')
 
 
 def main(argv: Optional[List[str]] = None) -> int:
