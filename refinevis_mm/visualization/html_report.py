@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from refinevis_mm.evaluation import evaluate_vis
+from refinevis_mm.evaluation import evaluate_tracking, evaluate_vis
 from refinevis_mm.files import whole_file
 from refinevis_mm.recording import STATES, VideoRecording
 from refinevis_mm.structures import FrameResult, check_form, class_name
@@ -33,7 +33,8 @@ Size = Tuple[int, int]  # height, width
 Row = List[Any]  # id, label, score or None, state, run-length code or None
 
 PAGE = Path(__file__).parent / 'report'
-METRICS = ('AP', 'AP50', 'AP75', 'AR1', 'AR10')
+METRICS = ('AP', 'AP50', 'AP75')
+TRACKING = dict(HOTA='hota', AssA='assa', IDF1='idf1')
 VIEW_TEXTS = dict(
     frame_level=('Frame level', 'each frame on its own, before refinement'),
     online=('Online', 'each frame refined from the past'),
@@ -255,6 +256,7 @@ def write_report(path: Union[str, os.PathLike],
                  ground_truth: Optional[dict] = None,
                  score_thr: float = 0.3,
                  cls_thr: float = 0.05,
+                 max_per_video: Optional[int] = None,
                  frame_size: int = FRAME_SIZE,
                  quality: int = JPEG_QUALITY) -> int:
     """Write the results of a video as one HTML file.
@@ -280,6 +282,8 @@ def write_report(path: Union[str, os.PathLike],
             0.3.
         cls_thr (float): A class of a track is evaluated when its score is
             greater. Defaults to 0.05.
+        max_per_video (int, optional): Only that many classes of tracks are
+            evaluated, those of the highest scores. Defaults to None, all.
         frame_size (int): Longer frames and their masks are scaled down to
             it. Defaults to 640 pixels.
         quality (int): Of the JPEG images, in [1, 100]. Defaults to 80.
@@ -311,7 +315,7 @@ def write_report(path: Union[str, os.PathLike],
             check_origin(ground_truth, frame_id, *origin)
         for view in views:
             view['metrics'] = _evaluate(recording, view['key'], ground_truth,
-                                        cls_thr)
+                                        cls_thr, max_per_video, score_thr)
         truth, truth_rows = _describe_truth(ground_truth, size)
         views.append(truth)
         rows.append(truth_rows)
@@ -554,9 +558,10 @@ def _runs(states: Sequence[int], first: int) -> List[Tuple[int, int, int]]:
     ]
 
 
-def _evaluate(recording: VideoRecording, view: str, gt: dict,
-              cls_thr: float) -> Dict[str, float]:
-    """The metric of one view on one video, classes matched by name."""
+def _evaluate(recording: VideoRecording, view: str, gt: dict, cls_thr: float,
+              max_per_video: Optional[int],
+              score_thr: float) -> Dict[str, float]:
+    """Metrics of one view on one video, classes matched by name."""
     category_ids = categories_of(recording.classes, gt)
     results = [
         dict(
@@ -564,11 +569,21 @@ def _evaluate(recording: VideoRecording, view: str, gt: dict,
             category_id=category_ids[tracklet['label']],
             score=tracklet['score'],
             segmentations=tracklet['segmentations'])
-        for tracklet in recording.tracklets(view, cls_thr)
+        for tracklet in recording.tracklets(view, cls_thr, max_per_video)
         if tracklet['label'] in category_ids
     ]
     numbers = evaluate_vis(gt, results, num_workers=1)
-    return {name: float(numbers[name]) for name in METRICS}
+    tracking = evaluate_tracking(gt, results, score_thr=score_thr)
+    return {
+        **{
+            name: float(numbers[name])
+            for name in METRICS
+        },
+        **{
+            name: float(tracking[key])
+            for name, key in TRACKING.items()
+        }
+    }
 
 
 def _name_of(video: dict) -> Optional[str]:
