@@ -177,7 +177,8 @@ def _make_report(recording: VideoRecording, path: str, job: RenderJob) -> None:
     known = {key: text for key, text in facts.items() if text}
     title = job.title or osp.basename(name) or name
     write_report(path, job.drawings['report'], recording, title, known,
-                 job.ground_truth, job.score_thr, model.cls_thr)
+                 job.ground_truth, job.score_thr, model.cls_thr,
+                 model.max_per_video)
 
 
 OUTPUTS: Dict[str, Output] = {
@@ -205,7 +206,11 @@ OUTPUTS: Dict[str, Output] = {
         # YouTube-VIS results; video_id 1, category_id = label + 1
         Output(
             'results', 'results.json', lambda recording, path, job:
-            write_results_json(recording, path, cls_thr=job.model.cls_thr)),
+            write_results_json(
+                recording,
+                path,
+                cls_thr=job.model.cls_thr,
+                max_per_video=job.model.max_per_video)),
         # a row per track and frame
         Output(
             'csv', 'tracks.csv', lambda recording, path, job: write_tracks_csv(

@@ -356,7 +356,10 @@ class Session:
 
     def _build_scores(self) -> Dict[str, RunningScores]:
         """Empty running scores of all views."""
-        return {view: RunningScores() for view in self.views}
+        return {
+            view: RunningScores(self.model.score_average)
+            for view in self.views
+        }
 
     def _build_refiner(self, view: str) -> BaseRefiner:
         """An empty refiner for a view."""

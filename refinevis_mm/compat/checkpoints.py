@@ -11,10 +11,13 @@ import os.path as osp
 import pickle
 import re
 import zipfile
+from argparse import Namespace
+from collections import OrderedDict
 from contextlib import nullcontext
 from pathlib import Path
-from typing import (IO, Any, Callable, ContextManager, Dict, List, Sequence,
-                    Union)
+from types import SimpleNamespace
+from typing import (IO, Any, Callable, ClassVar, ContextManager, Dict, List,
+                    Optional, Sequence, Union)
 from urllib.parse import urlparse
 
 import numpy as np
@@ -34,6 +37,12 @@ MAX_NAMED_KEYS = 10
 DTYPES = ('b1', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', 'f2', 'f4',
           'f8')
 ZIP = b'PK\x03\x04'  # so begin the files of torch 1.6 and later
+LEGACY = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # and those before
+# Where a checkpoint has its weights: of OpenMMLab and others, of detectron2;
+# then averages of them, which are read where there is nothing else.
+WEIGHTS = ('state_dict', 'model')
+AVERAGES = ('ema_state_dict', 'ema_state', 'state_dict_ema', 'model_ema',
+            'ema')
 
 
 class CheckpointError(RuntimeError):
@@ -108,6 +117,12 @@ def _scalar(dtype: _Dtype, data: bytes) -> Any:
     return np.frombuffer(data, dtype.numpy, 1)[0]
 
 
+def _from_buffer(data: bytes, dtype: _Dtype, shape: tuple,
+                 order: Any) -> np.ndarray:
+    """Stand in for numpy's function that makes an array of protocol 5."""
+    return np.frombuffer(data, dtype.numpy).reshape(shape, order=order).copy()
+
+
 def _mmengine_globals() -> List[Any]:
     """Classes and functions that mmengine pickles into its checkpoints."""
     from mmengine.logging.history_buffer import HistoryBuffer
@@ -149,6 +164,9 @@ def read_file(
     allowed: Sequence[type] = ()
 ) -> Any:
     """Read what ``torch.save`` has written, with ``weights_only=True``.
+
+    What ``pickle.dump`` has written is read too, if it is made of numbers and
+    numpy arrays, as the files of detectron2's model zoo.
 
     Args:
         path (str): A file or an http(s) address.
@@ -199,6 +217,8 @@ def _read(
     allow_mmengine_globals()  # forks take them away after their own reading
     try:
         _refuse_packed(file)
+        if _is_plain_pickle(file):
+            return _PlainUnpickler(file, encoding='latin1').load()
         with _also_allow(allowed):
             return torch.load(
                 file, map_location=map_location, weights_only=True)
@@ -229,6 +249,80 @@ def _refuse_packed(file: IO[bytes]) -> None:
                                            for item in members) > length:
             raise ValueError('it unpacks to more than its length')
     file.seek(0)
+
+
+class _PlainUnpickler(pickle._Unpickler):
+    """Reads what ``pickle.dump`` has written, numbers and arrays alone.
+
+    detectron2's model zoo has such files. Of the operations of a pickle only
+    those are left that such a file needs, and of what they could call only
+    what stands in for numpy and an ordered dict.
+    """
+
+    stack: List[Any]
+    GLOBALS: Dict[str, Callable] = {
+        'collections.OrderedDict': OrderedDict,
+        'numpy.ndarray': _Array,
+        'numpy.dtype': _Dtype,
+        '_codecs.encode': _encode
+    }
+    # as numpy 1 and numpy 2 write them
+    for core in ('numpy.core', 'numpy._core'):
+        GLOBALS[f'{core}.multiarray._reconstruct'] = _Array.__new__
+        GLOBALS[f'{core}.multiarray.scalar'] = _scalar
+        GLOBALS[f'{core}.numeric._frombuffer'] = _from_buffer
+    dispatch: ClassVar[Dict[int, Callable]] = {
+        getattr(pickle, name)[0]:
+        pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
+        for name in (
+            'PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 '
+            'BININT2 LONG1 LONG4 BINFLOAT BINUNICODE SHORT_BINUNICODE '
+            'BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BINSTRING '
+            'SHORT_BINSTRING EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST'
+            ' APPEND APPENDS EMPTY_DICT SETITEM SETITEMS GLOBAL STACK_GLOBAL '
+            'REDUCE BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET').split()
+    }
+    # a bytearray would be made of any length before it is read
+    dispatch[pickle.BYTEARRAY8[0]] = dispatch[pickle.BINBYTES8[0]]
+
+    def load(self) -> Any:
+        """Read the file.
+
+        Raises:
+            pickle.UnpicklingError: If it wants more than numbers and arrays.
+        """
+        try:
+            return super().load()
+        except KeyError as error:
+            raise pickle.UnpicklingError(
+                'WeightsUnpickler error: operation '
+                f'{error.args[0]!r} of a pickle is not allowed') from error
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What stands in for a class or function."""
+        path = f'{module}.{name}'
+        if path not in self.GLOBALS:
+            raise pickle.UnpicklingError(
+                'WeightsUnpickler error: a pickle may hold numbers and '
+                f'arrays, got {path:.99}')
+        return self.GLOBALS[path]
+
+    def load_build(self) -> None:
+        """Set the state of an array or of its type."""
+        state = self.stack.pop()
+        if not isinstance(self.stack[-1], (_Array, _Dtype)):
+            raise pickle.UnpicklingError('WeightsUnpickler error: only '
+                                         'arrays may have a state')
+        self.stack[-1].__setstate__(state)
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+
+def _is_plain_pickle(file: IO[bytes]) -> bool:
+    """Whether ``pickle.dump`` has written a file, not ``torch.save``."""
+    start = file.read(len(LEGACY))
+    file.seek(0)
+    return start[:1] == pickle.PROTO and start != LEGACY
 
 
 def _fetch(address: str) -> str:
@@ -263,23 +357,30 @@ def read_checkpoint(
 
     Returns:
         dict: The checkpoint; its weights lie under ``state_dict``, without
-        the prefix ``module.`` of distributed training.
+        the prefix ``module.`` of distributed training, wherever the file has
+        them: under ``state_dict`` or detectron2's ``model``, plain, or, where
+        there is nothing else, averaged (``AVERAGES``).
 
     Raises:
         OSError: If the file is missing or cannot be fetched.
         CheckpointError: If it cannot be read or holds no weights.
     """
-    checkpoint = read_file(path, map_location)
-    if isinstance(checkpoint, dict) and 'state_dict' not in checkpoint:
+    # trainers store their command line beside the weights
+    checkpoint = read_file(path, map_location, (Namespace, SimpleNamespace))
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f'checkpoint "{path}" must hold a "state_dict" '
+                              f'of tensors, got {type(checkpoint).__name__}')
+    key = next((key for key in (*WEIGHTS, *AVERAGES)
+                if isinstance(checkpoint.get(key), dict)), None)
+    if key is None and 'state_dict' not in checkpoint:
         checkpoint = dict(state_dict=checkpoint)
-    state_dict = checkpoint['state_dict'] if isinstance(checkpoint,
-                                                        dict) else None
-    if not isinstance(state_dict, dict) or not state_dict or not all(
-            isinstance(key, str) and _is_dense(value)
-            for key, value in state_dict.items()):
+    elif key not in (None, 'state_dict'):
+        checkpoint['state_dict'] = checkpoint.pop(key)
+    state_dict = _as_tensors(checkpoint.get('state_dict'))
+    if state_dict is None:
         raise CheckpointError(
             f'checkpoint "{path}" must hold a "state_dict" of tensors, got '
-            f'{type(state_dict).__name__}')
+            f'{_contents(checkpoint["state_dict"])}')
     if not _is_meta(checkpoint.get('meta')):
         raise CheckpointError(f'checkpoint "{path}" must hold a dict as '
                               '"meta", and lists of names as classes')
@@ -288,6 +389,32 @@ def read_checkpoint(
         for key, value in state_dict.items()
     }
     return checkpoint
+
+
+def _as_tensors(state_dict: Any) -> Optional[Dict[str, Tensor]]:
+    """Weights as tensors; None for what is no dict of weights."""
+    if not isinstance(state_dict, dict) or not state_dict or not all(
+            isinstance(key, str) and
+        (_is_dense(value) or isinstance(value, (np.ndarray, np.generic)))
+            for key, value in state_dict.items()):
+        return None
+    return {
+        key:
+        value if isinstance(value, Tensor) else torch.from_numpy(
+            np.asarray(value, value.dtype.newbyteorder('=')))
+        for key, value in state_dict.items()
+    }
+
+
+def _contents(value: Any) -> str:
+    """What a checkpoint has instead of weights, in a few words."""
+    if not isinstance(value, dict) or not value:
+        return type(value).__name__
+    others = [
+        f'{key} ({type(item).__name__})'[:40] for key, item in value.items()
+        if not isinstance(item, Tensor)
+    ]
+    return _name_keys('other things', others) if others else 'other tensors'
 
 
 def _is_meta(meta: Any) -> bool:

@@ -9,11 +9,12 @@ from .backbones import EfficientNetLite
 from .base_vis_model import BaseVISModel
 from .denoising import (AssociationCDN, ClipCdnQueryGenerator,
                         MaskDINODnQueryGenerator, TemporalCDN)
-from .frame_level import (CondInstHead, DeformableDETRCondInst,
-                          DeformableDETRDecoder, DeformableDETREncoder,
-                          FrameModel, FrameModelDetector, Mask2Former,
-                          Mask2FormerHead, MaskDINO, MaskDINODecoder,
-                          MaskDINOHead, MaskDINOPixelDecoder, RFDETRSeg)
+from .frame_level import (CondInstDetector, CondInstHead,
+                          DeformableDETRCondInst, DeformableDETRDecoder,
+                          DeformableDETREncoder, FrameModel,
+                          FrameModelDetector, Mask2Former, Mask2FormerHead,
+                          MaskDINO, MaskDINODecoder, MaskDINOHead,
+                          MaskDINOPixelDecoder, RFDETRSeg)
 from .layers import GIoUCost, GIoULoss
 from .refinement import (EmbeddingHeads, MatchedTrackletBuilder, TARHead,
                          TrackedTrackletBuilder)
@@ -21,15 +22,15 @@ from .refinevis import RefineVIS
 
 __all__ = [
     'AssociationCDN', 'BaseVISModel', 'CallableSegmenter', 'CenterPriorCost',
-    'ClassAgnosticRPNHead', 'ClipCdnQueryGenerator', 'CondInstHead',
-    'ContrastiveHead', 'ContrastiveTracker', 'DeformableDETRCondInst',
-    'DeformableDETRDecoder', 'DeformableDETREncoder', 'EfficientNetLite',
-    'EmbeddingHeads', 'FrameModel', 'FrameModelDetector', 'GIoUCost',
-    'GIoULoss', 'IoUPairSelector', 'Mask2Former', 'Mask2FormerHead',
-    'MaskDINO', 'MaskDINODecoder', 'MaskDINODnQueryGenerator',
-    'MMDetSegmenter', 'MatchedTrackletBuilder', 'MaskDINOHead',
-    'MaskDINOPixelDecoder', 'OTAAssigner', 'OTAPairSelector', 'RFDETRSeg',
-    'RefineVIS', 'Segmenter', 'StreamingTracker', 'TARHead',
+    'ClassAgnosticRPNHead', 'ClipCdnQueryGenerator', 'CondInstDetector',
+    'CondInstHead', 'ContrastiveHead', 'ContrastiveTracker',
+    'DeformableDETRCondInst', 'DeformableDETRDecoder', 'DeformableDETREncoder',
+    'EfficientNetLite', 'EmbeddingHeads', 'FrameModel', 'FrameModelDetector',
+    'GIoUCost', 'GIoULoss', 'IoUPairSelector', 'Mask2Former',
+    'Mask2FormerHead', 'MaskDINO', 'MaskDINODecoder',
+    'MaskDINODnQueryGenerator', 'MMDetSegmenter', 'MatchedTrackletBuilder',
+    'MaskDINOHead', 'MaskDINOPixelDecoder', 'OTAAssigner', 'OTAPairSelector',
+    'RFDETRSeg', 'RefineVIS', 'Segmenter', 'StreamingTracker', 'TARHead',
     'TARMask2FormerTrackHead', 'TARMask2FormerVideo', 'TARMaskTrackRCNN',
     'TemporalCDN', 'TrackedSegmenter', 'TrackedTrackletBuilder', 'Tracker'
 ]

@@ -9,7 +9,7 @@ from mmdet.structures import TrackDataSample, TrackSampleList
 from mmdet.utils import OptConfigType, OptMultiConfig
 from torch import Tensor
 
-from refinevis_mm.structures import DecodedFrame, VideoResult
+from refinevis_mm.structures import DecodedFrame, RunningScores, VideoResult
 from .association.tracker import Tracker
 from .refinement.refiners import build_refiner, check_refinement
 from .refinement.running_video import RunningVideo, TrackedFrame
@@ -30,6 +30,11 @@ class BaseVISModel(BaseMOTModel):
             exactly. Defaults to 0.
         cls_thr (float): Least mean class score of a reported (tracklet,
             class) pair. Defaults to 0.05, as IDOL.
+        score_average (str): What is averaged over a tracklet, 'scores' or
+            'logits', or 'max', see :class:`RunningScores`. Defaults to
+            'scores'.
+        max_per_video (int, optional): (tracklet, class) pairs reported of a
+            video, those of the highest scores. Defaults to None, all.
         data_preprocessor (dict, optional): :class:`TrackDataPreprocessor`.
         init_cfg (dict, optional): Initialisation config.
 
@@ -38,7 +43,8 @@ class BaseVISModel(BaseMOTModel):
         tar_head (:obj:`TARHead` | None): Refines where ``window`` is not 0.
 
     Raises:
-        ValueError: If ``mode`` or ``window`` is not allowed.
+        ValueError: If ``mode``, ``window`` or ``score_average`` is not
+            allowed.
     """
 
     tracker: Tracker
@@ -47,6 +53,8 @@ class BaseVISModel(BaseMOTModel):
                  mode: str = 'online',
                  window: int = 0,
                  cls_thr: float = 0.05,
+                 score_average: str = 'scores',
+                 max_per_video: Optional[int] = None,
                  data_preprocessor: OptConfigType = None,
                  init_cfg: OptMultiConfig = None) -> None:
         super().__init__(data_preprocessor, init_cfg)
@@ -54,6 +62,8 @@ class BaseVISModel(BaseMOTModel):
         self.mode = mode
         self.window = window
         self.cls_thr = cls_thr
+        self.score_average = RunningScores(score_average).average
+        self.max_per_video = max_per_video
         self.tar_head: Optional[TARHead] = None
         # The running video of the frame-by-frame test loop.
         self._tracker: Optional[Tracker] = None
@@ -123,7 +133,7 @@ class BaseVISModel(BaseMOTModel):
                 self._tracker = self.init_tracker()
                 self._video = RunningVideo(
                     build_refiner(self.tar_head, self.mode, self.window),
-                    VideoResult(meta['video_length']))
+                    VideoResult(meta['video_length'], self.score_average))
             elif self._video is None:
                 raise ValueError('a video must start with frame_id 0, got '
                                  f"{meta['frame_id']}")
@@ -135,7 +145,7 @@ class BaseVISModel(BaseMOTModel):
                         video_id=meta['video_id'],
                         video_length=meta['video_length'],
                         pred_tracklets=self._video.result.tracklets(
-                            cls_thr=self.cls_thr)))
+                            self.cls_thr, self.max_per_video)))
                 self._tracker = self._video = None
         return [sample]
 

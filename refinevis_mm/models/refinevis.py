@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """RefineVIS: the paper's Figure 2."""
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 import torch
 from mmdet.structures import TrackSampleList
@@ -17,6 +17,7 @@ from .refinement.decoding import decode_tracks
 from .refinement.embedding_heads import predict_tracks
 
 FRAME_LOSS_ON = ('first', 'all')
+MASK_RESIZE = ('bilinear', 'nearest')
 
 
 @MODELS.register_module()
@@ -30,11 +31,12 @@ class RefineVIS(BaseVISModel):
     Args:
         frame_model (dict): A :class:`FrameModel`.
         tracker (dict): A :class:`Tracker`: :class:`ContrastiveTracker`, or
-            :class:`StreamingTracker`, which needs no trained association
-            head.
-        association_head (dict, optional): :class:`ContrastiveHead`; None, at
-            test only, hands the tracker the embeddings of
-            :meth:`FrameModel.match_embeds`.
+            :class:`StreamingTracker` or :class:`QueryMatcher`, which need no
+            trained association head.
+        association_head (dict, optional): :class:`ContrastiveHead`; None
+            hands the tracker the embeddings of
+            :meth:`FrameModel.match_embeds`, and trains without association
+            loss, as MinVIS.
         pair_selector (dict, optional): Positive and negative pairs for the
             association loss: :class:`OTAPairSelector` or
             :class:`IoUPairSelector`; needed with ``association_head``.
@@ -64,12 +66,19 @@ class RefineVIS(BaseVISModel):
             lower; TAR must have been trained. Defaults to False.
         cls_thr (float): Least mean class score of a reported (tracklet,
             class) pair. Defaults to 0.05, as IDOL.
+        score_average (str): See :class:`BaseVISModel`; 'logits' is for frame
+            models whose classes compete in a softmax. Defaults to 'scores'.
+        max_per_video (int, optional): See :class:`BaseVISModel`. Defaults to
+            None.
+        mask_resize (str): How masks come from the size of the input to that
+            of the video, 'bilinear', or 'nearest' as IDOL. Defaults to
+            'bilinear'.
         data_preprocessor (dict, optional): :class:`TrackDataPreprocessor`.
         init_cfg (dict, optional): Initialisation config.
 
     Raises:
-        ValueError: If ``mode``, ``window`` or ``frame_loss_on`` is not
-            allowed, or a part is missing.
+        ValueError: If ``mode``, ``window``, ``frame_loss_on`` or
+            ``mask_resize`` is not allowed, or a part is missing.
     """
 
     def __init__(self,
@@ -87,12 +96,19 @@ class RefineVIS(BaseVISModel):
                  exclusive_recovery: bool = True,
                  score_missed: bool = False,
                  cls_thr: float = 0.05,
+                 score_average: str = 'scores',
+                 max_per_video: Optional[int] = None,
+                 mask_resize: str = 'bilinear',
                  data_preprocessor: OptConfigType = None,
                  init_cfg: OptMultiConfig = None) -> None:
-        super().__init__(mode, window, cls_thr, data_preprocessor, init_cfg)
+        super().__init__(mode, window, cls_thr, score_average, max_per_video,
+                         data_preprocessor, init_cfg)
         if frame_loss_on not in FRAME_LOSS_ON:
             raise ValueError(f'frame_loss_on must be one of {FRAME_LOSS_ON}, '
                              f'got {frame_loss_on!r}')
+        if mask_resize not in MASK_RESIZE:
+            raise ValueError(f'mask_resize must be one of {MASK_RESIZE}, got '
+                             f'{mask_resize!r}')
         if tar_head is None and window > 0:
             raise ValueError(
                 f'window must be 0 without tar_head, got {window}')
@@ -126,6 +142,7 @@ class RefineVIS(BaseVISModel):
         self.frame_loss_on = frame_loss_on
         self.exclusive_recovery = exclusive_recovery
         self.score_missed = score_missed
+        self.mask_resize = mask_resize
 
     def loss(self, inputs: Tensor, data_samples: TrackSampleList,
              **kwargs) -> Dict[str, Tensor]:
@@ -142,11 +159,9 @@ class RefineVIS(BaseVISModel):
             stage.
 
         Raises:
-            ValueError: If the model has no association head to train, or
-                ``association_cdn`` or ``temporal_cdn`` no denoising queries.
+            ValueError: If ``association_cdn`` or ``temporal_cdn`` has no
+                denoising queries.
         """
-        if self.association_head is None:
-            raise ValueError('training needs an association_head, got None')
         num_frames = inputs.shape[1]
         targets = [
             ClipTargets.from_data_sample(sample, clip)
@@ -156,20 +171,34 @@ class RefineVIS(BaseVISModel):
             target.frame(t) for target in targets for t in range(num_frames)
         ]
         # 1. Frame level
-        frames = self.frame_model.forward_frames(inputs.flatten(0, 1), targets)
+        sizes = [
+            img.img_shape[:2] for sample in data_samples for img in sample
+        ]
+        frames = self.frame_model.forward_frames(
+            inputs.flatten(0, 1), targets, sizes)
         rows = torch.arange(len(frame_targets), device=inputs.device)
         if self.frame_loss_on == 'first':
             rows = rows[::num_frames]
         losses = self.frame_model.loss_frames(
             frames.select_frames(rows), [frame_targets[row] for row in rows])
-        # 2. Association
-        frames.assoc_embeds = self.association_head(frames.embeds)
+        if self.association_head is None and self.tar_head is None:
+            return losses
         matches = self.frame_model.match(frames, frame_targets)
-        losses.update(self._loss_association(frames, targets, matches))
+        # 2. Association
+        self._embed(frames)
+        if self.association_head is not None:
+            losses.update(self._loss_association(frames, targets, matches))
         # 3. Temporal refinement
         if self.tar_head is not None:
             losses.update(self._loss_refinement(frames, targets, matches))
         return losses
+
+    def _embed(self, frames: FrameOutput) -> None:
+        """Set the association embeddings of frames."""
+        if self.association_head is None:
+            frames.assoc_embeds = self.frame_model.match_embeds(frames.embeds)
+        else:
+            frames.assoc_embeds = self.association_head(frames.embeds)
 
     def _loss_association(self, frames: FrameOutput,
                           targets: List[ClipTargets],
@@ -214,11 +243,9 @@ class RefineVIS(BaseVISModel):
     def track(self, image: Tensor, meta: dict,
               tracker: Tracker) -> FrameTracks:
         """See :meth:`BaseVISModel.track`."""
-        frame = self.frame_model.forward_frames(image[None])
-        if self.association_head is None:
-            frame.assoc_embeds = self.frame_model.match_embeds(frame.embeds)
-        else:
-            frame.assoc_embeds = self.association_head(frame.embeds)
+        frame = self.frame_model.forward_frames(
+            image[None], sizes=[meta['img_shape'][:2]])
+        self._embed(frame)
         return self.associate(frame, meta, tracker)
 
     def associate(self, frame: FrameOutput, meta: dict,
@@ -240,7 +267,7 @@ class RefineVIS(BaseVISModel):
             meta=meta,
             ids=tracked.instances_id.tolist(),
             embeds=frame.embeds[0, tracked.query_inds],
-            boxes=frame.boxes[0, tracked.query_inds],
+            boxes=frame.mask_boxes[0, tracked.query_inds],
             detected=torch.ones_like(tracked.query_inds, dtype=torch.bool),
             mask_features=frame.mask_features[0])
 
@@ -253,7 +280,8 @@ class RefineVIS(BaseVISModel):
         else:
             cls_scores, masks = self.tar_head.predict(tracks, self.frame_model)
         return decode_tracks(tracks, cls_scores, masks,
-                             self.exclusive_recovery, self.score_missed)
+                             self.exclusive_recovery, self.score_missed,
+                             self.mask_resize)
 
 
 def _check_denoising(frames: FrameOutput, name: str) -> None:

@@ -13,7 +13,8 @@ def write_results_json(recording: VideoRecording,
                        view: Optional[str] = None,
                        video_id: int = 1,
                        category_ids: Optional[Sequence[int]] = None,
-                       cls_thr: float = 0.05) -> None:
+                       cls_thr: float = 0.05,
+                       max_per_video: Optional[int] = None) -> None:
     """Write the tracks of a video as YouTube-VIS results.
 
     A JSON list, one track and class a line, with ``video_id``,
@@ -29,6 +30,8 @@ def write_results_json(recording: VideoRecording,
             Defaults to None, the label + 1.
         cls_thr (float): A class of a track is written when its score is
             greater. Defaults to 0.05.
+        max_per_video (int, optional): Write only that many classes of
+            tracks, those of the highest scores. Defaults to None, all.
 
     Raises:
         OSError: If the file cannot be written.
@@ -38,7 +41,7 @@ def write_results_json(recording: VideoRecording,
         category_ids = range(1, recording.num_classes + 1)
 
     rows = (
-        row for tracklet in recording.tracklets(view, cls_thr)
+        row for tracklet in recording.tracklets(view, cls_thr, max_per_video)
         for row in to_results_json(video_id, [tracklet], category_ids))
     with whole_file(path) as part, open(part, 'w', encoding='utf-8') as file:
         write_json_list(file, rows)

@@ -13,7 +13,7 @@ import numpy as np
 
 from refinevis_mm.files import PathLike, is_inside, whole_file
 from refinevis_mm.structures import (VIEWS, FrameInstances, FrameResult,
-                                     check_form, class_name)
+                                     best_pairs, check_form, class_name)
 from .database import make_database, open_database, os_errors, tables_of
 from .stored_codes import check_codes, check_size
 
@@ -484,24 +484,32 @@ class VideoRecording:
 
     def tracklets(self,
                   view: Optional[str] = None,
-                  cls_thr: float = 0.05) -> Iterator[dict]:
+                  cls_thr: float = 0.05,
+                  max_per_video: Optional[int] = None) -> Iterator[dict]:
         """Every (track, class) pair whose final score is high enough.
 
         Args:
             view (str, optional): Defaults to None, the main view.
             cls_thr (float): A pair is kept when its score is greater.
                 Defaults to 0.05.
+            max_per_video (int, optional): Keep only that many pairs, of the
+                highest scores. Defaults to None, which keeps all.
 
         Yields:
-            dict: As :meth:`VideoResult.tracklets` gives them, in the same
-            order. The masks of one track are in memory at a time.
+            dict: As :meth:`VideoResult.tracklets` gives them, by order of
+            appearance. The masks of one track are in memory at a time.
 
         Raises:
             ValueError: If there is no such view.
         """
         key = self._key_of(view)
-        for track in self.tracks(view):
-            labels = np.flatnonzero(track.cls_scores > cls_thr)
+        tracks = self.tracks(view)
+        scores = np.array([track.cls_scores for track in tracks])
+        kept = best_pairs(
+            scores.reshape(len(tracks), self.num_classes), cls_thr,
+            max_per_video)
+        for row, track in enumerate(tracks):
+            labels = np.flatnonzero(kept[row])
             if not len(labels):
                 continue
             segmentations = [None] * self._num_frames

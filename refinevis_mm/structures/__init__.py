@@ -11,13 +11,13 @@ from .running_scores import RunningScores
 from .state_form import Values, check_form
 from .tracklet import (FrameTracks, TrackletBatch, TrackletMemory,
                        interpolate_boxes)
-from .video_result import VideoResult, to_results_json
+from .video_result import VideoResult, best_pairs, to_results_json
 
 __all__ = [
     'CODE', 'FRAME_LEVEL', 'MAX_PIXELS', 'VIEWS', 'ClipTargets',
     'DecodedFrame', 'DnQueries', 'FrameInstances', 'FrameOutput',
     'FrameResult', 'FrameTargets', 'FrameTracks', 'LayerOutput', 'QueryMatch',
     'RunningScores', 'TrackletBatch', 'TrackletMemory', 'Values',
-    'VideoResult', 'check_form', 'class_name', 'collate_slots', 'encode_masks',
-    'interpolate_boxes', 'to_results_json'
+    'VideoResult', 'best_pairs', 'check_form', 'class_name', 'collate_slots',
+    'encode_masks', 'interpolate_boxes', 'to_results_json'
 ]

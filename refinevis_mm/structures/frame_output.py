@@ -31,11 +31,14 @@ P      numbers that make a mask of mask features: C' kernel weights of
 A clip's frames are flattened into the batch, clip by clip: row ``b * T + t``
 is frame ``t`` of clip ``b``. ``*_logits`` are before the sigmoid, ``*_scores``
 after it. Boxes are normalised ``(cx, cy, w, h)`` of the *padded* input unless
-said otherwise. Ground-truth ids are called ``instances_ids`` and predicted
-ids ``instances_id``, as in mmdet.
+said otherwise, in every structure and for every frame model. A model that
+masks padding predicts boxes relative to the picture alone: it multiplies them
+by ``FrameOutput.picture_shares`` where they leave it, and what depends on the
+unit (L1 loss, centre prior of OTA) reads the shares. Ground-truth ids are
+called ``instances_ids`` and predicted ids ``instances_id``, as in mmdet.
 """
 from dataclasses import dataclass, field
-from typing import List, Optional
+from typing import List, Optional, cast
 
 from torch import Tensor
 
@@ -87,6 +90,13 @@ class FrameOutput:
             denoising queries, has shape (bs * T, D, C).
         dn_queries (:obj:`DnQueries`, optional): Layout of the denoising
             queries.
+        mask_boxes (Tensor, optional): Boxes that :meth:`FrameModel.segment`
+            places masks by, has the shape of ``boxes``, which they are
+            unless given.
+        picture_shares (Tensor, optional): Width and height of the pictures
+            as shares of the padded input's, in (0, 1], of models that mask
+            padding, has shape (bs * T, 2). None where padding counts as
+            picture.
     """
 
     embeds: Tensor
@@ -98,6 +108,12 @@ class FrameOutput:
     dn_layers: List[LayerOutput] = field(default_factory=list)
     dn_embeds: Optional[Tensor] = None
     dn_queries: Optional[DnQueries] = None
+    mask_boxes: Tensor = cast(Tensor, None)  # `boxes`, once made
+    picture_shares: Optional[Tensor] = None
+
+    def __post_init__(self) -> None:
+        if self.mask_boxes is None:
+            self.mask_boxes = self.boxes
 
     def select_frames(self, inds: Tensor) -> 'FrameOutput':
         """Rows ``inds`` (n, ) of the flattened frame dimension."""
@@ -110,6 +126,8 @@ class FrameOutput:
             cls_logits=self.cls_logits[inds],
             boxes=self.boxes[inds],
             mask_features=self.mask_features[inds],
+            mask_boxes=self.mask_boxes[inds],
+            picture_shares=rows(self.picture_shares),
             assoc_embeds=rows(self.assoc_embeds),
             layers=[layer.select_frames(inds) for layer in self.layers],
             dn_layers=[layer.select_frames(inds) for layer in self.dn_layers],

@@ -19,8 +19,8 @@ class FrameTracks:
         meta (dict): Metainfo of the frame (``img_shape``, ``ori_shape``).
         ids (list[int]): Tracklet ids, N of them.
         embeds (Tensor): Object embeddings, has shape (N, C).
-        boxes (Tensor): Normalised (cx, cy, w, h), where not detected from
-            the nearest detections, has shape (N, 4).
+        boxes (Tensor): Normalised (cx, cy, w, h) that place the masks, where
+            not detected from the nearest detections, has shape (N, 4).
         detected (Tensor): Bool, whether the tracklet was detected in this
             frame, has shape (N, ).
         mask_features (Tensor): Per-pixel features, has shape (C', h', w').

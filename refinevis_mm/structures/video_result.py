@@ -21,19 +21,24 @@ class VideoResult:
         video_length (int, optional): Number of frames of the video. ``None``
             for a stream whose end is not known yet: the length is then the
             highest frame seen plus one. Defaults to None.
+        score_average (str): See :class:`RunningScores`. Defaults to
+            'scores'.
 
     Raises:
-        ValueError: If ``video_length`` is not positive.
+        ValueError: If ``video_length`` is not positive, or ``score_average``
+            unknown.
     """
 
-    def __init__(self, video_length: Optional[int] = None) -> None:
+    def __init__(self,
+                 video_length: Optional[int] = None,
+                 score_average: str = 'scores') -> None:
         if video_length is not None and video_length < 1:
             raise ValueError(
                 f'video_length must be at least 1, got {video_length}')
         self.video_length = video_length
         self._num_frames = 0
         self._num_classes: Optional[int] = None
-        self._scores = RunningScores()
+        self._scores = RunningScores(score_average)
         self._rles: Dict[int, Dict[int, Optional[dict]]] = {}
 
     def add_frame(self, frame_id: int, ids: Sequence[int], cls_scores: Tensor,
@@ -97,7 +102,7 @@ class VideoResult:
             dtype=torch.float32)
 
     def tracklets(self,
-                  cls_thr: float = 0.05,
+                  cls_thr: Optional[float] = 0.05,
                   max_per_video: Optional[int] = None) -> List[dict]:
         """Every (instance, class) pair whose mean score is high enough.
 
@@ -106,33 +111,33 @@ class VideoResult:
         IDOL.
 
         Args:
-            cls_thr (float): A pair is kept when its mean score is greater.
-                Defaults to 0.05.
-            max_per_video (int, optional): Keep only that many pairs, by
-                falling score. Defaults to None, which keeps all.
+            cls_thr (float, optional): A pair is kept when its score is
+                greater. None keeps the best class of every instance,
+                whatever its score. Defaults to 0.05.
+            max_per_video (int, optional): Keep only that many pairs, of the
+                highest scores. Defaults to None, which keeps all.
 
         Returns:
             list[dict]: ``instances_id`` (int), ``label`` (int, 0-based),
             ``score`` (float in [0, 1]) and ``segmentations`` (one RLE dict of
             the original size, or None, per frame of the video). By order of
-            appearance, then by label; with ``max_per_video`` by falling
-            score. The classes of an instance share one segmentations list.
+            appearance, then by label. The classes of an instance share one
+            segmentations list.
         """
         length = self.video_length or self._num_frames
         tracklets = []
-        for instance_id, rles in self._rles.items():
-            scores = self._scores.mean(instance_id)
+        scores = np.array([self._scores.mean(i) for i in self._rles])
+        scores = scores.reshape(len(self._rles), self._num_classes or 0)
+        kept = best_pairs(scores, cls_thr, max_per_video)
+        for row, (instance_id, rles) in enumerate(self._rles.items()):
             segmentations = [rles.get(frame) for frame in range(length)]
             tracklets.extend(
                 dict(
                     instances_id=instance_id,
                     label=int(label),
-                    score=float(scores[label]),
+                    score=float(scores[row, label]),
                     segmentations=segmentations)
-                for label in np.flatnonzero(scores > cls_thr))
-        if max_per_video is not None:
-            tracklets.sort(key=lambda tracklet: -tracklet['score'])
-            tracklets = tracklets[:max_per_video]
+                for label in np.flatnonzero(kept[row]))
         return tracklets
 
     def _check_frame(self, frame_id: int, ids: List[int], cls_scores: Tensor,
@@ -158,6 +163,31 @@ class VideoResult:
         if seen or len(set(ids)) < num_ids:
             raise ValueError('an instance may be added once per frame, got '
                              f'ids {ids} for frame {frame_id}')
+
+
+def best_pairs(scores: np.ndarray,
+               cls_thr: Optional[float],
+               max_per_video: Optional[int] = None) -> np.ndarray:
+    """The (instance, class) pairs of a video that are reported.
+
+    Args:
+        scores (np.ndarray): Final class scores, has shape (N, K).
+        cls_thr (float, optional): Scores of pairs are greater. None for the
+            best class of every instance, whatever its score.
+        max_per_video (int, optional): Most pairs; of equal ones the first
+            are taken. Defaults to None, all.
+
+    Returns:
+        np.ndarray: Bool, has shape (N, K).
+    """
+    if cls_thr is None:
+        kept = scores.argmax(1)[:, None] == np.arange(scores.shape[1])
+    else:
+        kept = scores > cls_thr
+    if max_per_video is not None:
+        order = np.argsort(-scores, axis=None, kind='stable')
+        kept.flat[order[max_per_video:]] = False
+    return kept
 
 
 def to_results_json(video_id: int, tracklets: Sequence[dict],

@@ -25,10 +25,22 @@ def _lvis_v1() -> Tuple[str, ...]:
     return LVISV1Dataset.METAINFO['classes']
 
 
+def _youtube_vis_2019() -> Tuple[str, ...]:
+    """The classes of YouTube-VIS 2019."""
+    from refinevis_mm.vis_json import YOUTUBE_VIS_2019
+    return YOUTUBE_VIS_2019
+
+
 def _youtube_vis_2021() -> Tuple[str, ...]:
     """The classes of YouTube-VIS 2021."""
     from refinevis_mm.vis_json import YOUTUBE_VIS_2021
     return YOUTUBE_VIS_2021
+
+
+def _ovis() -> Tuple[str, ...]:
+    """The classes of OVIS."""
+    from refinevis_mm.vis_json import OVIS
+    return OVIS
 
 
 def _occluded_shapes() -> Tuple[str, ...]:
@@ -59,7 +71,9 @@ CLASS_LISTS: Dict[str, ClassList] = dict(
     coco=ClassList('COCO', _coco),
     lvis_v05=ClassList('LVIS v0.5', _lvis_v05),
     lvis_v1=ClassList('LVIS v1', _lvis_v1),
+    youtube_vis_2019=ClassList('YouTube-VIS 2019', _youtube_vis_2019),
     youtube_vis_2021=ClassList('YouTube-VIS 2021', _youtube_vis_2021),
+    ovis=ClassList('OVIS', _ovis),
     occluded_shapes=ClassList('OccludedShapes', _occluded_shapes),
     everyday=ClassList('everyday images', _everyday))
 

@@ -10,6 +10,7 @@ import re
 from typing import Any, Dict, Tuple
 
 from .entry import SHIPPED, StatedResult, ZooEntry
+from .official_entries import OFFICIAL_ENTRIES
 
 OPENMMLAB = 'https://download.openmmlab.com/mmdetection/'
 # the question is open: github.com/open-mmlab/mmdetection/issues/11484
@@ -294,4 +295,5 @@ ENTRIES: Tuple[ZooEntry, ...] = (
         'v2.0/solov2/solov2_light_r18_fpn_3x_coco/'
         'solov2_light_r18_fpn_3x_coco_20220511_083717-75fa355b', 29.7,
         73125600),
+    *OFFICIAL_ENTRIES,
 )

@@ -1,59 +1,20 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
-"""Checkpoints of other projects into models of this one, key by key."""
-from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
+"""Checkpoints of this project and of known others into models of this one."""
+from dataclasses import dataclass, field
+from typing import Any, Dict, List
 
 from mmengine.model import is_model_wrapper
-from torch import Tensor, nn
+from torch import nn
 
-from refinevis_mm.compat.checkpoints import load_weights, read_checkpoint
+from refinevis_mm.compat.checkpoints import (AVERAGES, CheckpointMismatchError,
+                                             load_weights, read_checkpoint)
+from refinevis_mm.vis_json import classes_of
+from .conversion import (Conversion, KeyUse, convert_state_dict,
+                         explain_mismatch, find_family, unknown_family)
 
 OWN = 'refinevis_mm'  # family of checkpoints that keep their keys
-
-
-@dataclass(frozen=True)
-class KeyTable:
-    """How the keys of a family of checkpoints are called here.
-
-    Attributes:
-        family (str): Name of the family.
-        needs (str): A key that begins so makes a checkpoint one of it.
-        target (str): So begin the keys of a model that takes it.
-        rules (tuple[tuple[str, str]]): Beginnings of keys, and what stands
-            there here.
-    """
-
-    family: str
-    needs: str
-    target: str
-    rules: Tuple[Tuple[str, str], ...]
-
-
-TABLES = (
-    KeyTable('Mask2Former of mmdet', 'panoptic_head.', 'frame_model.head.',
-             (('backbone.', 'frame_model.backbone.'),
-              ('panoptic_head.', 'frame_model.head.'))),
-    KeyTable('Mask2FormerVideo of mmdet', 'track_head.', 'frame_model.head.',
-             (('backbone.', 'frame_model.backbone.'),
-              ('track_head.', 'frame_model.head.'))),
-    KeyTable('detector of mmdet', '', 'segmenter.detector.',
-             (('', 'segmenter.detector.'), )),
-)  # yapf: disable
-
-
-@dataclass(frozen=True)
-class KeyUse:
-    """What became of a tensor of a checkpoint.
-
-    Attributes:
-        source (str): Its key in the file.
-        target (str | None): Its key in the model; None if it was dropped.
-        note (str): Why it was dropped.
-    """
-
-    source: str
-    target: Optional[str]
-    note: str = ''
+# of YouTube-VIS 2019 and of YouTube-VIS 2021
+NUM_SAME_SHAPES = 40
 
 
 @dataclass
@@ -64,51 +25,34 @@ class LoadedCheckpoint:
         checkpoint (dict): The file.
         family (str): What its keys look like: ``OWN`` for those of the model
             itself.
-        uses (list[:obj:`KeyUse`]): Every tensor of the file, in its order.
+        uses (list[:obj:`KeyUse`]): Every tensor of the file, in its order,
+            then those that were added.
+        notes (list[str]): What the user of such a file must know.
     """
 
     checkpoint: dict
     family: str
     uses: List[KeyUse]
+    notes: List[str] = field(default_factory=list)
 
     @property
     def summary(self) -> str:
-        """str: One line of counts."""
-        dropped = sum(use.target is None for use in self.uses)
-        return (f'{len(self.uses)} tensors ({self.family}): '
-                f'{len(self.uses) - dropped} used, {dropped} dropped')
-
-
-def rename_keys(
-        state_dict: Dict[str, Tensor],
-        model: nn.Module) -> Tuple[Dict[str, Tensor], str, List[KeyUse]]:
-    """Bring weights to the keys of a model.
-
-    They are left as they are if one of them has a key of the model, or the
-    file is of no known family.
-
-    Args:
-        state_dict (dict[str, Tensor]): Weights as in the file.
-        model (nn.Module): What they are for.
-
-    Returns:
-        tuple: The weights under the model's keys, the family of the file,
-        and what became of each tensor.
-    """
-    own = model.state_dict()
-    table = None if any(
-        key in own for key in state_dict) else _find_table(state_dict, own)
-    if table is None:
-        return dict(state_dict), OWN, [KeyUse(key, key) for key in state_dict]
-    targets = [_rename(key, table) for key in state_dict]
-    uses = [KeyUse(*keys) for keys in zip(state_dict, targets)]
-    return dict(zip(targets, state_dict.values())), table.family, uses
+        """str: One line of counts, and the notes."""
+        used = {use.source for use in self.uses if use.target} - {''}
+        num = len({use.source for use in self.uses} - {''})
+        return '; '.join([
+            f'{num} tensors ({self.family}): {len(used)} used, '
+            f'{num - len(used)} dropped', *self.notes
+        ])
 
 
 def load_checkpoint_renamed(model: nn.Module,
                             path: str,
                             allow_mismatch: bool = False) -> LoadedCheckpoint:
     """Load a checkpoint of this project or of a known other one, strictly.
+
+    Official files of IDOL, MinVIS, Mask2Former, CTVIS and MaskDINO, and those
+    of mmdet, need no conversion before; see :func:`convert_state_dict`.
 
     Args:
         model (nn.Module): The model, wrapped for distribution or not.
@@ -122,33 +66,66 @@ def load_checkpoint_renamed(model: nn.Module,
     Raises:
         OSError: If the file is missing or cannot be fetched.
         CheckpointError: If it cannot be read or holds no weights.
-        CheckpointMismatchError: If the weights are not those of the model.
+        CheckpointMismatchError: If the weights are of no known family, or
+            not those of the model.
     """
     if is_model_wrapper(model):
         model = model.module
     checkpoint = read_checkpoint(path)
-    weights, family, uses = rename_keys(checkpoint['state_dict'], model)
-    loaded = set(load_weights(model, weights, str(path), allow_mismatch))
-    uses = [
-        use if use.target in loaded else KeyUse(
+    weights, own = checkpoint['state_dict'], model.state_dict()
+    family = find_family(weights, own)
+    if family is None or not family.official and any(key in own
+                                                     for key in weights):
+        if not allow_mismatch and not any(key in own for key in weights):
+            raise CheckpointMismatchError(unknown_family(weights, str(path)))
+        loaded = load_weights(model, weights, str(path), allow_mismatch)
+        uses = [KeyUse(key, key) for key in weights]
+        return LoadedCheckpoint(checkpoint, OWN, _loaded_only(uses, loaded))
+    conversion = convert_state_dict(
+        weights,
+        model_keys=own,
+        name=str(path),
+        allow_leftovers=allow_mismatch)
+    notes = notes_of(conversion, checkpoint) + [
+        f'the model has no {part}' for part in conversion.fit_parts(own)
+    ]
+    try:
+        loaded = load_weights(model, conversion.state_dict, str(path),
+                              allow_mismatch)
+    except CheckpointMismatchError as error:
+        raise CheckpointMismatchError(
+            f'{error}; {explain_mismatch(conversion, own)}') from error
+    return LoadedCheckpoint(checkpoint, conversion.family.name,
+                            _loaded_only(conversion.uses, loaded), notes)
+
+
+def notes_of(conversion: Conversion, checkpoint: Dict[str, Any]) -> List[str]:
+    """What the user of a file must know.
+
+    Args:
+        conversion (:obj:`Conversion`): Its weights.
+        checkpoint (dict): The file.
+
+    Returns:
+        list[str]: One line each.
+    """
+    notes = [
+        f'its averaged weights ("{key}") are not used' for key in AVERAGES
+        if isinstance(checkpoint.get(key), dict)
+    ]
+    meta = checkpoint.get('meta') or {}
+    known = classes_of(meta.get('dataset_meta')) or classes_of(meta)
+    if conversion.traits.num_classes == NUM_SAME_SHAPES and not known:
+        notes.append(f'it has {NUM_SAME_SHAPES} classes, as YouTube-VIS 2019 '
+                     'and YouTube-VIS 2021: the categories cannot be told '
+                     'from the file')
+    return notes
+
+
+def _loaded_only(uses: List[KeyUse], loaded: List[str]) -> List[KeyUse]:
+    """The report after loading: what does not fit was dropped."""
+    fits = set(loaded)
+    return [
+        use if use.target is None or use.target in fits else KeyUse(
             use.source, None, 'does not fit the model') for use in uses
     ]
-    return LoadedCheckpoint(checkpoint, family, uses)
-
-
-def _find_table(state_dict: Dict[str, Tensor],
-                own: Dict[str, Tensor]) -> Optional[KeyTable]:
-    """The table of a checkpoint that a model can take, if there is one."""
-    for table in TABLES:
-        if any(key.startswith(table.needs) for key in state_dict) and any(
-                key.startswith(table.target) for key in own):
-            return table
-    return None
-
-
-def _rename(key: str, table: KeyTable) -> str:
-    """What a key is called here; as it is where no rule fits."""
-    for old, new in table.rules:
-        if key.startswith(old):
-            return new + key[len(old):]
-    return key

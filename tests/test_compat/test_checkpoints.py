@@ -259,3 +259,86 @@ def test_addresses_are_cached_and_not_unpacked(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=address):
         read_checkpoint(address)
     assert list(cached.parent.iterdir()) == [cached]
+
+
+# ---- files of other code bases ----
+
+
+@pytest.mark.parametrize('protocol', [2, 3, 4, 5])
+def test_pickles_of_arrays_are_read(protocol, tmp_path):
+    """As detectron2's model zoo has them."""
+    arrays = OrderedDict(
+        a=np.arange(600, dtype=np.float32).reshape(20, 30),
+        b=np.asfortranarray(np.arange(6, dtype=np.int64).reshape(2, 3)),
+        c=np.arange(3, dtype='>f4'),
+        d=np.float64(2.5))
+    path = tmp_path / 'model.pkl'
+    path.write_bytes(
+        pickle.dumps(
+            dict(model=arrays, __author__='x', matching_heuristics=True),
+            protocol=protocol))
+    checkpoint = read_checkpoint(str(path))
+    assert checkpoint['__author__'] == 'x'
+    for key, value in checkpoint['state_dict'].items():
+        assert value.numpy().dtype.isnative
+        assert np.array_equal(value.numpy(), arrays[key])
+    cut = path.read_bytes()[:-300]
+    path.write_bytes(cut)
+    with pytest.raises(CheckpointError, match='model.pkl" (is|cannot)'):
+        read_checkpoint(str(path))
+
+
+@pytest.mark.parametrize('payload, reason', [
+    (lambda path: Payload(Path.touch, path), 'arrays, got pathlib.Path.touch'),
+    (lambda path: bytearray(9), 'numbers and arrays, got builtins.bytearray'),
+    (lambda path: {1, 2}, 'operation 143 of a pickle'),
+    (lambda path: np.array([1, 'a'], object), 'cannot be unpickled'),
+    (lambda path: Payload(OrderedDict, state=dict(a=1)), 'only arrays'),
+])  # yapf: disable
+def test_pickles_of_arrays_hold_nothing_else(payload, reason, tmp_path):
+    marker, path = tmp_path / 'ran', tmp_path / 'model.pkl'
+    path.write_bytes(
+        pickle.dumps(
+            dict(model=dict(w=np.zeros(1)), payload=payload(marker)),
+            protocol=4))
+    with pytest.raises(
+            CheckpointError, match=f'more than weights: .*{reason}') as error:
+        read_checkpoint(str(path))
+    assert not marker.exists() and '\n' not in str(error.value)
+
+
+@resumes
+def test_where_others_have_their_weights(tmp_path):
+    """detectron2 and SeqFormer; with averages, with the command line."""
+    weights = dict(a=torch.ones(2), b=torch.zeros(()))
+    args = Namespace(lr=1e-4, output_dir='out', masks=True)
+    path = tmp_path / 'file.pth'
+    for content in (
+            dict(model=weights, optimizer=dict(state={}), iteration=3),
+            dict(model=weights, ema_state=dict(a=torch.zeros(2)), args=args),
+            dict(ema_state=weights, iteration=3),
+            {f'module.{key}': value for key, value in weights.items()},
+            dict(state_dict=weights, model='a name'),
+    ):  # yapf: disable
+        torch.save(content, path)
+        checkpoint = read_checkpoint(str(path))
+        assert set(checkpoint['state_dict']) == set(weights)
+        assert checkpoint['state_dict']['a'].tolist() == [1, 1]
+        assert checkpoint.get('iteration') in (None, 3)
+
+
+@pytest.mark.parametrize('content, reason', [
+    (dict(optimizer=dict(state={}), iteration=3),
+     r'got 2 other things \(optimizer \(dict\), iteration \(int\)\)'),
+    (dict(model={}), 'got dict'),
+    (dict(model=dict(a='text')), r'got 1 other things \(a \(str\)\)'),
+    ([torch.ones(1)], 'got list'),
+    ({}, 'got dict'),
+])  # yapf: disable
+def test_files_without_weights_are_told_what_they_hold(content, reason,
+                                                       tmp_path):
+    path = tmp_path / 'file.pth'
+    torch.save(content, path)
+    with pytest.raises(
+            CheckpointError, match=f'"state_dict" of tensors, {reason}'):
+        read_checkpoint(str(path))

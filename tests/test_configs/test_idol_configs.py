@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import Compose
 
@@ -19,7 +20,10 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in ROOT.glob('configs/idol/*.py'))
-R50 = [path for path in CONFIGS if '_r50_' in path]
+COCO = [path for path in CONFIGS if '_coco' in path]
+IMAGES = [path for path in COCO if 'image' in path]
+TRAINED = [path for path in CONFIGS if path not in COCO]
+R50 = [path for path in TRAINED if '_r50_' in path]
 # height and width of the drawn videos
 SIZE = (45, 80)
 
@@ -31,13 +35,22 @@ def _build(path):
     return model
 
 
-def test_every_data_set_has_both_backbones():
-    assert len(CONFIGS) == 6 and len(R50) == 3
+def test_every_data_set_has_its_backbones():
+    names = {
+        Path(path).stem.split('_')[1] + Path(path).stem.split('_')[-1]
+        for path in CONFIGS
+    }
+    assert names == {
+        backbone + data
+        for backbone in ('r50', 'r101', 'swin-l')
+        for data in ('youtubevis2019', 'youtubevis2021', 'ovis', 'coco')
+    } - {'r101ovis'}  # there are no official weights of it
+    assert len(IMAGES) == 3 and len(COCO) == 6 and len(TRAINED) == 8
 
 
 @pytest.mark.parametrize('path, clip', [
-    *[(path, two_object_clip) for path in CONFIGS],
-    (CONFIGS[0], empty_clip),
+    *[(path, two_object_clip) for path in TRAINED],
+    (TRAINED[0], empty_clip),
 ])
 def test_loss(path, clip):
     model = _build(path).train()
@@ -47,7 +60,8 @@ def test_loss(path, clip):
     assert_trains(model, losses)
 
 
-@pytest.mark.parametrize('path', CONFIGS)
+@pytest.mark.parametrize('path',
+                         [path for path in CONFIGS if path not in IMAGES])
 def test_predict(path):
     model = _build(path).eval()
     # at initialisation no score reaches the thresholds
@@ -61,7 +75,7 @@ def test_predict(path):
                         [boxes[t]], [1], [0], first_frame=t, video_length=2)
                 ])
     tracklets = out.metainfo['pred_tracklets']
-    num_classes = 25 if 'ovis' in path else 40
+    num_classes = 25 if 'ovis' in path else 80 if path in COCO else 40
     assert len(tracklets) >= num_classes
     assert {item['label'] for item in tracklets} <= set(range(num_classes))
     assert all(len(item['segmentations']) == 2 for item in tracklets)
@@ -92,6 +106,58 @@ def test_numbers_of_idol(path):
     assert cfg.test_dataloader.dataset.pipeline == cfg.test_pipeline
     assert cfg.test_dataloader == cfg.val_dataloader
     assert cfg.test_evaluator == cfg.val_evaluator
+
+
+@pytest.mark.parametrize('path', COCO)
+def test_numbers_of_coco(path):
+    cfg = Config.fromfile(str(ROOT / path))
+    short = 800 if 'swin-l' in path else 640
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    resize = pipeline[1] if path in IMAGES else pipeline[0].transforms[1]
+    assert cfg.test_pipeline == pipeline
+    assert resize.scale == cfg.test_scale == (1333, short)
+    assert resize.backend == 'pillow'
+    assert cfg.model.frame_model.head.num_classes == 80
+    if path in IMAGES:
+        assert cfg.model.type == 'refinevis_mm.CondInstDetector'
+        assert cfg.model.test_cfg == dict(max_per_img=100, nms_iou_thr=0.7)
+    else:
+        assert cfg.model.mask_resize == 'nearest'
+
+
+def test_backbones():
+
+    def of(name):
+        cfg = Config.fromfile(str(ROOT / f'configs/idol/{name}.py')).model
+        return cfg.get('backbone') or cfg.frame_model.backbone
+
+    assert of('idol-image_r50_coco') == of('idol_r50_8xb2-12k_ovis')
+    for name in ('idol-image_r101_coco', 'idol_r101_coco',
+                 'idol_r101_8xb4-12k_youtubevis2019'):
+        assert of(name).depth == 101 and '101' in of(name).init_cfg.checkpoint
+    assert of('idol-image_swin-l_coco') == of('idol_swin-l_8xb2-12k_ovis')
+
+
+@pytest.mark.parametrize('path', IMAGES)
+def test_images(path):
+    model = _build(path)
+    sample = DetDataSample(
+        metainfo=dict(img_shape=(60, 90), ori_shape=(30, 45)))
+    out, = model.eval().predict(torch.randn(1, 3, 64, 96), [sample])
+    found = out.pred_instances
+    assert found.masks.shape[1:] == (30, 45) and found.labels.max() < 80
+    assert 0 < len(found) <= 100  # of the 960 pairs of 12 queries
+
+
+def test_detectors_of_images_share_weights_with_those_of_videos():
+    image, video = (
+        MODELS.build(
+            tiny_idol_cfg(str(ROOT / f'configs/idol/{name}.py')).model)
+        for name in ('idol-image_r50_coco', 'idol_r50_coco'))
+    missing, unexpected = image.load_state_dict(
+        video.state_dict(), strict=False)
+    assert missing == []
+    assert all(key.startswith('association_head.') for key in unexpected)
 
 
 @pytest.fixture
@@ -148,7 +214,7 @@ def test_training_pairs(path, official_files):
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     assert len(dataset.metainfo['classes']) == num_classes
     np.random.seed(0)
-    whole = 0
+    whole = cropped = 0
     for _ in range(12):
         item = dataset[0]
         assert item['inputs'].shape[:2] == (2, 3)
@@ -160,13 +226,17 @@ def test_training_pairs(path, official_files):
             for sample in (first, second)
         ]
         assert sizes == [tuple(item['inputs'].shape[2:])] * 2
+        # what is picture in the frames of one size
+        assert all(
+            tuple(sample.img_shape) <= sizes[0] for sample in (first, second))
+        cropped += first.img_shape != second.img_shape
         for sample in (first, second):
             gt = sample.gt_instances
             assert len(gt.instances_ids) == len(gt.labels) == len(gt.masks)
             assert (gt.masks.areas > 0).all()
         # an uncropped frame keeps its ratio
         whole += sizes[0] in ((40, 71), (30, 53))
-    assert 0 < whole < 12
+    assert 0 < whole < 12 and cropped > 0
 
 
 @pytest.mark.parametrize('path', R50)

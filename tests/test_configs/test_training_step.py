@@ -24,8 +24,8 @@ from tests.demo_clips import two_object_clip
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in ('refinevis', 'maskdino', 'idol')
-    for path in (ROOT / 'configs' / folder).glob('*.py'))
+    for folder in ('refinevis', 'maskdino', 'idol', 'minvis')
+    for path in (ROOT / 'configs' / folder).glob('*xb*.py'))
 CHANNELS = [8, 16, 32, 64]  # of the backbone's maps
 BACKBONES = dict(
     ResNet=dict(depth=18, base_channels=CHANNELS[0]),
@@ -135,7 +135,7 @@ def test_training_step(path):
     assert no_grad == []
     model = cfg.model
     assert any('assoc' in name for name in losses) == \
-        ('association_head' in model)
+        (model.get('association_head') is not None)
     assert any('refine' in name
                for name in losses) == bool(model.get('tar_head'))
     assert any('refine_cdn' in name

@@ -4,11 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmdet.datasets import CocoDataset
 
 from refinevis_mm.compat.checkpoints import CheckpointMismatchError
 from refinevis_mm.engine.hooks.class_rows_hook import (ClassRowsHook,
-                                                       copy_class_rows)
+                                                       copy_class_rows,
+                                                       copy_or_draw_class_rows)
 from refinevis_mm.registry import MODELS
+from refinevis_mm.vis_json import PRESETS, class_sources
 from tests.demo_clips import tiny_model_cfg
 
 OLD, NEW = ('car', 'cat', 'keyboard', 'mouse'), ('Cat', 'mouse', 'sedan')
@@ -112,3 +115,55 @@ def test_another_shape_is_refused(model):
             match=r'3 keys of another shape .*fc_cls.weight \(4, 32\) in the '
             r'checkpoint, \(3, 32\) in the model'):
         ClassRowsHook().after_load_checkpoint(_runner(model), checkpoint)
+
+
+def test_rows_without_a_model():
+    old = {
+        'head.fc_cls.weight': _rows([1, 1], [2, 2], [3, 3], [4, 4]),
+        'head.fc_cls.bias': _rows(1, 2, 3, 6),
+        'dn.label_embedding.weight': _rows(*[[7] * 500] * 4),
+        'head.cls_embed.bias': _rows(1, 2, 3, 4, 9),  # the last: no object
+        'head.fc_reg.bias': _rows(7, 7, 7, 7),
+    }
+    rows = copy_or_draw_class_rows(old, OLD, NEW, seed=1)
+    assert set(rows) == set(old) - {'head.fc_reg.bias'}
+    # the mouse is new
+    assert rows['head.fc_cls.bias'].tolist() == [2, 3, 1]
+    assert rows['head.cls_embed.bias'].tolist() == [2, 2.5, 1, 9]
+    weight = rows['head.fc_cls.weight']
+    assert weight[[0, 2]].tolist() == [[2, 2], [1, 1]]
+    assert 0 < weight[1].abs().max() <= 2**-0.5
+    drawn = rows['dn.label_embedding.weight'][1]
+    assert abs(drawn.mean()) < 0.2 and abs(drawn.std() - 1) < 0.2
+    again = copy_or_draw_class_rows(old, OLD, NEW, seed=1)
+    assert torch.equal(again['head.fc_cls.weight'], weight)
+    other = copy_or_draw_class_rows(old, OLD, NEW, seed=2)
+    assert not torch.equal(other['head.fc_cls.weight'], weight)
+
+
+def test_names_of_coco_in_other_data_sets():
+    names = dict(PRESETS, coco=CocoDataset.METAINFO['classes'])
+
+    def found(target):
+        sources = class_sources(names[target], names['coco'])
+        return {
+            name: names['coco'][source[0]]
+            for name, source in zip(names[target], sources) if source
+        }
+
+    shared = {
+        name: name
+        for name in ('person', 'skateboard', 'dog', 'cat', 'cow', 'train',
+                     'horse', 'bear', 'giraffe', 'surfboard', 'airplane',
+                     'truck', 'zebra', 'elephant', 'snowboard', 'boat')
+    }
+    shared.update(motorbike='motorcycle', tennis_racket='tennis racket')
+    assert found('youtube_vis_2019') == dict(shared, sedan='car')
+    assert found('youtube_vis_2021') == dict(
+        shared, car='car', bird='bird', flying_disc='frisbee')
+    animals = 'bird cat dog horse sheep cow elephant bear zebra giraffe'
+    others = 'person bicycle motorcycle airplane boat'
+    assert found('ovis') == dict(
+        {name.capitalize(): name
+         for name in f'{animals} {others}'.split()},
+        Vehical='car')

@@ -351,6 +351,7 @@ def test_video_must_start_at_frame_0():
     ({'model.mode': 'both'}, "mode must be one of"),
     ({'model.window': -1}, 'window must be a non-negative int, got -1'),
     ({'model.frame_loss_on': 'none'}, 'frame_loss_on must be one of'),
+    ({'model.mask_resize': 'cubic'}, 'mask_resize must be one of'),
 ])  # yapf: disable
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
@@ -473,11 +474,25 @@ def test_streams_without_association_head(build, options):
         assert len(first & set(result.ids)) > 0.7 * len(first)
 
 
+@pytest.mark.parametrize('clip', [two_object_clip(labels=[2, 0]),
+                                  empty_clip()])
 @pytest.mark.parametrize('build, options', [(_maskdino, NO_REFINEMENT),
                                             (_mask2former, {})])
-def test_nothing_to_train_without_association_head(build, options):
-    with pytest.raises(ValueError, match='needs an association_head, got N'):
-        build(**options).loss(torch.randn(1, 2, 3, 64, 96), [empty_clip()])
+def test_frame_losses_without_association_head(build, options, clip):
+    """The losses of the frame model, and nothing else."""
+    model = build(**options)
+    images = torch.randn(1, 2, 3, 64, 96)
+    losses = model.loss(images, [clip])
+    assert_trains(model, losses)
+    assert not any('assoc' in name or 'refine' in name for name in losses)
+
+
+def test_refinement_trains_without_association_head():
+    model = _maskdino()
+    losses = model.loss(
+        torch.randn(1, 2, 3, 64, 96), [two_object_clip(labels=[2, 0])])
+    assert any('refine' in name for name in losses)
+    assert not any('assoc' in name for name in losses)
 
 
 @pytest.mark.parametrize('build', [_maskdino, _mask2former])

@@ -51,6 +51,8 @@ def test_tracklets_are_those_of_video_result(path, seed):
         for view in VIEWS:
             assert list(recording.tracklets(
                 view, 0.5)) == stream.expected[view].tracklets(0.5) != []
+            assert list(recording.tracklets(
+                view, 0., 2)) == stream.expected[view].tracklets(0., 2) != []
         assert list(
             recording.tracklets()) == stream.expected['offline'].tracklets()
 

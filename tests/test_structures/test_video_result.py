@@ -82,9 +82,11 @@ def test_max_per_video_takes_the_best_pairs():
     add(result, 0, [0, 1], [[0.5, 0.75], [0.625, 0.5]], [True, True],
         torch.stack([square(0), square(4)]))
     best = result.tracklets(max_per_video=3)
-    assert [(row['instances_id'], row['label']) for row in best] == [(0, 1),
-                                                                     (1, 0),
-                                                                     (0, 0)]
+    assert [(row['instances_id'], row['label']) for row in best] == [(0, 0),
+                                                                     (0, 1),
+                                                                     (1, 0)]
+    best = result.tracklets(max_per_video=1)
+    assert [(row['instances_id'], row['label']) for row in best] == [(0, 1)]
     assert len(result.tracklets(max_per_video=0)) == 0
 
 
@@ -163,3 +165,13 @@ def test_to_results_json():
     assert to_results_json(4, [], [3]) == []
     with pytest.raises(ValueError, match=r'\[0, 1\), got 1 in video 4'):
         to_results_json(4, tracklets, [3])
+
+
+def test_best_class_of_every_instance():
+    """MULTI_CLS_ON False of IDOL: no threshold."""
+    result = VideoResult(1)
+    result.add_frame(0, [3, 5], torch.tensor([[0.01, 0.02], [0.9, 0.6]]),
+                     torch.tensor([True, True]),
+                     torch.ones(2, 4, 4, dtype=torch.bool))
+    assert [(row['instances_id'], row['label'])
+            for row in result.tracklets(cls_thr=None)] == [(3, 1), (5, 0)]

@@ -20,6 +20,7 @@ from refinevis_mm.zoo.class_lists import CLASS_LISTS, class_list_of
 from refinevis_mm.zoo.entries import OPENMMLAB, openmmlab_entry
 from refinevis_mm.zoo.entry import SHIPPED
 from refinevis_mm.zoo.mmdet_names import mmdet_models
+from refinevis_mm.zoo.official_entries import OFFICIAL_ENTRIES
 
 ROOT = Path(__file__).parents[2]
 MMDET = Path(find_spec('mmdet').origin).parent / '.mim'
@@ -40,7 +41,7 @@ def test_no_two_are_the_same(key):
 
 
 def test_names_that_were_asked_for():
-    names = {entry.name for entry in ENTRIES}
+    names = {entry.name for entry in ENTRIES if entry not in OFFICIAL_ENTRIES}
     sizes = dict(
         mask2former=('r50', 'r101', 'swin-t', 'swin-s', 'swin-b', 'swin-l'),
         rtmdet=('tiny', 's', 'm', 'l', 'x'),
@@ -57,6 +58,11 @@ def test_names_that_were_asked_for():
           for size in sizes['rtmdet']), *(f'rfdetr-seg-{size}_coco'
                                           for size in sizes['rfdetr'])
     }
+    assert {entry.name
+            for entry in OFFICIAL_ENTRIES} >= {
+                'minvis-r50_ovis', 'minvis-swin-l_youtubevis2019',
+                'mask2former-d2-r50_coco', 'maskdino-r50_coco'
+            }
 
 
 @pytest.mark.parametrize('entry', ENTRIES, ids=ids)
@@ -75,8 +81,9 @@ def test_facts_are_complete(entry):
     assert entry.class_names in CLASS_LISTS
     assert entry.num_bytes or entry.tensor_bytes
     assert re.fullmatch(r'[0-9a-f]{8}|[0-9a-f]{64}|', entry.sha256)
-    # only the rfdetr package checks its files itself
-    assert bool(entry.sha256) == (entry.loader != 'rfdetr')
+    # official code bases state none
+    assert entry.sha256 or entry in OFFICIAL_ENTRIES or \
+        entry.loader == 'rfdetr'
     assert bool(entry.untried) == (entry.address != SHIPPED)
 
 
@@ -146,7 +153,9 @@ def test_class_lists():
         coco=80,
         lvis_v05=1230,
         lvis_v1=1203,
+        youtube_vis_2019=40,
         youtube_vis_2021=40,
+        ovis=25,
         occluded_shapes=7,
         everyday=3)
     assert classes['coco'][0] == 'person'

@@ -1,6 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import gzip
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,13 @@ from refinevis_mm.apis.video_config import as_video_config
 from refinevis_mm.compat.checkpoints import (CheckpointError,
                                              CheckpointMismatchError,
                                              check_state_dict)
+from refinevis_mm.models.frame_level.frame_model_detector import \
+    FrameModelDetector
 from refinevis_mm.registry import MODELS
-from refinevis_mm.zoo.loading import (OWN, KeyUse, load_checkpoint_renamed,
-                                      rename_keys)
+from refinevis_mm.zoo.conversion import KeyUse, convert_state_dict
+from refinevis_mm.zoo.loading import OWN, load_checkpoint_renamed
 from tests.demo_clips import tiny_model_cfg
+from tests.official_weights import official_maskdino
 from tests.tiny_mask2former import TINY_BACKBONE, TINY_HEAD
 
 ROOT = Path(__file__).parents[2]
@@ -69,9 +73,11 @@ def official(name):
 def test_official_layouts(meta_model, config, name, family, num):
     """Every tensor of the file has its place, every place its tensor."""
     model, weights = meta_model(config), official(name)
-    renamed, found, uses = rename_keys(weights, model)
-    check_state_dict(model, renamed)
-    assert found == family and len(uses) == len(weights) == num
+    conversion = convert_state_dict(weights, model_keys=model.state_dict())
+    uses = conversion.uses
+    check_state_dict(model, conversion.state_dict)
+    assert conversion.family.name == family
+    assert len(uses) == len(weights) == num
     assert [use.source for use in uses] == list(weights)
     assert {use.target for use in uses} == set(model.state_dict())
     assert not any(use.note for use in uses)
@@ -86,7 +92,8 @@ def test_official_layouts(meta_model, config, name, family, num):
 ])  # yapf: disable
 def test_wrong_pairs_are_named_in_one_line(meta_model, config, name, message):
     model = meta_model(config)
-    weights, _, _ = rename_keys(official(name), model)
+    weights = convert_state_dict(
+        official(name), model_keys=model.state_dict()).state_dict
     with pytest.raises(CheckpointMismatchError, match=message) as error:
         check_state_dict(model, weights, f'{name}.pth')
     line = str(error.value)
@@ -201,8 +208,6 @@ def test_own_checkpoints_keep_their_keys(tmp_path):
     assert all(use.source == use.target for use in loaded.uses)
     for key, value in model.state_dict().items():
         assert torch.equal(value, weights[key])
-    renamed, family, _ = rename_keys(weights, model)
-    assert renamed is not weights and renamed == weights and family == OWN
 
 
 class Wrapped(nn.Module):
@@ -272,10 +277,112 @@ def test_weights_of_something_else(tmp_path):
     torch.save(dict(weight=torch.ones(2)), tmp_path / 'a.pth')
     model = MODELS.build(tiny_model_cfg())
     with pytest.raises(
-            CheckpointMismatchError, match=r'1 unexpected keys \(weight\)'):
+            CheckpointMismatchError,
+            match='a.pth" is of no known family: its first keys are weight; '
+            'known are CTVIS, MaskDINO, '):
         load_checkpoint_renamed(model, str(tmp_path / 'a.pth'))
+    loaded = load_checkpoint_renamed(
+        model, str(tmp_path / 'a.pth'), allow_mismatch=True)
+    assert loaded.summary == '1 tensors (refinevis_mm): 0 used, 1 dropped'
     with pytest.raises(FileNotFoundError, match='absent.pth" does not exist'):
         load_checkpoint_renamed(model, str(tmp_path / 'absent.pth'))
     (tmp_path / 'b.pth').write_bytes(b'half a file')
     with pytest.raises(CheckpointError, match='b.pth" '):
         load_checkpoint_renamed(model, str(tmp_path / 'b.pth'))
+
+
+# ---- official files ----
+
+
+def maskdino(official):
+    """The model that official weights are those of, with other weights."""
+    frame_model = convert_state_dict(official).model['frame_model']
+    return FrameModelDetector(
+        frame_model=frame_model,
+        data_preprocessor=dict(type='DetDataPreprocessor'))
+
+
+LAYOUTS = dict(
+    trainer=lambda weights: dict(
+        model=weights, optimizer=dict(state={}), iteration=9),
+    command_line=lambda weights: dict(model=weights, args=Namespace(lr=1e-4)),
+    distributed=lambda weights: dict(model={
+        f'module.{key}': value
+        for key, value in weights.items()
+    }),
+    half=lambda weights: {key: value.half()
+                          for key, value in weights.items()},
+    averages=lambda weights: dict(model=weights, ema_state=dict(weights)),
+    only_averages=lambda weights: dict(ema_state=weights))  # yapf: disable
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_official_files_need_no_conversion(tmp_path, layout):
+    official = official_maskdino()
+    path = str(tmp_path / 'official.pth')
+    torch.save(LAYOUTS[layout](dict(official)), path)
+    model = maskdino(official)
+    loaded = load_checkpoint_renamed(model, path)
+    assert loaded.family == 'MaskDINO'
+    expected = convert_state_dict(official).state_dict
+    for key, value in model.state_dict().items():
+        value = value.half() if layout == 'half' else value
+        assert torch.equal(value, expected[key].to(value.dtype))
+    num, used = len(official), len(expected) - 53
+    counts = f'{num} tensors (MaskDINO): {used} used, {num - used} dropped'
+    notes = '; its averaged weights ("ema_state") are not used' * (
+        layout == 'averages')
+    assert loaded.summary == counts + notes
+    added = [use for use in loaded.uses if not use.source]
+    assert len(added) == 53
+
+
+def test_official_files_of_other_models_are_named(tmp_path):
+    path = str(tmp_path / 'official.pth')
+    torch.save(dict(model=dict(official_maskdino(num_classes=7))), path)
+    model = maskdino(official_maskdino())
+    before = model.frame_model.head.fc_cls.bias.clone()
+    with pytest.raises(
+            CheckpointMismatchError,
+            match='3 keys of another shape .*; the file: MaskDINO, ResNet-50, '
+            '7 classes; the model: ResNet-50, 5 classes; .*convert_checkpoint'
+            '.py --classes copies the rows') as error:
+        load_checkpoint_renamed(model, path)
+    assert '\n' not in str(error.value)
+    assert torch.equal(model.frame_model.head.fc_cls.bias, before)
+    loaded = load_checkpoint_renamed(model, path, allow_mismatch=True)
+    unfit = [use.source for use in loaded.uses
+             if use.note == 'does not fit the model']  # yapf: disable
+    assert len(unfit) == 3
+    # of an official family, but not for a model of mmdet's detectors
+    with pytest.raises(CheckpointMismatchError, match='the file: MaskDINO'):
+        load_checkpoint_renamed(Wrapped(plain_detector()), path)
+
+
+def test_classes_that_a_file_does_not_tell(tmp_path):
+    official = official_maskdino(num_classes=40)
+    path = str(tmp_path / 'official.pth')
+    torch.save(dict(model=dict(official)), path)
+    told = load_checkpoint_renamed(maskdino(official), path).summary
+    assert told.endswith('; it has 40 classes, as YouTube-VIS 2019 and YouTube'
+                         '-VIS 2021: the categories cannot be told from the '
+                         'file')
+    names = [str(i) for i in range(40)]
+    torch.save(dict(model=dict(official), meta=dict(CLASSES=names)), path)
+    told = load_checkpoint_renamed(maskdino(official), path).summary
+    assert told.endswith('dropped')
+
+
+def test_files_without_weights_and_cut_ones(tmp_path):
+    model = maskdino(official_maskdino())
+    path = tmp_path / 'official.pth'
+    torch.save(dict(optimizer=dict(state={}), iteration=3), path)
+    with pytest.raises(CheckpointError, match=r'got .*\(optimizer \(dict\)'):
+        load_checkpoint_renamed(model, str(path))
+    torch.save(dict(model=dict(official_maskdino())), path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match='official.pth" cannot be read'):
+        load_checkpoint_renamed(model, str(path))
+    torch.save({'vita_module.query_feat.weight': torch.ones(1)}, path)
+    with pytest.raises(CheckpointMismatchError, match='family VITA, which is'):
+        load_checkpoint_renamed(model, str(path))

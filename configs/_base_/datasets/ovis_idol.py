@@ -13,7 +13,8 @@ resize = [
             dict(
                 type='RandomChoiceResize',
                 scales=[(1333, short) for short in range(480, 801, 32)],
-                keep_ratio=True),
+                keep_ratio=True,
+                backend='pillow'),
             dict(type='refinevis_mm.FilterTrackAnnotations'),
         ])
 ]
@@ -25,7 +26,11 @@ test_pipeline = [
             dict(
                 type='refinevis_mm.LoadFrame',
                 backend_args=_base_.backend_args),
-            dict(type='Resize', scale=(1333, 720), keep_ratio=True),
+            dict(
+                type='Resize',
+                scale=(1333, 720),
+                keep_ratio=True,
+                backend='pillow'),
         ]),
     dict(type='PackTrackInputs', default_meta_keys=_base_.meta_keys)
 ]

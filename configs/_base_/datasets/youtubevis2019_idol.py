@@ -1,6 +1,7 @@
 # YouTube-VIS 2019 with IDOL's recipe, official files as downloaded:
 # {train,valid}.json and {train,valid}/JPEGImages. 40 classes, those of the
-# JSON.
+# JSON. Frames are resized with Pillow, as officially: it filters where it
+# shrinks, which OpenCV, mmcv's default, does not.
 _base_ = ['./clip_meta_keys.py']
 
 dataset_type = 'refinevis_mm.VISDataset'
@@ -53,7 +54,8 @@ resize = [
                 scales=[(768, short)
                         for short in (320, 352, 392, 416, 448, 480, 512, 544,
                                       576, 608, 640)],
-                keep_ratio=True),
+                keep_ratio=True,
+                backend='pillow'),
             dict(type='refinevis_mm.FilterTrackAnnotations'),
         ])
 ]
@@ -68,7 +70,11 @@ test_pipeline = [
         type='TransformBroadcaster',
         transforms=[
             dict(type='refinevis_mm.LoadFrame', backend_args=backend_args),
-            dict(type='Resize', scale=(1333, 480), keep_ratio=True),
+            dict(
+                type='Resize',
+                scale=(1333, 480),
+                keep_ratio=True,
+                backend='pillow'),
         ]),
     dict(type='PackTrackInputs', default_meta_keys=_base_.meta_keys)
 ]

@@ -26,7 +26,9 @@ class PadClip(BaseTransform):
     - img
     - gt_masks
     - gt_seg_map
-    - img_shape
+
+    ``img_shape`` stays the size of each frame before padding, so that models
+    can tell padding from picture.
 
     Added Keys, each a list over the frames:
 
@@ -61,7 +63,7 @@ class PadClip(BaseTransform):
                 if key in results:
                     frame[key] = results[key][t]
             frames.append(pad(frame))
-        for key in frames[0]:
+        for key in set(frames[0]) - {'img_shape'}:
             results[key] = [frame[key] for frame in frames]
         return results
 

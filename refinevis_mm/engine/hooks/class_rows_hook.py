@@ -107,3 +107,37 @@ def copy_class_rows(weights: Dict[str, Tensor], own: Dict[str, Tensor],
         result[targets] = value[sources]
         copied[key] = result
     return copied
+
+
+def copy_or_draw_class_rows(weights: Dict[str, Tensor], old: Sequence[str],
+                            new: Sequence[str],
+                            seed: int) -> Dict[str, Tensor]:
+    """Class rows of a checkpoint in the order of other classes, no model.
+
+    As :func:`copy_class_rows`; what a model has at the start of training is
+    drawn: embeddings are normal with deviation 1, linear layers uniform
+    within 1 / sqrt(C).
+
+    Args:
+        weights (dict[str, Tensor]): The checkpoint's weights.
+        old (Sequence[str]): Classes of the checkpoint, K_old.
+        new (Sequence[str]): Other classes, K.
+        seed (int): Seed of the generator.
+
+    Returns:
+        dict[str, Tensor]: New values, (K or K + 1, ...), of the tensors that
+        have rows for classes.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    own = {}
+    for key, value in weights.items():
+        if not CLASS_ROWS.search(key):
+            continue
+        rows = torch.zeros(len(new) + len(value) - len(old), *value.shape[1:])
+        if 'label_embedding' in key:
+            rows.normal_(generator=generator)
+        elif rows.dim() == 2:
+            bound = rows.shape[1]**-0.5
+            rows.uniform_(-bound, bound, generator=generator)
+        own[key] = rows
+    return copy_class_rows(weights, own, old, new)

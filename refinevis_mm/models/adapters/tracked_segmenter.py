@@ -49,7 +49,8 @@ class TrackedSegmenter(BaseVISModel):
                  window: int = 0,
                  cls_thr: float = 0.05,
                  data_preprocessor: OptConfigType = None) -> None:
-        super().__init__(mode, window, cls_thr, data_preprocessor)
+        super().__init__(
+            mode, window, cls_thr, data_preprocessor=data_preprocessor)
         if window != 0:
             raise ValueError('window must be 0: a segmenter without object '
                              f'embeddings has nothing to refine, got {window}')

@@ -5,6 +5,7 @@ from .contrastive_loss import (aux_cosine_loss, contrastive_loss,
                                sample_negatives)
 from .contrastive_tracker import ContrastiveTracker
 from .ota_assigner import CenterPriorCost, OTAAssigner
+from .query_matcher import QueryMatcher
 from .reference_pairs import (IoUPairSelector, OTAPairSelector, PairSelector,
                               ReferencePairs)
 from .similarity import bisoftmax_similarity, mask_iou
@@ -14,6 +15,7 @@ from .tracker import Tracker
 __all__ = [
     'CenterPriorCost', 'ContrastiveHead', 'ContrastiveTracker',
     'IoUPairSelector', 'OTAAssigner', 'OTAPairSelector', 'PairSelector',
-    'ReferencePairs', 'StreamingTracker', 'Tracker', 'aux_cosine_loss',
-    'bisoftmax_similarity', 'contrastive_loss', 'mask_iou', 'sample_negatives'
+    'QueryMatcher', 'ReferencePairs', 'StreamingTracker', 'Tracker',
+    'aux_cosine_loss', 'bisoftmax_similarity', 'contrastive_loss', 'mask_iou',
+    'sample_negatives'
 ]

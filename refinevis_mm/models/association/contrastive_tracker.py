@@ -8,13 +8,12 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
-from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...registry import MODELS
 from .detections import (check_counts, check_finite, check_keys, check_order,
-                         check_shares, greedy_nms)
+                         check_shares, classwise_nms, greedy_nms)
 from .embedding_memory import EmbeddingMemory
 from .similarity import bisoftmax_similarity, mask_iou
 from .track_table import TrackTable
@@ -23,9 +22,6 @@ from .track_table import TrackTable
 BACKDROP = -1  # unmatched, apart from all better detections
 DROPPED = -2  # unmatched, overlaps a better detection
 SUPPRESSED = -3  # removed by the mask NMS
-
-# normalised boxes can be smaller than the guard of `bbox_overlaps`, 1e-6
-BOX_AREA_EPS = 1e-12
 
 
 @MODELS.register_module()
@@ -223,12 +219,8 @@ class ContrastiveTracker:
         scores, order = scores.sort(descending=True, stable=True)
         num_selected = max(int((scores > self.select_score_thr).sum()), 1)
         order = order[:num_selected]
-        labels = labels[order]
-        corners = bbox_cxcywh_to_xyxy(boxes[order].float())
-        overlaps = bbox_overlaps(corners, corners, eps=BOX_AREA_EPS)
-        overlaps *= labels[:, None] == labels[None]
-        keep = greedy_nms(overlaps.cpu().numpy(), self.box_nms_thr)
-        return order[torch.from_numpy(keep).to(order.device)]
+        keep = classwise_nms(boxes[order], labels[order], self.box_nms_thr)
+        return order[keep]
 
     @torch.no_grad()
     def track(self, detections: InstanceData, frame_id: int) -> InstanceData:

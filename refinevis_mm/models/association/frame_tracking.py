@@ -26,7 +26,7 @@ def track_frame(tracker: Tracker, frame: FrameOutput, frame_model: FrameModel,
     scores = frame.cls_logits[0].sigmoid()
     inds = tracker.select(scores, frame.boxes[0])
     masks = frame_model.segment(frame.embeds[:, inds], frame.mask_features,
-                                frame.boxes[:, inds])[0] > 0
+                                frame.mask_boxes[:, inds])[0] > 0
     best_scores, labels = scores[inds].max(-1)
     detections = InstanceData(
         scores=best_scores,

@@ -16,9 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from refinevis_mm.registry import TASK_UTILS
-
-# normalised boxes can be smaller than the guard of `bbox_overlaps`, 1e-6
-BOX_AREA_EPS = 1e-12
+from .detections import BOX_AREA_EPS
 
 # the inputs of a matching cost that predictions or annotations can spoil
 COST_INPUTS = ('scores', 'bboxes', 'masks')

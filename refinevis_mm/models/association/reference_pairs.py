@@ -2,7 +2,7 @@
 """Positive and negative pairs for the association loss, Eq. (3)."""
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import List, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from refinevis_mm.registry import TASK_UTILS
 from refinevis_mm.structures import ClipTargets, FrameOutput, QueryMatch
+from ..frame_level.matching import normalised_meta
 from .ota_assigner import OTAAssigner, match_dynamic_k
 
 
@@ -65,6 +66,9 @@ class PairSelector(ABC):
             raise ValueError('clips must have a key frame and at least one '
                              f'reference frame, got {num_frames} frame')
         key_rows, ref_rows, positives, negatives = [], [], [], []
+        shares = [None] * len(frames.boxes)
+        if frames.picture_shares is not None:
+            shares = frames.picture_shares.tolist()
         for clip, target in enumerate(targets):
             key_row = clip * num_frames
             key_query = target.valid.new_full((target.num_slots, ),
@@ -76,7 +80,7 @@ class PairSelector(ABC):
                 slots = ((key_query >= 0) & target.valid[t]).nonzero()[:, 0]
                 positive, negative = self._label_queries(
                     frames.cls_logits[row], frames.boxes[row], matches[row],
-                    target, t, slots)
+                    target, t, slots, shares[row])
                 key_rows.append(_rows(key_row, key_query[slots]))
                 ref_rows.append(
                     _rows(row,
@@ -90,9 +94,10 @@ class PairSelector(ABC):
             torch.block_diag(*negatives).bool())
 
     @abstractmethod
-    def _label_queries(self, cls_logits: Tensor, boxes: Tensor,
-                       match: QueryMatch, target: ClipTargets, t: int,
-                       slots: Tensor) -> Tuple[Tensor, Tensor]:
+    def _label_queries(
+            self, cls_logits: Tensor, boxes: Tensor, match: QueryMatch,
+            target: ClipTargets, t: int, slots: Tensor,
+            shares: Optional[Sequence[float]]) -> Tuple[Tensor, Tensor]:
         """Positives and negatives of some slots in reference frame ``t``.
 
         Args:
@@ -103,6 +108,8 @@ class PairSelector(ABC):
             t (int): Reference frame.
             slots (Tensor): Slots of the anchors, all valid in ``t``, has
                 shape (A, ).
+            shares (Sequence[float], optional): ``picture_shares`` of the
+                reference frame.
 
         Returns:
             tuple[Tensor]: Bool, disjoint, each has shape (A, Q).
@@ -135,9 +142,10 @@ class IoUPairSelector(PairSelector):
         self.pos_iou_thr = pos_iou_thr
         self.neg_iou_thr = neg_iou_thr
 
-    def _label_queries(self, cls_logits: Tensor, boxes: Tensor,
-                       match: QueryMatch, target: ClipTargets, t: int,
-                       slots: Tensor) -> Tuple[Tensor, Tensor]:
+    def _label_queries(
+            self, cls_logits: Tensor, boxes: Tensor, match: QueryMatch,
+            target: ClipTargets, t: int, slots: Tensor,
+            shares: Optional[Sequence[float]]) -> Tuple[Tensor, Tensor]:
         gt = target.frame(t)
         boxes = bbox_cxcywh_to_xyxy(boxes)
         ious = bbox_overlaps(
@@ -195,18 +203,18 @@ class OTAPairSelector(PairSelector):
         self.num_neg_candidates = num_neg_candidates
         self.assigner = OTAAssigner()
 
-    def _label_queries(self, cls_logits: Tensor, boxes: Tensor,
-                       match: QueryMatch, target: ClipTargets, t: int,
-                       slots: Tensor) -> Tuple[Tensor, Tensor]:
+    def _label_queries(
+            self, cls_logits: Tensor, boxes: Tensor, match: QueryMatch,
+            target: ClipTargets, t: int, slots: Tensor,
+            shares: Optional[Sequence[float]]) -> Tuple[Tensor, Tensor]:
         gt = target.frame(t)
-        # boxes are normalised already: an image of size 1 x 1
         cost, ious = self.assigner.compute_costs(
             InstanceData(
                 scores=cls_logits.float(),
                 bboxes=bbox_cxcywh_to_xyxy(boxes.float())),
             InstanceData(
                 labels=gt.labels, bboxes=bbox_cxcywh_to_xyxy(gt.boxes)),
-            dict(img_shape=(1, 1)))
+            normalised_meta(shares))
         gt_of_anchor = torch.searchsorted(gt.slots, slots)[:, None]  # (A, 1)
         few, _ = match_dynamic_k(cost, ious, self.num_pos_candidates)
         many, _ = match_dynamic_k(cost, ious, self.num_neg_candidates)

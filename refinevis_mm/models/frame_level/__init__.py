@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+from .condinst_detector import CondInstDetector
 from .condinst_head import CondInstHead
 from .deformable_detr_condinst import DeformableDETRCondInst
 from .deformable_detr_transformer import (DeformableDETRDecoder,
@@ -15,8 +16,9 @@ from .rfdetr_seg import RFDETRSeg
 from .rfdetr_weights import load_rfdetr_weights
 
 __all__ = [
-    'CondInstHead', 'DeformableDETRCondInst', 'DeformableDETRDecoder',
-    'DeformableDETREncoder', 'FrameModel', 'FrameModelDetector', 'Mask2Former',
-    'Mask2FormerHead', 'MaskDINO', 'MaskDINODecoder', 'MaskDINOHead',
-    'MaskDINOPixelDecoder', 'RFDETRSeg', 'load_rfdetr_weights'
+    'CondInstDetector', 'CondInstHead', 'DeformableDETRCondInst',
+    'DeformableDETRDecoder', 'DeformableDETREncoder', 'FrameModel',
+    'FrameModelDetector', 'Mask2Former', 'Mask2FormerHead', 'MaskDINO',
+    'MaskDINODecoder', 'MaskDINOHead', 'MaskDINOPixelDecoder', 'RFDETRSeg',
+    'load_rfdetr_weights'
 ]

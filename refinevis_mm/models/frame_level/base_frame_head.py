@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """What the heads of our frame models have in common: Eq. (2) but for masks."""
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -41,9 +41,13 @@ class BaseFrameHead(BaseModule):
         self.loss_bbox = MODELS.build(loss_bbox)
         self.loss_iou = MODELS.build(loss_iou)
 
-    def loss_detections(self, gts: FrameTargets, layer: LayerOutput,
-                        assigned: Tensor, avg_factor: Tensor,
-                        cls_weight: Tensor) -> Dict[str, Tensor]:
+    def loss_detections(self,
+                        gts: FrameTargets,
+                        layer: LayerOutput,
+                        assigned: Tensor,
+                        avg_factor: Tensor,
+                        cls_weight: Tensor,
+                        shares: Optional[Tensor] = None) -> Dict[str, Tensor]:
         """Class loss on all queries, box losses on matched ones.
 
         Args:
@@ -53,12 +57,18 @@ class BaseFrameHead(BaseModule):
                 (n, Q).
             avg_factor (Tensor): Normaliser.
             cls_weight (Tensor): Weights of the class loss, has shape (n, Q).
+            shares (Tensor, optional): ``picture_shares`` of the n frames, has
+                shape (n, 2): boxes are compared relative to the pictures.
+                Defaults to None, relative to the padded input.
 
         Returns:
             dict[str, Tensor]: ``loss_{cls,bbox,iou}``.
         """
         matched = assigned >= 0
         boxes, gt_boxes = layer.boxes[matched], gts.boxes[assigned[matched]]
+        if shares is not None:
+            scale = shares.repeat(1, 2)[matched.nonzero()[:, 0]]
+            boxes, gt_boxes = boxes / scale, gt_boxes / scale
         # background is the last label, where index -1 looks
         labels = F.pad(gts.labels, (0, 1), value=self.num_classes)[assigned]
         return dict(

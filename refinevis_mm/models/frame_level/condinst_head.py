@@ -1,6 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Class, box and mask head of IDOL's frame model with its losses."""
-from typing import Dict, List, Tuple
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Sequence, Tuple, cast
 
 import torch
 from mmdet.models.layers import MLP
@@ -20,6 +21,25 @@ from .matching import check_finite, count_matched, match_queries
 
 # Logit of an initial box size, 12 % of the image (Deformable DETR).
 INIT_SIZE_LOGIT = -2.0
+
+
+@dataclass
+class CondInstLayer(LayerOutput):
+    """Predictions of one layer, whose masks are placed by other boxes.
+
+    Attributes:
+        mask_boxes (Tensor): Normalised (cx, cy, w, h), has shape
+            (bs * T, Q, 4). Its centre is the layer's reference, from which
+            ``boxes`` were refined.
+    """
+
+    mask_boxes: Tensor
+
+    def select_frames(self, inds: Tensor) -> 'CondInstLayer':
+        """Rows ``inds`` (n, ) of the flattened frame dimension."""
+        return CondInstLayer(self.prefix, self.cls_logits[inds],
+                             self.boxes[inds], self.mask_embeds[inds],
+                             self.mask_boxes[inds])
 
 
 @MODELS.register_module()
@@ -116,13 +136,15 @@ class CondInstHead(BaseFrameHead):
             each layer.
         """
         gts, first = join_frames(targets)
-        matches = [self.match(layer, targets) for layer in output.layers]
+        shares = output.picture_shares
+        layers = cast(List[CondInstLayer], output.layers)
+        matches = [self.match(layer, targets, shares) for layer in layers]
         num_matched = reduce_mean(count_matched(matches).float()).clamp(min=1)
         losses = {}
-        for layer, match, count in zip(output.layers, matches, num_matched):
+        for layer, match, count in zip(layers, matches, num_matched):
             rows = assigned_rows(match, first)
             parts = self.loss_detections(gts, layer, rows, count,
-                                         torch.ones_like(rows).float())
+                                         torch.ones_like(rows).float(), shares)
             parts.update(
                 self._loss_masks(layer, output.mask_features, rows, gts.masks,
                                  count))
@@ -133,13 +155,17 @@ class CondInstHead(BaseFrameHead):
         return losses
 
     @torch.no_grad()
-    def match(self, layer: LayerOutput,
-              targets: List[FrameTargets]) -> List[QueryMatch]:
+    def match(self,
+              layer: CondInstLayer,
+              targets: List[FrameTargets],
+              shares: Optional[Tensor] = None) -> List[QueryMatch]:
         """Match the predictions of one layer to ground truth.
 
         Args:
-            layer (:obj:`LayerOutput`): Predictions of n frames.
+            layer (:obj:`CondInstLayer`): Predictions of n frames.
             targets (list[:obj:`FrameTargets`]): Ground truth of the n frames.
+            shares (Tensor, optional): ``picture_shares`` of the n frames, has
+                shape (n, 2). Defaults to None, all 1.
 
         Returns:
             list[:obj:`QueryMatch`]: Matched queries of each frame.
@@ -148,22 +174,24 @@ class CondInstHead(BaseFrameHead):
             FloatingPointError: If predictions are not finite.
         """
         check_finite(layer)
+        sizes = [None] * len(targets) if shares is None else shares.tolist()
         return [
-            self._match_single(layer.cls_logits[i], layer.boxes[i], target)
-            for i, target in enumerate(targets)
+            self._match_single(layer.cls_logits[i], layer.boxes[i], target,
+                               sizes[i]) for i, target in enumerate(targets)
         ]
 
     def _match_single(self, cls_logits: Tensor, boxes: Tensor,
-                      target: FrameTargets) -> QueryMatch:
+                      target: FrameTargets,
+                      shares: Optional[Sequence[float]]) -> QueryMatch:
         """Match one frame, in fp32."""
         predictions = InstanceData(
             scores=cls_logits.float(),
             bboxes=bbox_cxcywh_to_xyxy(boxes.float()))
         ground_truth = InstanceData(
             labels=target.labels, bboxes=bbox_cxcywh_to_xyxy(target.boxes))
-        return match_queries(self.assigner, predictions, ground_truth)
+        return match_queries(self.assigner, predictions, ground_truth, shares)
 
-    def _loss_masks(self, layer: LayerOutput, mask_features: Tensor,
+    def _loss_masks(self, layer: CondInstLayer, mask_features: Tensor,
                     rows: Tensor, gt_masks: Tensor,
                     avg_factor: Tensor) -> Dict[str, Tensor]:
         """Mask losses of the queries whose row in ``gt_masks`` is not -1."""
@@ -172,7 +200,7 @@ class CondInstHead(BaseFrameHead):
             mask_logits.append(
                 dynamic_masks(layer.mask_embeds[i, matched][None],
                               mask_features[i][None],
-                              layer.boxes[i, matched][None])[0])
+                              layer.mask_boxes[i, matched][None])[0])
         mask_logits = torch.cat(mask_logits)  # (P, h, w)
         gt_masks = stride_masks(gt_masks, *mask_logits.shape[1:])
         gt_masks = gt_masks[rows[rows >= 0]].flatten(1).to(mask_logits)

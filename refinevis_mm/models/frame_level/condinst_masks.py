@@ -109,9 +109,8 @@ def dynamic_masks(params: Tensor, mask_features: Tensor,
     Their input is the position of the object's centre relative to a cell, in
     pixels, and the mask features of the cell.
 
-    NOTE: IDOL takes the centre of the box of the layer before; we take that
-    of the box predicted with the parameters, the only one later stages have.
-    Masks do not train boxes: the centre is detached, as IDOL's is.
+    Masks train the points at which queries start, as in IDOL, and no other
+    box: references of later layers are detached.
 
     Args:
         params (Tensor): Weights of all layers, then biases, has shape
@@ -135,7 +134,7 @@ def dynamic_masks(params: Tensor, mask_features: Tensor,
             for part, bias in zip(parts, biases)
         ]
         size = features.new_tensor([width, height]) * FEATURE_STRIDE
-        centres = (boxes[..., :2].detach().float() * size)[..., None]
+        centres = (boxes[..., :2].float() * size)[..., None]
         # w (centre - cell) = -w cell + w centre: the first layer reads inputs
         # that all objects share, and no object has a copy of the features
         biases[0] = biases[0] + weights[0][..., :NUM_COORDS] @ centres

@@ -1,14 +1,18 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Deformable DETR with a CondInst mask head, the frame model of IDOL."""
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence, Tuple
 
+import torch
 from mmdet.utils import ConfigType, OptMultiConfig
 from torch import Tensor
 
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameTargets,
-                                     LayerOutput, QueryMatch)
+                                     QueryMatch)
+from .condinst_head import CondInstLayer
 from .condinst_masks import dynamic_masks
+from .deformable_detr_padding import (check_sizes, clear_padding,
+                                      level_padding, picture_shares)
 from .frame_model import FrameModel
 
 
@@ -24,9 +28,11 @@ class DeformableDETRCondInst(FrameModel):
     dynamic convolutions. The centres of objects in pixels follow from the
     size of the mask features: exact for inputs padded to a multiple of 8.
 
-    NOTE: padding counts as picture, here as in the other frame models: no
-    attention mask, boxes are normalised by the padded size. IDOL masks
-    padding and normalises by the size before it.
+    As in IDOL, nothing attends to padded cells, and positions and boxes are
+    relative to the picture; they leave the model relative to the padded
+    input. Padded cells are encoded all the same, and the convolutions of the
+    mask features see them. A mask is placed by the box of the layer before
+    (``mask_boxes``), from which its own box is refined.
 
     Args:
         backbone (dict): Backbone with maps of stride 8, 16 and 32.
@@ -63,22 +69,43 @@ class DeformableDETRCondInst(FrameModel):
     def forward_frames(
             self,
             images: Tensor,
-            targets: Optional[List[ClipTargets]] = None) -> FrameOutput:
-        """See :meth:`FrameModel.forward_frames`."""
-        levels = self.encoder(self.neck(self.backbone(images)))
+            targets: Optional[List[ClipTargets]] = None,
+            sizes: Optional[Sequence[Tuple[int, int]]] = None) -> FrameOutput:
+        """See :meth:`FrameModel.forward_frames`.
+
+        Raises:
+            ValueError: If ``sizes`` do not fit the images.
+        """
+        if sizes is None:
+            sizes = [images.shape[-2:]] * len(images)
+        check_sizes(sizes, images)
+        feats = self.backbone(clear_padding(images, sizes))
+        levels = self.neck(feats)
+        masks = level_padding(sizes, images, levels, len(feats))
+        levels = self.encoder(levels, masks)
         mask_features = self.head.mask_branch(levels)
-        states, boxes = self.decoder(levels, self.head.fc_reg)
+        states, boxes, references = self.decoder(levels, self.head.fc_reg,
+                                                 masks)
+        shares = picture_shares(sizes, images)
+        scale = shares.repeat(1, 2)[:, None]
+        boxes = [layer_boxes * scale for layer_boxes in boxes]
+        mask_boxes = [
+            torch.cat([points[..., :2] * scale[..., :2], layer_boxes[..., 2:]],
+                      -1) for points, layer_boxes in zip(references, boxes)
+        ]
         output = FrameOutput(
             embeds=states[-1],
             cls_logits=self.classify(states[-1]),
             boxes=boxes[-1],
-            mask_features=mask_features)
+            mask_features=mask_features,
+            mask_boxes=mask_boxes[-1],
+            picture_shares=shares)
         if targets is not None:
             prefixes = [f'd{i}.' for i in range(len(states) - 1)] + ['']
             cls_logits, params = self.head(states)
             output.layers = [
-                LayerOutput(*layer)
-                for layer in zip(prefixes, cls_logits, boxes, params)
+                CondInstLayer(*layer) for layer in zip(
+                    prefixes, cls_logits, boxes, params, mask_boxes)
             ]
         return output
 
@@ -90,7 +117,8 @@ class DeformableDETRCondInst(FrameModel):
     def match(self, output: FrameOutput,
               targets: List[FrameTargets]) -> List[QueryMatch]:
         """See :meth:`FrameModel.match`."""
-        return self.head.match(output.layers[-1], targets)
+        return self.head.match(output.layers[-1], targets,
+                               output.picture_shares)
 
     def classify(self, embeds: Tensor) -> Tensor:
         """See :meth:`FrameModel.classify`."""

@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Encoder and decoder of Deformable DETR (https://arxiv.org/abs/2010.04159)."""
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 from mmdet.models.layers import SinePositionalEncoding, inverse_sigmoid
@@ -12,15 +12,12 @@ from refinevis_mm.registry import MODELS
 from ..layers.ms_deform_attn import MultiScaleDeformableAttention
 from ..layers.transformer_layers import (DeformableDecoderLayer,
                                          DeformableEncoder, encode_levels,
-                                         flatten_levels)
+                                         flatten_levels, flatten_masks)
 
 
 @MODELS.register_module()
 class DeformableDETREncoder(BaseModule):
     """Deformable self-attention over all feature levels.
-
-    NOTE: padded pixels count as picture and valid ratios are 1, where the
-    official code masks them.
 
     Args:
         num_layers (int): Layers. Defaults to 6.
@@ -69,18 +66,23 @@ class DeformableDETREncoder(BaseModule):
         _init_transformer(self)
         nn.init.normal_(self.level_embed)
 
-    def forward(self, levels: Sequence[Tensor]) -> List[Tensor]:
+    def forward(self,
+                levels: Sequence[Tensor],
+                masks: Optional[Sequence[Tensor]] = None) -> List[Tensor]:
         """Encode feature maps.
 
         Args:
             levels (Sequence[Tensor]): Maps, fine to coarse, each
                 (B, C, h_l, w_l).
+            masks (Sequence[Tensor], optional): Bool, True at padded cells,
+                each (B, h_l, w_l). None if there are none.
 
         Returns:
-            list[Tensor]: Encoded maps of the same shapes.
+            list[Tensor]: Encoded maps of the same shapes. Padded cells are
+            encoded too, but no cell attends to them.
         """
         return encode_levels(self.encoder, levels, self.positional_encoding,
-                             self.level_embed)
+                             self.level_embed, masks)
 
 
 @MODELS.register_module()
@@ -146,41 +148,50 @@ class DeformableDETRDecoder(BaseModule):
         nn.init.normal_(self.query_pos_embedding.weight)
 
     def forward(
-        self, levels: Sequence[Tensor], reg_branches: Sequence[nn.Module]
-    ) -> Tuple[List[Tensor], List[Tensor]]:
+        self,
+        levels: Sequence[Tensor],
+        reg_branches: Sequence[nn.Module],
+        masks: Optional[Sequence[Tensor]] = None
+    ) -> Tuple[List[Tensor], List[Tensor], List[Tensor]]:
         """Find objects in encoded maps.
 
         Args:
             levels (Sequence[Tensor]): Encoded maps, fine to coarse, each
                 (B, C, h_l, w_l).
             reg_branches (Sequence[nn.Module]): Box branch of each layer.
+            masks (Sequence[Tensor], optional): Bool, True at padded cells,
+                each (B, h_l, w_l). None if there are none.
 
         Returns:
             tuple[list[Tensor]]: For each layer the states (B, Q, C), which
-            end in a LayerNorm, and the boxes predicted from them, normalised
-            (cx, cy, w, h), (B, Q, 4).
+            end in a LayerNorm, the boxes predicted from them, (cx, cy, w, h)
+            normalised by the picture without padding, (B, Q, 4), and the
+            references of the layer: points (B, Q, 2), then detached boxes.
         """
-        value, shapes, starts, ratios = flatten_levels(levels)
+        value, shapes, starts, ratios = flatten_levels(levels, masks)
+        padding = flatten_masks(masks)
+        ratios = ratios.repeat(1, 1, 2)[:, None]  # of points and of boxes
         size = (len(value), -1, -1)
         query = self.query_embedding.weight.expand(size)
         query_pos = self.query_pos_embedding.weight.expand(size)
         reference = self.reference_points(query_pos).sigmoid()
-        states, layer_boxes = [], []
+        states, layer_boxes, references = [], [], []
         for layer, reg_branch in zip(self.layers, reg_branches):
             query = layer(
                 query,
                 query_pos=query_pos,
                 value=value,
+                key_padding_mask=padding,
                 spatial_shapes=shapes,
                 level_start_index=starts,
-                valid_ratios=ratios,
-                # the same on every level: valid ratios are 1
-                reference_points=reference[:, :, None])
+                reference_points=reference[:, :, None] *
+                ratios[..., :reference.shape[-1]])
             boxes = refine_boxes(reg_branch(query), reference)
             states.append(query)
             layer_boxes.append(boxes)
+            references.append(reference)
             reference = boxes.detach()
-        return states, layer_boxes
+        return states, layer_boxes, references
 
 
 def refine_boxes(deltas: Tensor, references: Tensor) -> Tensor:

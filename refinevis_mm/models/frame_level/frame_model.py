@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """The contract that makes the frame-level stage replaceable."""
 from abc import ABCMeta, abstractmethod
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from mmengine.model import BaseModule
 from torch import Tensor
@@ -22,14 +22,23 @@ class FrameModel(BaseModule, metaclass=ABCMeta):
     def forward_frames(
             self,
             images: Tensor,
-            targets: Optional[List[ClipTargets]] = None) -> FrameOutput:
+            targets: Optional[List[ClipTargets]] = None,
+            sizes: Optional[Sequence[Tuple[int, int]]] = None) -> FrameOutput:
         """Run the network on frames.
+
+        :class:`DeformableDETRCondInst` masks padding. In
+        :class:`MaskDINO`, :class:`Mask2Former` and :class:`RFDETRSeg`
+        padding counts as picture, as in their official code: they ignore
+        ``sizes``.
 
         Args:
             images (Tensor): Normalised, padded frames, has shape
                 (bs * T, 3, H, W).
             targets (list[:obj:`ClipTargets`], optional): Ground truth of the
                 bs clips, for denoising queries only; None at test.
+            sizes (Sequence[tuple[int]], optional): (h, w) of each frame
+                before padding, their ``img_shape``. None: nothing is
+                padding.
 
         Returns:
             :obj:`FrameOutput`: Predictions; ``layers`` and ``dn_layers`` are

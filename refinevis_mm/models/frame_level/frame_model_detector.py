@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Image instance segmentation with a frame model, as an mmdet detector."""
-from typing import Dict, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -52,6 +52,9 @@ class FrameModelDetector(BaseDetector):
             allowed.
     """
 
+    # The keys that test_cfg must have, with their values where it is None.
+    default_test_cfg: Dict[str, Any] = dict(max_per_img=100)
+
     def __init__(self,
                  frame_model: ConfigType,
                  backbone: OptConfigType = None,
@@ -67,11 +70,13 @@ class FrameModelDetector(BaseDetector):
             frame_model = dict(frame_model, backbone=backbone)
         self.frame_model = MODELS.build(frame_model)
         self.allow_mismatch = allow_mismatch
-        test_cfg = dict(max_per_img=100) if test_cfg is None else test_cfg
-        if set(test_cfg) != {'max_per_img'} or test_cfg['max_per_img'] < 1:
-            raise ValueError('test_cfg must hold max_per_img >= 1 only, got '
-                             f'{dict(test_cfg)}')
-        self.max_per_img = test_cfg['max_per_img']
+        self.test_cfg = self.default_test_cfg if test_cfg is None else test_cfg
+        if set(self.test_cfg) != set(self.default_test_cfg) or \
+                self.test_cfg['max_per_img'] < 1:
+            raise ValueError(
+                f'test_cfg must hold {" and ".join(self.default_test_cfg)} '
+                f'only, max_per_img >= 1, got {dict(self.test_cfg)}')
+        self.max_per_img = self.test_cfg['max_per_img']
 
     def loss(self, batch_inputs: Tensor,
              batch_data_samples: SampleList) -> Dict[str, Tensor]:
@@ -94,7 +99,8 @@ class FrameModelDetector(BaseDetector):
             ClipTargets.from_image(sample, image)
             for sample, image in zip(batch_data_samples, batch_inputs)
         ]
-        output = self.frame_model.forward_frames(batch_inputs, targets)
+        output = self.frame_model.forward_frames(batch_inputs, targets,
+                                                 _sizes(batch_data_samples))
         return self.frame_model.loss_frames(
             output, [target.frame(0) for target in targets])
 
@@ -127,7 +133,8 @@ class FrameModelDetector(BaseDetector):
             FloatingPointError: If an image or a class logit is not finite.
         """
         _check_images(batch_inputs, batch_data_samples)
-        output = self.frame_model.forward_frames(batch_inputs)
+        output = self.frame_model.forward_frames(
+            batch_inputs, sizes=_sizes(batch_data_samples))
         if not torch.isfinite(output.cls_logits).all():
             raise FloatingPointError(
                 'predictions must be finite, got NaN or Inf in cls_logits')
@@ -169,9 +176,10 @@ class FrameModelDetector(BaseDetector):
         """
         masks, mask_scores = [], []
         for inds in queries.split(MASK_CHUNK):
-            logits = self.frame_model.segment(output.embeds[row:row + 1, inds],
-                                              output.mask_features[row][None],
-                                              output.boxes[row:row + 1, inds])
+            logits = self.frame_model.segment(
+                output.embeds[row:row + 1, inds],
+                output.mask_features[row][None], output.mask_boxes[row:row + 1,
+                                                                   inds])
             logits = resize_masks(logits[0].float(), meta).flatten(1)
             inside = logits > 0
             area = inside.sum(1, dtype=torch.int32)
@@ -195,9 +203,10 @@ class FrameModelDetector(BaseDetector):
             tuple[Tensor]: Class logits (B, Q, K), normalised (cx, cy, w, h)
             boxes (B, Q, 4) and mask logits (B, Q, h, w).
         """
-        output = self.frame_model.forward_frames(batch_inputs)
+        output = self.frame_model.forward_frames(
+            batch_inputs, sizes=_sizes(batch_data_samples))
         masks = self.frame_model.segment(output.embeds, output.mask_features,
-                                         output.boxes)
+                                         output.mask_boxes)
         return output.cls_logits, output.boxes, masks
 
     def _load_from_state_dict(self, state_dict: Dict[str, Tensor], prefix: str,
@@ -241,6 +250,13 @@ def rescale_boxes(boxes: Tensor, padded_shape: Tuple[int, int],
     height, width = size
     xyxy = bbox_cxcywh_to_xyxy(boxes.float())
     return xyxy * xyxy.new_tensor([width, height, width, height])
+
+
+def _sizes(data_samples: OptSampleList) -> Optional[List[Tuple[int, int]]]:
+    """(h, w) of images before padding, None without data samples."""
+    if data_samples is None:
+        return None
+    return [sample.metainfo['img_shape'][:2] for sample in data_samples]
 
 
 def _check_images(images: Tensor, data_samples: SampleList) -> None:

@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Mask2Former as the frame-level module of RefineVIS."""
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 from mmdet.utils import ConfigType, OptMultiConfig
@@ -54,7 +54,8 @@ class Mask2Former(FrameModel):
     def forward_frames(
             self,
             images: Tensor,
-            targets: Optional[List[ClipTargets]] = None) -> FrameOutput:
+            targets: Optional[List[ClipTargets]] = None,
+            sizes: Optional[Sequence[Tuple[int, int]]] = None) -> FrameOutput:
         """See :meth:`FrameModel.forward_frames`."""
         states, mask_features = self.head.forward_states(self.backbone(images))
         embeds = states[-1]

@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """MaskDINO as the frame-level module of RefineVIS."""
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 from mmdet.models.layers import inverse_sigmoid
@@ -107,7 +107,8 @@ class MaskDINO(FrameModel):
     def forward_frames(
             self,
             images: Tensor,
-            targets: Optional[List[ClipTargets]] = None) -> FrameOutput:
+            targets: Optional[List[ClipTargets]] = None,
+            sizes: Optional[Sequence[Tuple[int, int]]] = None) -> FrameOutput:
         """See :meth:`FrameModel.forward_frames`."""
         if images.device.type == 'cpu':  # the faster layout there
             images = images.contiguous(memory_format=torch.channels_last)

@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """What the heads of all frame models share in matching and losses."""
-from typing import List
+from typing import List, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +20,10 @@ def check_finite(layer: LayerOutput) -> None:
                 f'{layer.prefix}{name}')
 
 
-def match_queries(assigner: BaseAssigner, predictions: InstanceData,
-                  ground_truth: InstanceData) -> QueryMatch:
+def match_queries(assigner: BaseAssigner,
+                  predictions: InstanceData,
+                  ground_truth: InstanceData,
+                  shares: Optional[Sequence[float]] = None) -> QueryMatch:
     """Match the queries of one frame with one of mmdet's assigners.
 
     Args:
@@ -32,6 +34,9 @@ def match_queries(assigner: BaseAssigner, predictions: InstanceData,
             assigner reads.
         ground_truth (:obj:`InstanceData`): ``labels`` (n, ), normalised
             ``bboxes`` (n, 4) and what else the assigner reads.
+        shares (Sequence[float], optional): ``picture_shares`` (w, h) of the
+            frame, for costs that depend on the picture's size. Defaults to
+            None, both 1.
 
     Returns:
         :obj:`QueryMatch`: The match.
@@ -40,14 +45,27 @@ def match_queries(assigner: BaseAssigner, predictions: InstanceData,
     if num_gts == 0:
         unmatched = ground_truth.labels.new_full((len(predictions), ), -1)
         return QueryMatch.one_to_one(unmatched, 0)
-    # Boxes are normalised already: an image of size 1 x 1.
     result = assigner.assign(
-        predictions, ground_truth, img_meta=dict(img_shape=(1, 1)))
+        predictions, ground_truth, img_meta=normalised_meta(shares))
     gt_inds = result.gt_inds - 1
     best_query = result.get_extra_property('best_query_inds')
     if best_query is None:
         return QueryMatch.one_to_one(gt_inds, num_gts)
     return QueryMatch(gt_inds, best_query)
+
+
+def normalised_meta(shares: Optional[Sequence[float]] = None) -> dict:
+    """Metainfo of a frame whose boxes are normalised by the padded input.
+
+    Args:
+        shares (Sequence[float], optional): ``picture_shares`` (w, h) of the
+            frame. Defaults to None, both 1.
+
+    Returns:
+        dict: ``img_shape`` (h, w) of the picture in the unit of the boxes.
+    """
+    width, height = (1, 1) if shares is None else shares
+    return dict(img_shape=(height, width))
 
 
 def lies_in_region(masks: Tensor, region: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """RF-DETR-Seg as the frame-level module of RefineVIS."""
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -125,7 +125,8 @@ class RFDETRSeg(FrameModel):
     def forward_frames(
             self,
             images: Tensor,
-            targets: Optional[List[ClipTargets]] = None) -> FrameOutput:
+            targets: Optional[List[ClipTargets]] = None,
+            sizes: Optional[Sequence[Tuple[int, int]]] = None) -> FrameOutput:
         """See :meth:`FrameModel.forward_frames`.
 
         Raises:

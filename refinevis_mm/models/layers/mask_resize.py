@@ -7,13 +7,19 @@ from torch import Tensor
 MASK_STRIDE = 4
 
 
-def resize_masks(mask_logits: Tensor, meta: dict) -> Tensor:
+def resize_masks(mask_logits: Tensor,
+                 meta: dict,
+                 mode: str = 'bilinear') -> Tensor:
     """Bring stride-4 logits to the original size (method of MaskDINO).
+
+    They are enlarged to the input, bilinearly, cropped, and resized again.
 
     Args:
         mask_logits (Tensor): Logits of the padded input at stride 4, has
             shape (N, h, w).
         meta (dict): ``img_shape`` (before padding) and ``ori_shape``.
+        mode (str): Of the second step, 'bilinear' or 'nearest', the latter
+            as IDOL. Defaults to 'bilinear'.
 
     Returns:
         Tensor: Logits, has shape (N, ori_h, ori_w).
@@ -28,6 +34,7 @@ def resize_masks(mask_logits: Tensor, meta: dict) -> Tensor:
         mode='bilinear',
         align_corners=False)[..., :height, :width]
     if size != (height, width):  # otherwise the identity
+        align = None if mode == 'nearest' else False
         logits = F.interpolate(
-            logits, size=size, mode='bilinear', align_corners=False)
+            logits, size=size, mode=mode, align_corners=align)
     return logits[0]

@@ -76,16 +76,22 @@ class DeformableEncoder(DeformableDetrTransformerEncoder):
 
 
 def flatten_levels(
-        feats: List[Tensor]) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    feats: Sequence[Tensor],
+    masks: Optional[Sequence[Tensor]] = None
+) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Concatenate feature maps the way deformable attention reads them.
 
     Args:
-        feats (list[Tensor]): Feature maps, each (B, C, h_l, w_l).
+        feats (Sequence[Tensor]): Feature maps, each (B, C, h_l, w_l).
+        masks (Sequence[Tensor], optional): Bool, True at padded cells, each
+            (B, h_l, w_l). None lets padding count as picture, as in
+            MaskDINO.
 
     Returns:
         tuple[Tensor]: Values (B, sum(h_l * w_l), C), spatial shapes (levels,
         2) as (h, w), start index of each level (levels, ) and valid ratios
-        of ones (B, levels, 2): padding counts as picture, as in MaskDINO.
+        (B, levels, 2), the shares (w, h) of a level's cells that are
+        picture.
     """
     value = torch.cat([feat.flatten(2).transpose(1, 2) for feat in feats], 1)
     shapes = torch.tensor([feat.shape[-2:] for feat in feats],
@@ -93,13 +99,39 @@ def flatten_levels(
                           device=value.device)
     sizes = shapes.prod(1)
     starts = sizes.cumsum(0) - sizes
-    ratios = value.new_ones(len(value), len(feats), 2)
+    if masks is None:
+        ratios = value.new_ones(len(value), len(feats), 2)
+    else:
+        ratios = torch.stack([valid_ratio(mask) for mask in masks], 1)
     return value, shapes, starts, ratios
 
 
-def encode_levels(encoder: DeformableEncoder, levels: Sequence[Tensor],
+def valid_ratio(mask: Tensor) -> Tensor:
+    """Shares of the columns and rows of a map that are picture.
+
+    Args:
+        mask (Tensor): Bool, True at padded cells, right and below, has shape
+            (B, h, w).
+
+    Returns:
+        Tensor: (w, h) in (0, 1], float32, has shape (B, 2).
+    """
+    rows, columns = ~mask[:, :, 0], ~mask[:, 0]
+    return torch.stack([columns.float().mean(1), rows.float().mean(1)], -1)
+
+
+def flatten_masks(masks: Optional[Sequence[Tensor]]) -> Optional[Tensor]:
+    """Padded cells (B, h_l, w_l) of all levels as (B, sum(h_l * w_l))."""
+    if masks is None:
+        return None
+    return torch.cat([mask.flatten(1) for mask in masks], 1)
+
+
+def encode_levels(encoder: DeformableEncoder,
+                  levels: Sequence[Tensor],
                   positional_encoding: SinePositionalEncoding,
-                  level_embed: Tensor) -> List[Tensor]:
+                  level_embed: Tensor,
+                  masks: Optional[Sequence[Tensor]] = None) -> List[Tensor]:
     """Run an encoder over feature maps and give maps back.
 
     Args:
@@ -108,19 +140,30 @@ def encode_levels(encoder: DeformableEncoder, levels: Sequence[Tensor],
         positional_encoding (:obj:`SinePositionalEncoding`): Of C / 2 features
             per axis.
         level_embed (Tensor): Has shape (levels, C).
+        masks (Sequence[Tensor], optional): Bool, True at padded cells, each
+            (B, h_l, w_l): nothing attends to them, and positions count from
+            the picture's size. Defaults to None.
 
     Returns:
-        list[Tensor]: Encoded maps of the same shapes.
+        list[Tensor]: Encoded maps of the same shapes, padded cells too.
     """
-    query, shapes, starts, ratios = flatten_levels(levels)
+    query, shapes, starts, ratios = flatten_levels(levels, masks)
+    if masks is None:
+        positions = [
+            level_positions(positional_encoding, level) for level in levels
+        ]
+    else:
+        positions = [
+            positional_encoding(mask).flatten(2).transpose(1, 2)
+            for mask in masks
+        ]
     pos = torch.cat([
-        level_positions(positional_encoding, level) + embed
-        for level, embed in zip(levels, level_embed)
+        level_pos + embed for level_pos, embed in zip(positions, level_embed)
     ], 1)
     encoded = encoder(
         query=query,
         query_pos=pos,
-        key_padding_mask=None,
+        key_padding_mask=flatten_masks(masks),
         spatial_shapes=shapes,
         level_start_index=starts,
         valid_ratios=ratios)

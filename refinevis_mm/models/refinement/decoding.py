@@ -11,7 +11,8 @@ def decode_tracks(tracks: FrameTracks,
                   cls_scores: Tensor,
                   mask_logits: Tensor,
                   exclusive_recovery: bool,
-                  score_missed: bool = False) -> DecodedFrame:
+                  score_missed: bool = False,
+                  mask_resize: str = 'bilinear') -> DecodedFrame:
     """Full-size masks of a frame's tracklets.
 
     Args:
@@ -22,11 +23,13 @@ def decode_tracks(tracks: FrameTracks,
             keeps recovered masks whole.
         score_missed (bool): Let the class scores of missed frames count in
             the mean of a tracklet. Defaults to False.
+        mask_resize (str): Mode of :func:`resize_masks`. Defaults to
+            'bilinear'.
 
     Returns:
         :obj:`DecodedFrame`: The decoded frame.
     """
-    mask_logits = resize_masks(mask_logits, tracks.meta)
+    mask_logits = resize_masks(mask_logits, tracks.meta, mask_resize)
     masks = mask_logits > 0
     if exclusive_recovery and tracks.met is not None:
         masks = cut_recovered_masks(mask_logits, tracks.detected, tracks.met)

@@ -211,7 +211,7 @@ def gather_tracklets(frames: FrameOutput, targets: List[ClipTargets],
         start = rows.stop
     frame_inds = torch.stack([target.frame_inds for target in targets])
     frame_inds = frame_inds[clip_inds]
-    boxes = _gather(frames.boxes.detach(), queries, clip_inds)
+    boxes = _gather(frames.mask_boxes.detach(), queries, clip_inds)
     return TrackletBatch(
         embeds=_gather(frames.embeds, queries, clip_inds),
         boxes=interpolate_boxes(boxes, queries >= 0, frame_inds),

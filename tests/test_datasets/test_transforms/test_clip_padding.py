@@ -23,7 +23,7 @@ def test_frames_get_the_largest_height_and_width():
     assert [masks.masks.shape for masks in out['gt_masks']] == \
         [(2, 6, 7), (0, 6, 7)]
     assert out['gt_masks'][0].masks.sum() == 2 * 4 * 7
-    assert [shape[:2] for shape in out['img_shape']] == [(6, 7)] * 2
+    assert out['img_shape'] == sizes
     assert out['frame_id'] == [3, 8]
 
 

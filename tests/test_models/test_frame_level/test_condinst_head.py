@@ -4,11 +4,16 @@ import math
 import pytest
 import torch
 from mmdet.models.losses import DiceLoss
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
+from mmengine.structures import InstanceData
 from torch.testing import assert_close
 
+from refinevis_mm.models.association import CenterPriorCost
+from refinevis_mm.models.frame_level.condinst_head import CondInstLayer
 from refinevis_mm.models.frame_level.condinst_masks import dynamic_masks
+from refinevis_mm.models.frame_level.matching import normalised_meta
 from refinevis_mm.registry import MODELS
-from refinevis_mm.structures import FrameOutput, LayerOutput
+from refinevis_mm.structures import FrameOutput
 from tests.demo_clips import clip_targets, empty_clip, two_object_clip
 from tests.tiny_idol import tiny_idol_cfg
 
@@ -41,8 +46,8 @@ def _layer(target, num_queries=12, num_classes=40):
     for query, gt in ((3, 1), (9, 0)):
         boxes[0, query] = target.boxes[gt]
         cls_logits[0, query, target.labels[gt]] = 5.
-    return LayerOutput('d0.', cls_logits, boxes,
-                       torch.randn(1, num_queries, 169) * 0.01)
+    return CondInstLayer('d0.', cls_logits, boxes,
+                         torch.randn(1, num_queries, 169) * 0.01, boxes)
 
 
 @pytest.mark.parametrize('options', [{}, dict(assigner=HUNGARIAN)])
@@ -143,3 +148,59 @@ def test_nan_is_named():
     layer.boxes[0, 0, 0] = float('nan')
     with pytest.raises(FloatingPointError, match='d0.boxes'):
         _head().match(layer, [target])
+
+
+def test_boxes_are_compared_relative_to_the_picture():
+    """The picture is the left half: widths and steps in x count twice."""
+    head = _head()
+    target = _frame(two_object_clip(), 1)
+    layer = _layer(target)
+    layer.boxes[0, 3, 0] += 0.02
+    losses = head.loss_by_feat(
+        FrameOutput(
+            layer.mask_embeds,
+            layer.cls_logits,
+            layer.boxes,
+            torch.rand(1, 8, 8, 12),
+            picture_shares=torch.tensor([[0.5, 1.0]]),
+            layers=[layer]), [target])
+    assert_close(losses['d0.loss_bbox'], torch.tensor(5 * 0.04 / 2))
+    width = float(target.boxes[1, 2])  # GIoU does not see the unit
+    assert_close(losses['d0.loss_iou'],
+                 torch.tensor(2 * (1 - (width - 0.02) / (width + 0.02)) / 2))
+
+
+def test_centre_prior_is_relative_to_the_picture():
+    """2.5 / 32 of the picture's width is half of that of the input here."""
+    target = _frame(two_object_clip(), 1)
+    layer = _layer(target)
+    # inside the box and, for a full picture, in the square of its centre
+    layer.boxes[0, 3, 0] += 0.06
+    prior = CenterPriorCost()
+    costs = [
+        prior(
+            InstanceData(bboxes=bbox_cxcywh_to_xyxy(layer.boxes[0])),
+            InstanceData(bboxes=bbox_cxcywh_to_xyxy(target.boxes)),
+            normalised_meta(shares))[3, 1] for shares in (None, (0.5, 1.0))
+    ]
+    assert costs == [0, 100]
+
+
+def test_masks_are_placed_by_their_own_boxes():
+    head = _head()
+    target = _frame(two_object_clip(), 1)
+    layer = _layer(target)
+    feats = torch.rand(1, 8, 8, 12)
+    output = FrameOutput(
+        layer.mask_embeds,
+        layer.cls_logits,
+        layer.boxes,
+        feats,
+        layers=[layer])
+    here = head.loss_by_feat(output, [target])
+    layer.mask_boxes = layer.boxes + 0.1
+    there = head.loss_by_feat(output, [target])
+    assert here['d0.loss_mask'] != there['d0.loss_mask']
+    assert here['d0.loss_bbox'] == there['d0.loss_bbox']
+    assert torch.equal(
+        layer.select_frames(torch.tensor([0])).mask_boxes, layer.mask_boxes)

@@ -37,10 +37,14 @@ def test_last_layer_is_what_the_shared_heads_say(frame_model):
     last = out.layers[-1]
     assert_close(frame_model.classify(out.embeds), last.cls_logits)
     assert_close(out.boxes, last.boxes)
-    masks = frame_model.segment(out.embeds, out.mask_features, out.boxes)
+    assert_close(out.mask_boxes, last.mask_boxes)
+    # placed by the centre of the layer before
+    assert_close(out.mask_boxes[..., :2], out.layers[0].boxes[..., :2])
+    masks = frame_model.segment(out.embeds, out.mask_features, out.mask_boxes)
     assert masks.shape == (2, 12, 16, 24)
-    assert_close(masks,
-                 dynamic_masks(last.mask_embeds, out.mask_features, out.boxes))
+    assert_close(
+        masks,
+        dynamic_masks(last.mask_embeds, out.mask_features, out.mask_boxes))
 
 
 def test_targets_do_not_change_predictions(frame_model):
@@ -135,3 +139,64 @@ def test_layers_of_head_and_decoder_must_agree():
     cfg.head.num_layers = 3
     with pytest.raises(ValueError, match='num_layers .* got 3 and 2'):
         MODELS.build(cfg)
+
+
+def test_what_padding_holds_does_not_matter(frame_model):
+    frame_model.eval()
+    images, sizes = torch.randn(2, 3, 64, 96), [(40, 90), (64, 50)]
+    other = images.clone()
+    other[0, :, 40:], other[1, :, :, 50:] = 9.0, -9.0
+    with torch.no_grad():
+        outs = [
+            frame_model.forward_frames(frames, sizes=sizes)
+            for frames in (images, other)
+        ]
+        full = frame_model.forward_frames(other)
+    frame_model.train()
+    for name in ('embeds', 'cls_logits', 'boxes', 'mask_features'):
+        assert torch.equal(getattr(outs[0], name), getattr(outs[1], name))
+        assert not torch.equal(getattr(outs[0], name), getattr(full, name))
+    assert_close(outs[0].picture_shares,
+                 torch.tensor([[90 / 96, 40 / 64], [50 / 96, 1]]))
+
+
+def test_full_frames_need_no_sizes(frame_model):
+    frame_model.eval()
+    images = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        without = frame_model.forward_frames(images)
+        full = frame_model.forward_frames(images, sizes=[(64, 96)] * 2)
+    frame_model.train()
+    assert torch.equal(without.boxes, full.boxes)
+    assert torch.equal(full.picture_shares, torch.ones(2, 2))
+
+
+def test_boxes_leave_the_model_relative_to_the_padded_input(frame_model):
+    """Objects of a frame lie in its picture, whatever the canvas."""
+    frame_model.eval()
+    image = torch.randn(1, 3, 64, 96)
+    canvas = torch.zeros(1, 3, 128, 192)
+    canvas[..., :64, :96] = image
+    with torch.no_grad():
+        alone = frame_model.forward_frames(image)
+        padded = frame_model.forward_frames(canvas, sizes=[(64, 96)])
+    frame_model.train()
+    # all but the convolutions at the border sees the same
+    assert_close(padded.boxes * 2, alone.boxes, atol=0.02, rtol=0)
+    assert (padded.boxes[..., :2] <= 0.5).all()
+
+
+def test_masks_train_the_points_where_queries_start(frame_model):
+    """And no box: references of later layers are detached."""
+    out = frame_model.forward_frames(
+        torch.randn(2, 3, 64, 96), clip_targets(two_object_clip()))
+    weight = frame_model.decoder.reference_points.weight
+    first, last = [
+        torch.autograd.grad(
+            layer.mask_boxes[..., :2].sum(),
+            weight,
+            retain_graph=True,
+            materialize_grads=True,
+            allow_unused=True)[0].abs().sum() for layer in out.layers
+    ]
+    assert first > 0 and last == 0

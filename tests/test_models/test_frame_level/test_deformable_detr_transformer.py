@@ -60,7 +60,7 @@ def test_boxes_refine_the_detached_boxes_of_the_layer_before():
     decoder = DeformableDETRDecoder(num_queries=5, **SMALL).eval()
     decoder.init_weights()
     branches = _branches()
-    states, boxes = decoder(_levels(), branches)
+    states, boxes, references = decoder(_levels(), branches)
     assert states[1].shape == (2, 5, 32) and boxes[1].shape == (2, 5, 4)
     points = decoder.reference_points(
         decoder.query_pos_embedding.weight).sigmoid()

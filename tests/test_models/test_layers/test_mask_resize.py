@@ -46,3 +46,13 @@ def test_no_masks():
     out = resize_masks(
         torch.zeros(0, 12, 16), dict(img_shape=(40, 60), ori_shape=(80, 120)))
     assert out.shape == (0, 80, 120)
+
+
+def test_nearest_second_step():
+    """Every second pixel of the first step, whose masks are as they are."""
+    torch.manual_seed(0)
+    logits, size = torch.randn(3, 12, 16), (40, 60)
+    whole = resize_masks(logits, dict(img_shape=size, ori_shape=size))
+    half = resize_masks(logits, dict(img_shape=size, ori_shape=(20, 30)),
+                        'nearest')
+    assert torch.equal(half, whole[:, ::2, ::2])

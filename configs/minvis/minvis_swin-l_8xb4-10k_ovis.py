@@ -1,0 +1,16 @@
+_base_ = [
+    '../_base_/models/minvis_swin-l.py', '../_base_/datasets/ovis_minvis.py',
+    '../_base_/schedules/schedule_minvis_10k.py',
+    '../_base_/default_runtime.py'
+]
+
+num_classes = 25
+model = dict(
+    frame_model=dict(
+        head=dict(
+            num_things_classes=num_classes,
+            loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]))))
+
+test_pipeline = _base_.test_pipeline_480
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

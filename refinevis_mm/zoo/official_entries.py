@@ -1,0 +1,152 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""Names of weights that the authors of the methods have published.
+
+Their keys are those of the official code bases; they become ours when the file
+is loaded (``refinevis_mm.zoo.conversion``). No file was opened here: addresses,
+AP and licences are those of the READMEs and model zoos that are named. Sizes
+are those of the state dicts of official models, built with random weights.
+"""
+from typing import Tuple
+
+from .entry import StatedResult, ZooEntry
+
+VERIFIED = ('every key of the official model has its place; with equal random '
+            'weights the results are those of the official code')
+UNTRIED = 'the published file: this was built without a network'
+FACEBOOK = 'https://dl.fbaipublicfiles.com/maskformer/mask2former/coco/'
+DETREX = ('https://github.com/IDEA-Research/detrex-storage/releases/download/'
+          'maskdino-v0.1.0/')
+MINVIS = 'https://huggingface.co/deahuang/MinVIS-Model-Zoo/resolve/main/'
+IDOL = 'https://huggingface.co/QHL067/VNext_ECCV/resolve/main/IDOL/'
+DATA = dict(
+    coco='COCO',
+    youtubevis2019='YouTube-VIS 2019',
+    youtubevis2021='YouTube-VIS 2021',
+    ovis='OVIS')
+CLASS_NAMES = dict(
+    coco='coco',
+    youtubevis2019='youtube_vis_2019',
+    youtubevis2021='youtube_vis_2021',
+    ovis='ovis')
+
+
+def _video_ap(data: str, ap: float, source: str) -> StatedResult:
+    """Result on the validation videos of a data set."""
+    return StatedResult(
+        task='Video Instance Segmentation',
+        data=DATA[data],
+        metrics=dict(AP=ap),
+        source=source)
+
+
+def _image_ap(ap: float, source: str) -> StatedResult:
+    """Result on COCO's validation images."""
+    return StatedResult(
+        task='Instance Segmentation',
+        data='COCO',
+        metrics={'mask AP': ap},
+        source=source)
+
+
+def _mask2former(size: str, config: str, folder: str, ap: float,
+                 tensor_bytes: int) -> ZooEntry:
+    """Mask2Former of detectron2, instances of COCO."""
+    return ZooEntry(
+        name=f'mask2former-d2-{size}_coco',
+        family='Mask2Former',
+        config=config,
+        address=f'{FACEBOOK}instance/{folder}.pkl',
+        file_name=f'{folder.replace("/", "_")}.pkl',
+        licence='CC BY-NC 4.0',
+        licence_note='MODEL_ZOO.md of Mask2Former',
+        non_commercial=True,
+        class_names='coco',
+        result=_image_ap(ap, 'MODEL_ZOO.md of Mask2Former'),
+        tensor_bytes=tensor_bytes,
+        training={'Training Data': 'COCO'},
+        verified=VERIFIED,
+        untried=UNTRIED)
+
+
+def _maskdino(name: str, config: str, file_name: str, ap: float,
+              tensor_bytes: int, note: str) -> ZooEntry:
+    """MaskDINO of COCO."""
+    return ZooEntry(
+        name=name,
+        family='MaskDINO',
+        config=config,
+        address=f'{DETREX}{file_name}',
+        file_name=file_name,
+        licence='Apache-2.0',
+        licence_note='of the repository of MaskDINO; none is stated for the '
+        'weights',
+        class_names='coco',
+        result=_image_ap(ap, 'name of the file'),
+        tensor_bytes=tensor_bytes,
+        training={'Training Data': 'COCO'},
+        verified=VERIFIED,
+        untried=f'{UNTRIED}; {note}')
+
+
+def _minvis(size: str, data: str, schedule: str, short: str, ap: float,
+            tensor_bytes: int) -> ZooEntry:
+    """MinVIS."""
+    return ZooEntry(
+        name=f'minvis-{size}_{data}',
+        family='MinVIS',
+        config=f'minvis_{size}_8xb4-{schedule}_{data}.py',
+        address=f'{MINVIS}minvis_{short}.pth',
+        file_name=f'minvis_{short}.pth',
+        licence='CC BY-NC-SA 4.0',
+        licence_note='README of MinVIS',
+        non_commercial=True,
+        class_names=CLASS_NAMES[data],
+        result=_video_ap(data, ap, 'MODEL_ZOO.md of MinVIS'),
+        tensor_bytes=tensor_bytes,
+        training={'Training Data': DATA[data]},
+        verified=VERIFIED,
+        untried=UNTRIED)
+
+
+OFFICIAL_ENTRIES: Tuple[ZooEntry, ...] = (
+    _mask2former('r50', 'mask2former-r50_coco.py',
+                 'maskformer2_R50_bs16_50ep/model_final_3c8ec9', 43.7,
+                 176306312),
+    _mask2former('r101', 'mask2former-r101_coco.py',
+                 'maskformer2_R101_bs16_50ep/model_final_eba159', 44.2,
+                 252483720),
+    _mask2former('swin-t', 'mask2former-swin-t_coco.py',
+                 'maskformer2_swin_tiny_bs16_50ep/model_final_86143f', 45.0,
+                 189917392),
+    _mask2former('swin-s', 'mask2former-swin-s_coco.py',
+                 'maskformer2_swin_small_bs16_50ep/model_final_1e7f22', 46.3,
+                 275419504),
+    _mask2former(
+        'swin-b', 'mask2former-d2-swin-b_coco.py',
+        'maskformer2_swin_base_IN21k_384_bs16_50ep/model_final_83d103', 48.1,
+        431598440),
+    _mask2former(
+        'swin-l', 'mask2former-d2-swin-l_coco.py',
+        'maskformer2_swin_large_IN21k_384_bs16_100ep/model_final_e5f453', 50.1,
+        866069592),
+    _maskdino(
+        'maskdino-r50_coco', 'maskdino_r50_4s-hid2048_16xb1-lsj-50e_coco.py',
+        'maskdino_r50_50ep_300q_hid2048_3sd1_instance_maskenhanced_'
+        'mask46.3ap_box51.7ap.pth', 46.3, 208657300,
+        'it is thought to be of the config that its README links'),
+    _maskdino(
+        'maskdino-swin-l_coco',
+        'maskdino_swin-l_5s-hid2048_16xb1-lsj-50e_coco.py',
+        'maskdino_swinl_50ep_300q_hid2048_3sd1_instance_maskenhanced_'
+        'mask52.3ap_box59.0ap.pth', 52.3, 895178212,
+        'its name says four levels, the config that its README links five, '
+        'which is what is taken here'),
+    _minvis('r50', 'youtubevis2019', '6k', 'ytvis19_R50', 47.3, 176265032),
+    _minvis('r50', 'youtubevis2021', '8k', 'ytvis21_R50', 43.9, 176265032),
+    _minvis('r50', 'ovis', '10k', 'ovis_R50', 26.7, 176249552),
+    _minvis('swin-l', 'youtubevis2019', '6k', 'ytvis19_swin_large', 62.0,
+            866028312),
+    _minvis('swin-l', 'youtubevis2021', '8k', 'ytvis21_swin_large', 55.4,
+            866028312),
+    _minvis('swin-l', 'ovis', '10k', 'ovis_swin_large', 41.7, 866012832),
+)
