@@ -1,0 +1,178 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""What results would be worth if one part of a model were perfect."""
+from collections import defaultdict
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+
+from refinevis_mm.vis_json import (PathOrObject, load_pair, mask_areas,
+                                   num_frames_of, to_rles, tube_key)
+from .clear_mot import NONE
+from .identity_events import VideoIdentities, explain_identity
+from .tracking_eval import evaluate_tracking
+from .vis_eval import evaluate_vis
+
+ORACLES = ('as it is', 'classes', 'association', 'detection', 'masks')
+MEASURES = ('AP', 'AP50', 'hota', 'deta', 'assa', 'id_switches')
+Scores = Dict[Any, float]  # by category id
+
+
+def evaluate_oracles(
+        gt: PathOrObject,
+        results: PathOrObject,
+        score_thr: Optional[float] = None) -> Dict[str, Dict[str, float]]:
+    """Measure results in which one part was repaired with the ground truth.
+
+    Objects and tracklets are matched frame by frame as CLEAR-MOT does, from
+    an IoU of 0.5 on, classes taken as one.
+
+    - 'as it is': tracklets from ``score_thr`` on.
+    - 'classes': a tracklet has the category of the object that it is matched
+      to in most frames, with the best of its scores.
+    - 'association': the matched masks of an object are one tracklet, with the
+      mean of the class scores of those they came from; what is not matched
+      stays behind in these.
+    - 'detection': every visible object is found, missed ones with their own
+      mask, under the tracklet of their last match or, before the first, of
+      the next; what is not matched is taken out.
+    - 'masks': a matched mask is that of the object.
+
+    Args:
+        gt (str | PathLike | dict): Annotations in YouTube-VIS format, as a
+            path or loaded.
+        results (str | PathLike | list): Rows as in :func:`evaluate_vis`, as a
+            path or loaded.
+        score_thr (float, optional): Least score of a row. Defaults to None,
+            all rows.
+
+    Returns:
+        dict[str, dict[str, float]]: ``AP``, ``AP50``, ``hota``, ``deta``,
+        ``assa`` and ``id_switches`` of each.
+
+    Raises:
+        ValueError: If there is no ground truth or the input is malformed.
+        OSError: If a file cannot be read.
+    """
+    truth, rows = load_pair(gt, results)
+    if score_thr is not None:
+        rows = [row for row in rows if row['score'] >= score_thr]
+    videos = explain_identity(truth, rows)
+    scores = _scores_of(truth, rows)
+    table = {}
+    for name in ORACLES:
+        repaired = [
+            row for video in videos
+            for row in oracle_rows(video, scores[video.video['id']], name)
+        ]
+        vis = evaluate_vis(truth, repaired, num_workers=0)
+        tracking = evaluate_tracking(truth, repaired)
+        numbers = {**tracking, **vis}
+        table[name] = {key: numbers[key] for key in MEASURES}
+    return table
+
+
+def oracle_rows(found: VideoIdentities, scores: Dict[tuple, Scores],
+                oracle: str) -> List[dict]:
+    """Result rows of a video after a repair.
+
+    Args:
+        found (:obj:`VideoIdentities`): The video.
+        scores (dict[tuple, dict[Any, float]]): Class scores of its tracklets,
+            by :func:`tube_key`.
+        oracle (str): One of ``ORACLES``.
+
+    Returns:
+        list[dict]: Rows in YouTube-VIS form.
+    """
+    num_frames = len(found.matches)
+    areas = mask_areas(found.dets, num_frames)
+    own = [scores[tube_key(*pair)] for pair in zip(found.dets, areas)]
+    tubes: List[List[Optional[dict]]] = [list(tube) for tube in found.dets]
+    if oracle == 'classes':
+        own = [
+            _true_class(found, det, classes) for det, classes in enumerate(own)
+        ]
+    elif oracle == 'masks':
+        for frame, row in zip(*(found.matches != NONE).nonzero()):
+            tubes[found.matches[frame, row]][frame] = found.objs[row][frame]
+    elif oracle == 'association':
+        tubes, own = _associate(found, tubes, own)
+    elif oracle == 'detection':
+        tubes, own = _detect(found, own)
+    return [
+        dict(
+            video_id=found.video['id'],
+            category_id=category_id,
+            score=score,
+            segmentations=tube) for tube, classes in zip(tubes, own)
+        if any(tube) for category_id, score in classes.items()
+    ]
+
+
+def _scores_of(truth: dict,
+               rows: List[dict]) -> Dict[Any, Dict[tuple, Scores]]:
+    """Class scores of the tracklets, by video and masks."""
+    scores: Dict[Any, Dict[tuple, Scores]] = defaultdict(dict)
+    videos = {video['id']: video for video in truth['videos']}
+    for row in rows:
+        video = videos[row['video_id']]
+        tube = to_rles(video, row)
+        key = tube_key(tube, mask_areas([tube], num_frames_of(video))[0])
+        classes = scores[video['id']].setdefault(key, {})
+        category_id = row['category_id']
+        classes[category_id] = max(classes.get(category_id, 0.), row['score'])
+    return scores
+
+
+def _true_class(found: VideoIdentities, det: int, classes: Scores) -> Scores:
+    """The category of the object that a tracklet is matched to most."""
+    counts = (found.matches == det).sum(0)
+    if not counts.any():
+        return classes
+    return {found.anns[counts.argmax()]['category_id']: max(classes.values())}
+
+
+def _associate(found: VideoIdentities, tubes: List[list],
+               own: List[Scores]) -> tuple:
+    """See 'association' of :func:`evaluate_oracles`."""
+    left = [list(tube) for tube in tubes]
+    new_tubes, new_scores = [], []
+    for row in range(len(found.objs)):
+        tube: List[Optional[dict]] = [None] * len(found.matches)
+        total: Scores = defaultdict(float)
+        frames = np.flatnonzero(found.matches[:, row] != NONE)
+        for frame in frames.tolist():
+            det = int(found.matches[frame, row])
+            tube[frame], left[det][frame] = tubes[det][frame], None
+            for category_id, score in own[det].items():
+                total[category_id] += score / len(frames)
+        new_tubes.append(tube)
+        new_scores.append(dict(total))
+    return new_tubes + left, new_scores + own
+
+
+def _detect(found: VideoIdentities, own: List[Scores]) -> tuple:
+    """See 'detection' of :func:`evaluate_oracles`."""
+    num_frames = len(found.matches)
+    tubes: List[List[Optional[dict]]] = [[None] * num_frames for _ in own]
+    scores = list(own)
+    for row, ann in enumerate(found.anns):
+        column = found.matches[:, row]
+        matched = np.flatnonzero(column != NONE)
+        if not len(matched):
+            tubes.append(list(found.objs[row]))
+            scores.append({ann['category_id']: 1.})
+            continue
+        for frame in np.flatnonzero(found.overlaps.obj_seen[:, row]).tolist():
+            last = matched[max(
+                np.searchsorted(matched, frame, side='right') - 1, 0)]
+            det = int(column[last])
+            mask = found.objs[row][frame] if column[frame] == NONE else \
+                found.dets[det][frame]
+            if tubes[det][frame] is None:
+                tubes[det][frame] = mask
+            else:  # taken by another object that was matched to it
+                tubes.append([None] * num_frames)
+                tubes[-1][frame] = mask
+                scores.append({ann['category_id']: 1.})
+    return tubes, scores
