@@ -151,7 +151,8 @@ def run_video(model: RefineVIS, trackers: Dict[str, Tracker],
         tracker.reset()
     for frame_id, timed in enumerate(source):
         image, meta = session.preprocess(timed.image, frame_id)
-        frame = model.frame_model.forward_frames(image[None])
+        frame = model.frame_model.forward_frames(
+            image[None], sizes=[meta['img_shape'][:2]])
         for name, tracker in trackers.items():
             frame.assoc_embeds = embeds_for(name, model, frame)
             start = time.perf_counter()
