@@ -18,18 +18,20 @@ def tiny_idol_cfg(path: str = MODEL_CONFIG) -> Config:
     cfg = Config.fromfile(path)
     dims = dict(embed_dims=32)
     layers = dict(num_layers=2, feedforward_channels=32)
-    backbone = TINY_BACKBONES[cfg.model.frame_model.backbone.type]
-    cfg.merge_from_dict(
-        dict(
-            model=dict(
-                frame_model=dict(
-                    backbone=backbone,
-                    neck=dict(in_channels=TINY_CHANNELS, out_channels=32),
-                    encoder=dict(**layers, **dims),
-                    decoder=dict(num_queries=12, **layers, **dims),
-                    head=dict(num_layers=2, **dims)),
-                association_head=dict(
-                    in_channels=32, feat_channels=32, **dims))))
+    # beside the frame model in the config of a detector of images
+    is_image = 'backbone' in cfg.model
+    owner = cfg.model if is_image else cfg.model.frame_model
+    owner.backbone.update(TINY_BACKBONES[owner.backbone.type])
+    model = dict(
+        frame_model=dict(
+            neck=dict(in_channels=TINY_CHANNELS, out_channels=32),
+            encoder=dict(**layers, **dims),
+            decoder=dict(num_queries=12, **layers, **dims),
+            head=dict(num_layers=2, **dims)))
+    if not is_image:
+        model['association_head'] = dict(
+            in_channels=32, feat_channels=32, **dims)
+    cfg.merge_from_dict(dict(model=model))
     return cfg
 
 

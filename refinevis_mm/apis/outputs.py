@@ -205,8 +205,8 @@ OUTPUTS: Dict[str, Output] = {
                 path, draw_timeline(recording, score_thr=job.score_thr))),
         # YouTube-VIS results; video_id 1, category_id = label + 1
         Output(
-            'results', 'results.json', lambda recording, path, job:
-            write_results_json(
+            'results', 'results.json',
+            lambda recording, path, job: write_results_json(
                 recording,
                 path,
                 cls_thr=job.model.cls_thr,

@@ -10,7 +10,6 @@ ours are ordered fine to coarse everywhere.
 """
 import json
 import re
-import runpy
 from contextlib import contextmanager
 from functools import lru_cache, wraps
 from pathlib import Path
@@ -25,11 +24,11 @@ from torch import Tensor
 from refinevis_mm.models.frame_level.frame_model_detector import \
     FrameModelDetector
 from refinevis_mm.structures import ClipTargets, FrameOutput, LayerOutput
+from refinevis_mm.zoo.conversion import convert_state_dict
+from refinevis_mm.zoo.conversion.maskdino import (frame_model_cfg,
+                                                  infer_architecture)
 from tests.parity.recorded_files import VISIBLE, parity_files
 
-ROOT = Path(__file__).parents[2]
-CONVERTER = runpy.run_path(
-    str(ROOT / 'tools' / 'model_converters' / 'maskdino_to_refinevis.py'))
 LOGIT_EPS = 1e-5  # of every inverse sigmoid in the official code
 
 PREPROCESSOR = dict(
@@ -92,17 +91,16 @@ class Recording:
 def forward_files() -> List[Path]:
     """Recorded inference runs of MaskDINO."""
     return [
-        path for path in parity_files() if 'variants' in Recording(path).meta
+        path for path in parity_files('maskdino')
+        if 'variants' in Recording(path).meta
     ]
 
 
 def training_runs() -> List[tuple]:
     """(file, run) of the recorded training runs of MaskDINO."""
     pairs = []
-    for path in parity_files():
-        meta = Recording(path).meta
-        if 'hp' in meta:
-            pairs += [(path, run) for run in meta.get('runs', {})]
+    for path in parity_files('maskdino'):
+        pairs += [(path, run) for run in Recording(path).meta.get('runs', {})]
     return pairs
 
 
@@ -278,7 +276,8 @@ def build_detector(recording: Recording,
         tuple: :obj:`FrameModelDetector` and the architecture.
     """
     hp = recording.hp
-    weights, _, arch = CONVERTER['convert_state_dict'](state)
+    weights = convert_state_dict(state).state_dict
+    arch = infer_architecture(state)
     levels = ['res2', 'res3', 'res4', 'res5']
     assert arch.feature_order == hp['feature_order']
     assert arch.num_levels == hp['total_levels']
@@ -291,7 +290,7 @@ def build_detector(recording: Recording,
         assert part['feedforward_channels'] == hp[f'{short}_ffn']
     if arch.backbone['type'] == 'SwinTransformer':
         arch.backbone['drop_path_rate'] = 0.0
-    cfg = CONVERTER['frame_model_cfg'](
+    cfg = frame_model_cfg(
         arch,
         num_queries=hp['num_queries'],
         anchor_init=anchor_init,
@@ -743,8 +742,8 @@ def replay_training(path: Path, run: str) -> List[Row]:
     compare = Comparison(recording)
     info, state = recording.meta['runs'][run], recording.state()
     denoise = info['dn'] != 'no'
-    detector, arch = build_detector(recording, state, info['init_box'],
-                                    info['dn_num'] if denoise else None)
+    detector, _ = build_detector(recording, state, info['init_box'],
+                                 info['dn_num'] if denoise else None)
     detector.train()
     model = detector.frame_model
     num_images = len(info['objects_per_image'])
@@ -773,7 +772,7 @@ def replay_training(path: Path, run: str) -> List[Row]:
     if any(name.startswith(f'{run}/grad') for name in recording.names):
         model.zero_grad()
         sum(losses.values()).backward()
-        _compare_gradients(compare, run, model, arch, state)
+        _compare_gradients(compare, run, detector, state)
     if records_outputs(recording, run):
         _compare_head(compare, run, info, model.head, targets)
     return compare.rows
@@ -895,14 +894,15 @@ def _compare_denoising(compare: Comparison, run: str, model,
                   2e-5)
 
 
-def _compare_gradients(compare: Comparison, run: str, model, arch,
+def _compare_gradients(compare: Comparison, run: str, detector,
                        state: Dict[str, Tensor]) -> None:
     """Norms of all gradients and some whole ones."""
     recording = compare.recording
-    params = dict(model.named_parameters())
+    params = dict(detector.named_parameters())
+    table = convert_state_dict(state).table
 
     def convert(key: str, value: Tensor) -> tuple:
-        target, value, _ = CONVERTER['convert_tensor'](key, value, arch)
+        (target, value), = table.convert(key, value)
         param = params.get(target)
         # label embeddings do not exist without denoising
         no_grad = param is None or param.grad is None

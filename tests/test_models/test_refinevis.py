@@ -474,8 +474,9 @@ def test_streams_without_association_head(build, options):
         assert len(first & set(result.ids)) > 0.7 * len(first)
 
 
-@pytest.mark.parametrize('clip', [two_object_clip(labels=[2, 0]),
-                                  empty_clip()])
+@pytest.mark.parametrize('clip',
+                         [two_object_clip(labels=[2, 0]),
+                          empty_clip()])
 @pytest.mark.parametrize('build, options', [(_maskdino, NO_REFINEMENT),
                                             (_mask2former, {})])
 def test_frame_losses_without_association_head(build, options, clip):

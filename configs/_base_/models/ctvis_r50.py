@@ -18,7 +18,7 @@ model = dict(
         in_channels=embed_dims,
         feat_channels=embed_dims,
         embed_dims=embed_dims),
-    pair_selector=dict(_delete_=True, type='refinevis_mm.IoUPairSelector'),
+    pair_selector=dict(_delete_=True, type='refinevis_mm.OTAPairSelector'),
     tracker=dict(
         _delete_=True,
         type='refinevis_mm.ContrastiveTracker',

@@ -96,8 +96,7 @@ class QueryMatcher:
         if self._embeds is not None:
             cosines = self._embeds.to(embeds) @ embeds.t()
             queries = torch.from_numpy(
-                linear_sum_assignment(cosines.cpu().numpy(),
-                                      maximize=True)[1])
+                linear_sum_assignment(cosines.cpu().numpy(), maximize=True)[1])
         queries = queries.to(embeds.device)
         self._last_frame_id = frame_id
         self._embeds = embeds[queries]

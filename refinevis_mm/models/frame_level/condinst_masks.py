@@ -109,9 +109,6 @@ def dynamic_masks(params: Tensor, mask_features: Tensor,
     Their input is the position of the object's centre relative to a cell, in
     pixels, and the mask features of the cell.
 
-    Masks train the points at which queries start, as in IDOL, and no other
-    box: references of later layers are detached.
-
     Args:
         params (Tensor): Weights of all layers, then biases, has shape
             (B, n, num_dynamic_params).

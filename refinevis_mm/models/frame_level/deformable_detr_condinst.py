@@ -32,7 +32,8 @@ class DeformableDETRCondInst(FrameModel):
     relative to the picture; they leave the model relative to the padded
     input. Padded cells are encoded all the same, and the convolutions of the
     mask features see them. A mask is placed by the box of the layer before
-    (``mask_boxes``), from which its own box is refined.
+    (``mask_boxes``), from which its own box is refined; that of the first
+    layer is the point where a query starts, which its masks train.
 
     Args:
         backbone (dict): Backbone with maps of stride 8, 16 and 32.

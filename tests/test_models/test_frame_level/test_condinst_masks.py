@@ -78,12 +78,13 @@ def test_no_instance_reaches_parameters_and_features():
     assert_close(feats.grad, torch.zeros_like(feats))
 
 
-def test_masks_do_not_train_boxes():
+def test_masks_train_the_centres_and_no_sizes():
     boxes = torch.rand(1, 2, 4, requires_grad=True)
     params = torch.randn(1, 2, 169, requires_grad=True)
     condinst.dynamic_masks(params, torch.rand(1, 8, 4, 6),
                            boxes).sum().backward()
-    assert boxes.grad is None and params.grad.abs().sum() > 0
+    assert boxes.grad[..., :2].abs().sum() > 0 and params.grad.abs().sum() > 0
+    assert not boxes.grad[..., 2:].any()
 
 
 def test_half_precision_inputs_are_computed_in_float32():
