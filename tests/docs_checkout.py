@@ -19,8 +19,7 @@ from refinevis_mm.models.backbones import EfficientNetLite
 from refinevis_mm.registry import MODELS
 from refinevis_mm.vis_json import PRESETS
 from refinevis_mm.zoo import find_entry
-from tests.test_tools.test_maskdino_to_refinevis import \
-    _official as official_weights
+from tests.official_weights import official_maskdino
 from tests.tiny_coco import write_coco, write_vis
 from tests.tiny_everyday import write_source
 from tests.tiny_files import random_frames
@@ -137,7 +136,7 @@ def write_class_names(path: Path) -> None:
 def write_official(path: Path) -> None:
     """A checkpoint under the names of the official MaskDINO, random."""
     torch.save(
-        dict(model=dict(official_weights(num_classes=80, dec_layers=9))),
+        dict(model=dict(official_maskdino(num_classes=80, dec_layers=9))),
         str(path))
 
 

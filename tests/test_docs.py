@@ -93,6 +93,9 @@ FILES = {
         partial(write_tracked,
                 'mmdet::solov2/solov2-light_r18_fpn_ms-3x_coco.py')
     },
+    'docs/official_checkpoints.md': {
+        'OFFICIAL.pth': write_official
+    },
     'docs/training.md': {
         'OFFICIAL.pth': write_official
     }

@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Checkpoints of this project and of known others into models of this one."""
 from dataclasses import dataclass, field
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from mmengine.model import is_model_wrapper
 from torch import nn
@@ -9,10 +9,13 @@ from torch import nn
 from refinevis_mm.compat.checkpoints import (AVERAGES, CheckpointMismatchError,
                                              load_weights, read_checkpoint)
 from refinevis_mm.vis_json import classes_of
+from .class_lists import CLASS_LISTS
 from .conversion import (Conversion, KeyUse, convert_state_dict,
                          explain_mismatch, find_family, unknown_family)
 
 OWN = 'refinevis_mm'  # family of checkpoints that keep their keys
+# data sets of official files that the number of their classes tells
+KNOWN_CLASSES = {80: 'coco', 25: 'ovis'}
 # of YouTube-VIS 2019 and of YouTube-VIS 2021
 NUM_SAME_SHAPES = 40
 
@@ -86,9 +89,15 @@ def load_checkpoint_renamed(model: nn.Module,
         model_keys=own,
         name=str(path),
         allow_leftovers=allow_mismatch)
-    notes = notes_of(conversion, checkpoint) + [
-        f'the model has no {part}' for part in conversion.fit_parts(own)
-    ]
+    notes = notes_of(conversion, checkpoint)
+    notes += [f'the model has no {part}' for part in conversion.fit_parts(own)]
+    known = KNOWN_CLASSES.get(conversion.traits.num_classes or 0)
+    if conversion.family.official and known and not _classes_of(checkpoint):
+        classes = CLASS_LISTS[known]
+        checkpoint['meta'] = dict(
+            checkpoint.get('meta') or {},
+            dataset_meta=dict(classes=list(classes.read())))
+        notes.append(f'its classes are taken for those of {classes.title}')
     try:
         loaded = load_weights(model, conversion.state_dict, str(path),
                               allow_mismatch)
@@ -113,13 +122,18 @@ def notes_of(conversion: Conversion, checkpoint: Dict[str, Any]) -> List[str]:
         f'its averaged weights ("{key}") are not used' for key in AVERAGES
         if isinstance(checkpoint.get(key), dict)
     ]
-    meta = checkpoint.get('meta') or {}
-    known = classes_of(meta.get('dataset_meta')) or classes_of(meta)
-    if conversion.traits.num_classes == NUM_SAME_SHAPES and not known:
+    if conversion.traits.num_classes == NUM_SAME_SHAPES and \
+            not _classes_of(checkpoint):
         notes.append(f'it has {NUM_SAME_SHAPES} classes, as YouTube-VIS 2019 '
                      'and YouTube-VIS 2021: the categories cannot be told '
                      'from the file')
     return notes
+
+
+def _classes_of(checkpoint: Dict[str, Any]) -> Optional[List[str]]:
+    """Class names that a file states, None if it has none."""
+    meta = checkpoint.get('meta') or {}
+    return classes_of(meta.get('dataset_meta')) or classes_of(meta)
 
 
 def _loaded_only(uses: List[KeyUse], loaded: List[str]) -> List[KeyUse]:

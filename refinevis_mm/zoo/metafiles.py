@@ -25,6 +25,7 @@ FOLDERS = {
     'MaskDINO': 'maskdino',
     'Mask2Former': 'mask2former',
     'Mask2Former-VIS': 'mask2former',
+    'IDOL': 'idol',
     'MinVIS': 'minvis',
     'RF-DETR-Seg': 'rfdetr'
 }

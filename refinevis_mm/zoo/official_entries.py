@@ -6,7 +6,7 @@ is loaded (``refinevis_mm.zoo.conversion``). No file was opened here: addresses,
 AP and licences are those of the READMEs and model zoos that are named. Sizes
 are those of the state dicts of official models, built with random weights.
 """
-from typing import Tuple
+from typing import Optional, Tuple
 
 from .entry import StatedResult, ZooEntry
 
@@ -108,6 +108,27 @@ def _minvis(size: str, data: str, schedule: str, short: str, ap: float,
         untried=UNTRIED)
 
 
+def _idol(size: str, data: str, config: str, file_name: str,
+          ap: Optional[float], tensor_bytes: int) -> ZooEntry:
+    """IDOL; the weights of COCO have a trained association head, too."""
+    result = None if ap is None else _video_ap(data, ap, 'IDOL.md of VNext')
+    return ZooEntry(
+        name=f'idol-{size}_{data}',
+        family='IDOL',
+        config=f'idol_{config}.py',
+        address=f'{IDOL}{file_name}.pth',
+        file_name=f'idol_{file_name}.pth',
+        licence='Apache-2.0',
+        licence_note='of the repository of VNext; none is stated for the '
+        'weights',
+        class_names=CLASS_NAMES[data],
+        result=result,
+        tensor_bytes=tensor_bytes,
+        training={'Training Data': DATA[data]},
+        verified=VERIFIED,
+        untried=UNTRIED)
+
+
 OFFICIAL_ENTRIES: Tuple[ZooEntry, ...] = (
     _mask2former('r50', 'mask2former-r50_coco.py',
                  'maskformer2_R50_bs16_50ep/model_final_3c8ec9', 43.7,
@@ -141,6 +162,26 @@ OFFICIAL_ENTRIES: Tuple[ZooEntry, ...] = (
         'mask52.3ap_box59.0ap.pth', 52.3, 895178212,
         'its name says four levels, the config that its README links five, '
         'which is what is taken here'),
+    _idol('r50', 'coco', 'r50_coco', 'cocopretrain_R50', None, 172934828),
+    _idol('r101', 'coco', 'r101_coco', 'cocopretrain_R101', None, 249112236),
+    _idol('swin-l', 'coco', 'swin-l_coco', 'cocopretrain_SWINL', None,
+          857840252),
+    _idol('r50', 'youtubevis2019', 'r50_8xb4-12k_youtubevis2019',
+          'YTVIS19_R50_502AP', 50.2, 172688108),
+    _idol('r101', 'youtubevis2019', 'r101_8xb4-12k_youtubevis2019',
+          'YTVIS19_R101_501AP', 50.1, 248865516),
+    _idol('swin-l', 'youtubevis2019', 'swin-l_8xb4-12k_youtubevis2019',
+          'YTVIS19_SWINL_639AP-003', 64.3, 857593532),
+    _idol('r50', 'youtubevis2021', 'r50_8xb4-12k_youtubevis2021',
+          'YTVIS21_R50_478AP', 47.7, 172688108),
+    _idol('r101', 'youtubevis2021', 'r101_8xb4-12k_youtubevis2021',
+          'YTVIS21_R101_485AP', 48.5, 248865516),
+    _idol('swin-l', 'youtubevis2021', 'swin-l_8xb4-12k_youtubevis2021',
+          'YTVIS21_SwinL_608AP-002', 60.8, 857593532),
+    _idol('r50', 'ovis', 'r50_8xb2-12k_ovis', 'OVIS_R50_294AP', 29.5,
+          172595588),
+    _idol('swin-l', 'ovis', 'swin-l_8xb2-12k_ovis', 'OVIS_SwinL_414AP', 41.4,
+          857501012),
     _minvis('r50', 'youtubevis2019', '6k', 'ytvis19_R50', 47.3, 176265032),
     _minvis('r50', 'youtubevis2021', '8k', 'ytvis21_R50', 43.9, 176265032),
     _minvis('r50', 'ovis', '10k', 'ovis_R50', 26.7, 176249552),

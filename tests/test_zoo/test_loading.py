@@ -10,7 +10,7 @@ from mmengine.config import Config
 from torch import nn
 from torch.testing import assert_close
 
-from refinevis_mm.apis.inference import find_config
+from refinevis_mm.apis.inference import find_config, load_classes
 from refinevis_mm.apis.video_config import as_video_config
 from refinevis_mm.compat.checkpoints import (CheckpointError,
                                              CheckpointMismatchError,
@@ -18,6 +18,7 @@ from refinevis_mm.compat.checkpoints import (CheckpointError,
 from refinevis_mm.models.frame_level.frame_model_detector import \
     FrameModelDetector
 from refinevis_mm.registry import MODELS
+from refinevis_mm.vis_json import PRESETS
 from refinevis_mm.zoo.conversion import KeyUse, convert_state_dict
 from refinevis_mm.zoo.loading import OWN, load_checkpoint_renamed
 from tests.demo_clips import tiny_model_cfg
@@ -371,6 +372,19 @@ def test_classes_that_a_file_does_not_tell(tmp_path):
     torch.save(dict(model=dict(official), meta=dict(CLASSES=names)), path)
     told = load_checkpoint_renamed(maskdino(official), path).summary
     assert told.endswith('dropped')
+
+
+def test_classes_that_the_number_tells(tmp_path):
+    official = official_maskdino(num_classes=25)
+    path = str(tmp_path / 'official.pth')
+    torch.save(dict(model=dict(official)), path)
+    loaded = load_checkpoint_renamed(maskdino(official), path)
+    assert loaded.notes == ['its classes are taken for those of OVIS']
+    assert load_classes(loaded.checkpoint) == list(PRESETS['ovis'])
+    names = [str(i) for i in range(25)]
+    torch.save(dict(model=dict(official), meta=dict(CLASSES=names)), path)
+    loaded = load_checkpoint_renamed(maskdino(official), path)
+    assert loaded.notes == [] and load_classes(loaded.checkpoint) == names
 
 
 def test_files_without_weights_and_cut_ones(tmp_path):

@@ -18,7 +18,9 @@ from .engine import Conversion, explain_mismatch
 FOLDERS = {
     'CTVIS': ('ctvis', ),
     'IDOL': ('idol', ),
-    'Mask2Former or MinVIS': ('minvis', 'mask2former')
+    'Mask2Former or MinVIS': ('minvis', 'mask2former'),
+    'Mask2Former of mmdet': ('minvis', 'mask2former'),
+    'Mask2FormerVideo of mmdet': ('minvis', 'mask2former')
 }
 # parts of our models that have weights
 TRAINED_PARTS = ('frame_model', 'association_head', 'tar_head')
@@ -109,7 +111,7 @@ def find_model(conversion: Conversion, folder: Path) -> str:
         ValueError: If no shipped config fits.
     """
     if conversion.model is not None:
-        check_conversion(conversion, conversion.model, 'checkpoint')
+        check_conversion(replace(conversion), conversion.model, 'checkpoint')
         frame_model = conversion.model['frame_model']
         return 'its config needs ' + '; '.join(
             f'{part}={frame_model[part]!r}'

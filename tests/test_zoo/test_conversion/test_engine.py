@@ -7,9 +7,10 @@ from torch import nn
 from refinevis_mm.compat.checkpoints import CheckpointMismatchError
 from refinevis_mm.zoo.conversion import (FAMILIES, KeyUse, convert_state_dict,
                                          find_family)
+from refinevis_mm.zoo.conversion.checked_parts import find_model
 from refinevis_mm.zoo.conversion.rules import RuleTable, drop, rename, split
-from tests.official_weights import (official_idol, official_mask2former,
-                                    official_maskdino)
+from tests.official_weights import (ROOT, official_idol, official_mask2former,
+                                    official_maskdino, read_manifest)
 
 REID = 'sem_seg_head.predictor.reid_embed.layers.0.weight'
 
@@ -149,3 +150,15 @@ def test_a_half_is_saved_without_the_whole(tmp_path):
     half = converted['frame_model.decoder.query_embedding.weight']
     assert half.untyped_storage().nbytes() == half.numel() * 4
     assert nn.Parameter(half).is_contiguous()
+
+
+def test_mmdet_fits_the_shipped_configs():
+    weights, _ = read_manifest(
+        ROOT / 'tests/data/manifests/mmdet_mask2former_coco_r50.json.gz')
+    conversion = convert_state_dict(weights, model_keys=['frame_model.head.'])
+    assert str(conversion) == ('Mask2Former of mmdet, ResNet-50, 80 classes, '
+                               '100 queries')
+    assert find_model(conversion, ROOT / 'configs') == (
+        'its config: minvis_r50_coco.py or mask2former-r50_coco.py')
+    with pytest.raises(CheckpointMismatchError, match='of no known family'):
+        convert_state_dict(weights)
