@@ -4,8 +4,7 @@
 # everyday model knows by name go on from there. Crowds are ignored regions.
 _base_ = ['./refinevis_efficientnet-lite0_2xb2-1k_everyday.py']
 
-# the frame model; association and refinement start anew
-load_from = 'checkpoints/maskdino_efficientnet-lite0_everyday.pth'
+load_from = 'checkpoints/refinevis_efficientnet-lite0_everyday.pth'
 
 data_root = 'data/custom_vis/'
 train_dataloader = dict(

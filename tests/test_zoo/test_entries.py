@@ -47,11 +47,11 @@ def test_names_that_were_asked_for():
         rtmdet=('tiny', 's', 'm', 'l', 'x'),
         rfdetr=('nano', 'small', 'medium', 'large'))
     assert names == {
-        'refinevis-small_occluded-shapes', 'maskdino-small_everyday',
-        'refinevis-small-phase1_occluded-shapes', 'mask-rcnn-r50_coco',
-        'condinst-r50_coco', 'queryinst-r50_coco', 'solov2-r50_coco',
-        'solov2-light-r18_coco', *(f'mask2former-{size}_coco'
-                                   for size in sizes['mask2former']),
+        'refinevis-small_occluded-shapes', 'refinevis-small_everyday',
+        'maskdino-small_everyday', 'refinevis-small-phase1_occluded-shapes',
+        'mask-rcnn-r50_coco', 'condinst-r50_coco', 'queryinst-r50_coco',
+        'solov2-r50_coco', 'solov2-light-r18_coco',
+        *(f'mask2former-{size}_coco' for size in sizes['mask2former']),
         *(f'mask2former-{size}_youtubevis2021'
           for size in ('r50', 'r101', 'swin-l')),
         *(f'rtmdet-ins-{size}_coco'
@@ -61,8 +61,8 @@ def test_names_that_were_asked_for():
     assert {entry.name
             for entry in OFFICIAL_ENTRIES} >= {
                 'minvis-r50_ovis', 'minvis-swin-l_youtubevis2019',
-                'mask2former-d2-r50_coco', 'maskdino-r50_coco', 'idol-r50_coco',
-        'idol-swin-l_ovis'
+                'mask2former-d2-r50_coco', 'maskdino-r50_coco',
+                'idol-r50_coco', 'idol-swin-l_ovis'
             }
 
 

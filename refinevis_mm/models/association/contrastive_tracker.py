@@ -12,8 +12,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...registry import MODELS
+from ..layers.nms import classwise_nms, greedy_nms
 from .detections import (check_counts, check_finite, check_keys, check_order,
-                         check_shares, classwise_nms, greedy_nms)
+                         check_shares)
 from .embedding_memory import EmbeddingMemory
 from .similarity import bisoftmax_similarity, mask_iou
 from .track_table import TrackTable

@@ -3,15 +3,9 @@
 from numbers import Integral, Real
 from typing import Any, Dict
 
-import numpy as np
-import torch
-from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
 from torch import Tensor
 
 from refinevis_mm.structures import check_form
-
-# normalised boxes can be smaller than the guard of `bbox_overlaps`, 1e-6
-BOX_AREA_EPS = 1e-12
 
 # of what trackers remember between two frames
 FORM = dict(
@@ -68,44 +62,3 @@ def check_order(frame_id: int, last_frame_id: int) -> None:
         raise ValueError(
             'frame_id must grow from call to call (reset() starts a new '
             f'video), got {frame_id} after {last_frame_id}')
-
-
-@torch.no_grad()
-def classwise_nms(boxes: Tensor, labels: Tensor, thr: float) -> Tensor:
-    """Greedy NMS of boxes within each class.
-
-    Args:
-        boxes (Tensor): Normalised (cx, cy, w, h), sorted by falling score,
-            has shape (M, 4).
-        labels (Tensor): Classes, has shape (M, ).
-        thr (float): A box is removed by a kept better one of its class if
-            their IoU is above this.
-
-    Returns:
-        Tensor: Ascending long indices of the kept boxes, has shape
-        (num_kept, ).
-    """
-    corners = bbox_cxcywh_to_xyxy(boxes.float())
-    overlaps = bbox_overlaps(corners, corners, eps=BOX_AREA_EPS)
-    overlaps *= labels[:, None] == labels[None]
-    keep = greedy_nms(overlaps.cpu().numpy(), thr)
-    return torch.from_numpy(keep).to(boxes.device)
-
-
-def greedy_nms(overlaps: np.ndarray, thr: float) -> np.ndarray:
-    """Indices kept by greedy NMS of rows sorted by descending score.
-
-    Args:
-        overlaps (np.ndarray): IoU, has shape (num, num).
-        thr (float): A row is removed by a kept one before it if their IoU is
-            above this.
-
-    Returns:
-        np.ndarray: Ascending int64 indices, has shape (num_kept, ).
-    """
-    above = overlaps > np.float32(thr)
-    keep = np.ones(len(above), dtype=bool)
-    for i in range(len(above)):
-        if keep[i]:
-            keep[i + 1:] &= ~above[i, i + 1:]
-    return keep.nonzero()[0]

@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from refinevis_mm.registry import TASK_UTILS
-from .detections import BOX_AREA_EPS
+from ..layers.nms import BOX_AREA_EPS
 
 # the inputs of a matching cost that predictions or annotations can spoil
 COST_INPUTS = ('scores', 'bboxes', 'masks')

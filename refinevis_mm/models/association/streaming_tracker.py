@@ -15,8 +15,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ...registry import MODELS
+from ..layers.nms import greedy_nms
 from .detections import (check_counts, check_finite, check_keys, check_order,
-                         check_shares, greedy_nms)
+                         check_shares)
 from .similarity import box_closeness, pool_masks, soft_mask_iou
 from .track_table import TrackTable
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import FrameOutput
-from ..association.detections import check_shares, classwise_nms
 from ..layers.mask_resize import resize_masks
+from ..layers.nms import classwise_nms
 from .frame_model_detector import MASK_CHUNK, FrameModelDetector, rescale_boxes
 
 
@@ -39,7 +39,9 @@ class CondInstDetector(FrameModelDetector):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        check_shares(nms_iou_thr=self.test_cfg['nms_iou_thr'])
+        thr = self.test_cfg['nms_iou_thr']
+        if not 0 <= thr <= 1:
+            raise ValueError(f'nms_iou_thr must lie in [0, 1], got {thr}')
 
     def select_pairs(self, cls_scores: Tensor,
                      boxes: Tensor) -> Tuple[Tensor, Tensor, Tensor]:

@@ -14,9 +14,10 @@ from .idol import IDOL
 from .mask2former import CTVIS, MASK2FORMER
 from .maskdino import MASKDINO
 from .mmdet_models import MMDET
-from .refused import SEQFORMER, VITA
+from .refused import SEQFORMER
 from .rules import RENAMED, RuleTable, drop
 from .traits import Traits, read_traits
+from .vita import VITA
 
 # The first that has a key is the one: VITA, CTVIS and MinVIS have all keys of
 # Mask2Former, and SeqFormer of VNext all of IDOL but one head.

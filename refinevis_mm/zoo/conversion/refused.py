@@ -2,7 +2,6 @@
 """Families that are recognised and not converted yet."""
 from .family import Family
 
-VITA = Family('VITA', ('vita_module.', ), None)
 # without the first `detr.` in the repository that it comes from
 SEQFORMER = Family(
     'SeqFormer',

@@ -1,7 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -36,19 +35,6 @@ def test_order(frame_id):
     detections.check_order(50, 4)  # frames may be left out
     with pytest.raises(ValueError, match=f'got {frame_id} after 4'):
         detections.check_order(frame_id, 4)
-
-
-def test_greedy_nms_by_hand():
-    """1 falls to 0, so it cannot remove 2; 3 falls to 2."""
-    overlaps = np.eye(4, dtype=np.float32)
-    for i, j, overlap in ((0, 1, 0.9), (1, 2, 0.9), (2, 3, 0.7)):
-        overlaps[i, j] = overlaps[j, i] = overlap
-    assert detections.greedy_nms(overlaps, 0.5).tolist() == [0, 2]
-    # an overlap at the threshold is not above it
-    assert detections.greedy_nms(overlaps, 0.7).tolist() == [0, 2, 3]
-    assert detections.greedy_nms(overlaps, 1.0).tolist() == [0, 1, 2, 3]
-    none = detections.greedy_nms(np.zeros((0, 0), np.float32), 0.5)
-    assert none.shape == (0, ) and none.dtype == np.int64
 
 
 @pytest.mark.parametrize('change, match', [
