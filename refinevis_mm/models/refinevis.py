@@ -37,6 +37,10 @@ class RefineVIS(BaseVISModel):
             hands the tracker the embeddings of
             :meth:`FrameModel.match_embeds`, and trains without association
             loss, as MinVIS.
+        normed_association (bool): The association head reads the embeddings
+            of :meth:`FrameModel.match_embeds`, behind the LayerNorm with
+            which the other heads begin, as CTVIS. Defaults to False, as
+            IDOL.
         pair_selector (dict, optional): Positive and negative pairs for the
             association loss: :class:`OTAPairSelector` or
             :class:`IoUPairSelector`; needed with ``association_head``.
@@ -85,6 +89,7 @@ class RefineVIS(BaseVISModel):
                  frame_model: ConfigType,
                  tracker: ConfigType,
                  association_head: OptConfigType = None,
+                 normed_association: bool = False,
                  pair_selector: OptConfigType = None,
                  tar_head: OptConfigType = None,
                  tracklet_builder: OptConfigType = None,
@@ -139,6 +144,7 @@ class RefineVIS(BaseVISModel):
             TASK_UTILS.build(temporal_cdn)
         self.tracklet_builder = None if tracklet_builder is None else \
             TASK_UTILS.build(tracklet_builder)
+        self.normed_association = normed_association
         self.frame_loss_on = frame_loss_on
         self.exclusive_recovery = exclusive_recovery
         self.score_missed = score_missed
@@ -198,7 +204,20 @@ class RefineVIS(BaseVISModel):
         if self.association_head is None:
             frames.assoc_embeds = self.frame_model.match_embeds(frames.embeds)
         else:
-            frames.assoc_embeds = self.association_head(frames.embeds)
+            frames.assoc_embeds = self.association_embeds(frames.embeds)
+
+    def association_embeds(self, embeds: Tensor) -> Tensor:
+        """Association embeddings of object embeddings, by the trained head.
+
+        Args:
+            embeds (Tensor): Object embeddings, has shape (..., C).
+
+        Returns:
+            Tensor: Has shape (..., E).
+        """
+        if self.normed_association:
+            embeds = self.frame_model.match_embeds(embeds)
+        return self.association_head(embeds)
 
     def _loss_association(self, frames: FrameOutput,
                           targets: List[ClipTargets],
@@ -213,8 +232,8 @@ class RefineVIS(BaseVISModel):
             _check_denoising(frames, 'association_cdn')
             losses.update(
                 self.association_cdn.loss(
-                    self.association_head(frames.dn_embeds), frames.dn_queries,
-                    targets, self.association_head))
+                    self.association_embeds(frames.dn_embeds),
+                    frames.dn_queries, targets, self.association_head))
         return losses
 
     def _loss_refinement(self, frames: FrameOutput, targets: List[ClipTargets],

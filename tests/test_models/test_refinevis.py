@@ -11,7 +11,7 @@ from refinevis_mm.models.layers.mask_resize import resize_masks
 from refinevis_mm.models.refinement import MatchedTrackletBuilder
 from refinevis_mm.models.refinement.decoding import cut_recovered_masks
 from refinevis_mm.registry import MODELS
-from refinevis_mm.structures import FrameTracks, VideoResult
+from refinevis_mm.structures import FrameOutput, FrameTracks, VideoResult
 from tests.demo_clips import (add_ignored, demo_clip, empty_clip,
                               tiny_model_cfg, two_object_clip)
 from tests.model_stream import ModelStream
@@ -565,3 +565,18 @@ def test_streaming_trackers_of_two_videos():
             assert result.ids == expected.ids
             assert torch.equal(result.masks, expected.masks)
     assert model.tracker.live_ids == []
+
+
+def test_the_head_may_read_behind_the_norm():
+    """As in CTVIS: what is compared is head(norm(state))."""
+    model = _build(**{'model.normed_association': True}).eval()
+    torch.nn.init.normal_(model.frame_model.decoder.norm.weight)
+    embeds = torch.randn(1, 5, 32)
+    expected = model.association_head(model.frame_model.match_embeds(embeds))
+    frames = FrameOutput(embeds, embeds, embeds, embeds)
+    model._embed(frames)
+    assert_close(frames.assoc_embeds, expected)
+    model.normed_association = False
+    model._embed(frames)
+    assert_close(frames.assoc_embeds, model.association_head(embeds))
+    assert (frames.assoc_embeds - expected).abs().max() > 1e-3

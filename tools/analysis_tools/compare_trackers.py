@@ -135,7 +135,7 @@ def build_trackers(model: RefineVIS) -> Dict[str, Tracker]:
 def embeds_for(name: str, model: RefineVIS, frame: FrameOutput) -> Tensor:
     """What a tracker of :func:`build_trackers` may compare, (1, Q, E)."""
     if name.endswith('association head'):
-        return model.association_head(frame.embeds)
+        return model.association_embeds(frame.embeds)
     embeds = model.frame_model.match_embeds(frame.embeds)
     return embeds[..., :0] if name.endswith('no embeddings') else embeds
 

@@ -18,6 +18,7 @@ model = dict(
         in_channels=embed_dims,
         feat_channels=embed_dims,
         embed_dims=embed_dims),
+    normed_association=True,
     pair_selector=dict(_delete_=True, type='refinevis_mm.OTAPairSelector'),
     tracker=dict(
         _delete_=True,
