@@ -29,12 +29,15 @@ def evaluate_oracles(
     - 'as it is': tracklets from ``score_thr`` on.
     - 'classes': a tracklet has the category of the object that it is matched
       to in most frames, with the best of its scores.
-    - 'association': the matched masks of an object are one tracklet, with the
-      mean of the class scores of those they came from; what is not matched
-      stays behind in these.
+    - 'association': the masks of an object are one tracklet, with the mean of
+      the class scores of those they came from. A mask that is matched to
+      nothing goes with the object that its tracklet is matched to nearest in
+      time, if that one has no other in this frame, and stays behind
+      otherwise.
     - 'detection': every visible object is found, missed ones with their own
       mask, under the tracklet of their last match or, before the first, of
-      the next; what is not matched is taken out.
+      the next; where that one shows another object, and where there is none,
+      under one of its own. What is not matched is taken out.
     - 'masks': a matched mask is that of the object.
 
     Args:
@@ -135,44 +138,76 @@ def _true_class(found: VideoIdentities, det: int, classes: Scores) -> Scores:
 def _associate(found: VideoIdentities, tubes: List[list],
                own: List[Scores]) -> tuple:
     """See 'association' of :func:`evaluate_oracles`."""
+    owners = _nearest_owners(found)
     left = [list(tube) for tube in tubes]
     new_tubes, new_scores = [], []
     for row in range(len(found.objs)):
         tube: List[Optional[dict]] = [None] * len(found.matches)
         total: Scores = defaultdict(float)
-        frames = np.flatnonzero(found.matches[:, row] != NONE)
-        for frame in frames.tolist():
-            det = int(found.matches[frame, row])
+        for frame, det in enumerate(found.matches[:, row].tolist()):
+            if det == NONE:
+                free = np.flatnonzero(owners[frame] == row)
+                if not len(free):
+                    continue
+                det = int(free[0])
             tube[frame], left[det][frame] = tubes[det][frame], None
             for category_id, score in own[det].items():
-                total[category_id] += score / len(frames)
+                total[category_id] += score
+        num_masks = sum(mask is not None for mask in tube)
         new_tubes.append(tube)
-        new_scores.append(dict(total))
+        new_scores.append({
+            category_id: score / num_masks
+            for category_id, score in total.items()
+        })
     return new_tubes + left, new_scores + own
+
+
+def _nearest_owners(found: VideoIdentities) -> np.ndarray:
+    """Object that an unmatched mask is thought to show, or -1.
+
+    Args:
+        found (:obj:`VideoIdentities`): The video.
+
+    Returns:
+        np.ndarray: The object that the tracklet is matched to nearest in
+        time, -1 where it is matched, absent or never matched, int64, has
+        shape (F, D).
+    """
+    owners = np.full(found.overlaps.det_seen.shape, NONE, dtype=np.int64)
+    for det in range(len(found.dets)):
+        frames, objs = (found.matches == det).nonzero()
+        if not len(frames):
+            continue
+        free = np.flatnonzero(found.overlaps.det_seen[:, det])
+        free = free[~np.isin(free, frames)]
+        nearest = np.abs(free[:, None] - frames).argmin(1)
+        owners[free, det] = objs[nearest]
+    return owners
 
 
 def _detect(found: VideoIdentities, own: List[Scores]) -> tuple:
     """See 'detection' of :func:`evaluate_oracles`."""
     num_frames = len(found.matches)
     tubes: List[List[Optional[dict]]] = [[None] * num_frames for _ in own]
+    for frame, row in zip(*(found.matches != NONE).nonzero()):
+        det = found.matches[frame, row]
+        tubes[det][frame] = found.dets[det][frame]
     scores = list(own)
     for row, ann in enumerate(found.anns):
         column = found.matches[:, row]
         matched = np.flatnonzero(column != NONE)
-        if not len(matched):
-            tubes.append(list(found.objs[row]))
-            scores.append({ann['category_id']: 1.})
-            continue
-        for frame in np.flatnonzero(found.overlaps.obj_seen[:, row]).tolist():
-            last = matched[max(
-                np.searchsorted(matched, frame, side='right') - 1, 0)]
-            det = int(column[last])
-            mask = found.objs[row][frame] if column[frame] == NONE else \
-                found.dets[det][frame]
-            if tubes[det][frame] is None:
-                tubes[det][frame] = mask
-            else:  # taken by another object that was matched to it
-                tubes.append([None] * num_frames)
-                tubes[-1][frame] = mask
-                scores.append({ann['category_id']: 1.})
+        seen = found.overlaps.obj_seen[:, row]
+        extra: List[Optional[dict]] = [None] * num_frames
+        for frame in np.flatnonzero(seen & (column == NONE)).tolist():
+            target = extra
+            if len(matched):
+                last = np.searchsorted(matched, frame, side='right') - 1
+                det = int(column[matched[max(last, 0)]])
+                if tubes[det][frame] is None:
+                    target = tubes[det]
+            target[frame] = found.objs[row][frame]
+        if any(extra):
+            tubes.append(extra)
+            scores.append(own[int(column[matched[0]])]
+                          if len(matched) else {ann['category_id']: 1.})
     return tubes, scores
