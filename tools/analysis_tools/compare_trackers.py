@@ -30,7 +30,7 @@ from refinevis_mm.apis import Session, init_model
 from refinevis_mm.evaluation import evaluate_tracking, evaluate_vis
 from refinevis_mm.models import RefineVIS, StreamingTracker, Tracker
 from refinevis_mm.models.association import mask_iou
-from refinevis_mm.models.association.detections import greedy_nms
+from refinevis_mm.models.layers.nms import greedy_nms
 from refinevis_mm.structures import FrameOutput, VideoResult, to_results_json
 from refinevis_mm.utils import add_model_arguments, one_line_errors
 from refinevis_mm.video_io import ImageFilesSource
