@@ -21,10 +21,9 @@ from refinevis_mm.models import (BaseVISModel, RFDETRSeg, Segmenter,
 from refinevis_mm.models.frame_level.rfdetr_weights import (
     load_rfdetr_weights, read_rfdetr_checkpoint)
 from refinevis_mm.registry import MODELS
-from refinevis_mm.vis_json import classes_of
 from refinevis_mm.zoo import (ZooEntry, fetch_address, fetch_weights,
                               find_entry, licence_line)
-from refinevis_mm.zoo.loading import OWN, load_checkpoint_renamed
+from refinevis_mm.zoo.loading import OWN, load_checkpoint_renamed, load_classes
 from .video_config import as_video_config
 
 MMDET = 'mmdet::'
@@ -230,20 +229,6 @@ def _shipped_config(name: str) -> str:
         for path in folder.glob(f'*/{escape(osp.basename(name))}'):
             return str(path)
     return name
-
-
-def load_classes(checkpoint: dict) -> List[str]:
-    """Class names that a checkpoint was trained for.
-
-    Args:
-        checkpoint (dict): As read from the file.
-
-    Returns:
-        list[str]: In the order of the labels; empty if there are none. Files
-        of mmdet 2.x have them under another name.
-    """
-    meta = checkpoint.get('meta') or {}
-    return classes_of(meta.get('dataset_meta')) or classes_of(meta) or []
 
 
 def check_device(name: str) -> torch.device:

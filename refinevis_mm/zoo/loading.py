@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Checkpoints of this project and of known others into models of this one."""
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 from mmengine.model import is_model_wrapper
 from torch import nn
@@ -92,7 +92,7 @@ def load_checkpoint_renamed(model: nn.Module,
     notes = notes_of(conversion, checkpoint)
     notes += [f'the model has no {part}' for part in conversion.fit_parts(own)]
     known = KNOWN_CLASSES.get(conversion.traits.num_classes or 0)
-    if conversion.family.official and known and not _classes_of(checkpoint):
+    if conversion.family.official and known and not load_classes(checkpoint):
         classes = CLASS_LISTS[known]
         checkpoint['meta'] = dict(
             checkpoint.get('meta') or {},
@@ -123,17 +123,25 @@ def notes_of(conversion: Conversion, checkpoint: Dict[str, Any]) -> List[str]:
         if isinstance(checkpoint.get(key), dict)
     ]
     if conversion.traits.num_classes == NUM_SAME_SHAPES and \
-            not _classes_of(checkpoint):
+            not load_classes(checkpoint):
         notes.append(f'it has {NUM_SAME_SHAPES} classes, as YouTube-VIS 2019 '
                      'and YouTube-VIS 2021: the categories cannot be told '
                      'from the file')
     return notes
 
 
-def _classes_of(checkpoint: Dict[str, Any]) -> Optional[List[str]]:
-    """Class names that a file states, None if it has none."""
+def load_classes(checkpoint: dict) -> List[str]:
+    """Class names that a checkpoint was trained for.
+
+    Args:
+        checkpoint (dict): As read from the file.
+
+    Returns:
+        list[str]: In the order of the labels; empty if there are none. Files
+        of mmdet 2.x have them under another name.
+    """
     meta = checkpoint.get('meta') or {}
-    return classes_of(meta.get('dataset_meta')) or classes_of(meta)
+    return classes_of(meta.get('dataset_meta')) or classes_of(meta) or []
 
 
 def _loaded_only(uses: List[KeyUse], loaded: List[str]) -> List[KeyUse]:
