@@ -3,6 +3,7 @@
 from mmdet.models.detectors import BaseDetector, Mask2Former
 from mmengine.config import Config
 
+from refinevis_mm.models import VITA, SeqFormer
 from refinevis_mm.models.base_vis_model import BaseVISModel
 from refinevis_mm.models.frame_level import FrameModelDetector
 from refinevis_mm.registry import MODELS
@@ -33,7 +34,9 @@ def as_video_config(cfg: Config) -> Config:
         with :class:`StreamingTracker`.
 
     Raises:
-        ValueError: If the config has no model, or the model is none of these.
+        ValueError: If the config has no model, or the model is none of these
+            (:class:`SeqFormer` and :class:`VITA` give results at the end of
+            a video only).
     """
     if not isinstance(cfg.get('model'), dict) or 'type' not in cfg.model:
         raise ValueError(f'config "{cfg.filename}" must have a "model" with '
@@ -46,6 +49,10 @@ def as_video_config(cfg: Config) -> Config:
                          f'type {cfg.model.type!r}')
     if issubclass(kind, BaseVISModel):
         return cfg
+    if issubclass(kind, (SeqFormer, VITA)):
+        raise ValueError(f'config "{cfg.filename}" has a model that gives its '
+                         'results when the video ends and cannot stream, '
+                         f'{kind.__name__}: run tools/test.py')
     if not issubclass(kind, BaseDetector):
         raise ValueError(f'config "{cfg.filename}" must describe RefineVIS or '
                          'an instance segmenter of images, got '

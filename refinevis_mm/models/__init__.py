@@ -19,18 +19,23 @@ from .layers import GIoUCost, GIoULoss
 from .refinement import (EmbeddingHeads, MatchedTrackletBuilder, TARHead,
                          TrackedTrackletBuilder)
 from .refinevis import RefineVIS
+from .seqformer import (ClipBoxCost, ClipGIoUCost, SeqFormer, SeqFormerDecoder,
+                        SeqFormerHead, SeqFormerNetwork)
+from .vita import VITA, VITAHead
 
 __all__ = [
     'AssociationCDN', 'BaseVISModel', 'CallableSegmenter', 'CenterPriorCost',
-    'ClassAgnosticRPNHead', 'ClipCdnQueryGenerator', 'CondInstDetector',
-    'CondInstHead', 'ContrastiveHead', 'ContrastiveTracker',
-    'DeformableDETRCondInst', 'DeformableDETRDecoder', 'DeformableDETREncoder',
-    'EfficientNetLite', 'EmbeddingHeads', 'FrameModel', 'FrameModelDetector',
-    'GIoUCost', 'GIoULoss', 'IoUPairSelector', 'Mask2Former',
-    'Mask2FormerHead', 'MaskDINO', 'MaskDINODecoder',
-    'MaskDINODnQueryGenerator', 'MMDetSegmenter', 'MatchedTrackletBuilder',
-    'MaskDINOHead', 'MaskDINOPixelDecoder', 'OTAAssigner', 'OTAPairSelector',
-    'RFDETRSeg', 'RefineVIS', 'Segmenter', 'StreamingTracker', 'TARHead',
-    'TARMask2FormerTrackHead', 'TARMask2FormerVideo', 'TARMaskTrackRCNN',
-    'TemporalCDN', 'TrackedSegmenter', 'TrackedTrackletBuilder', 'Tracker'
+    'ClassAgnosticRPNHead', 'ClipBoxCost', 'ClipCdnQueryGenerator',
+    'ClipGIoUCost', 'CondInstDetector', 'CondInstHead', 'ContrastiveHead',
+    'ContrastiveTracker', 'DeformableDETRCondInst', 'DeformableDETRDecoder',
+    'DeformableDETREncoder', 'EfficientNetLite', 'EmbeddingHeads',
+    'FrameModel', 'FrameModelDetector', 'GIoUCost', 'GIoULoss',
+    'IoUPairSelector', 'Mask2Former', 'Mask2FormerHead', 'MaskDINO',
+    'MaskDINODecoder', 'MaskDINODnQueryGenerator', 'MMDetSegmenter',
+    'MatchedTrackletBuilder', 'MaskDINOHead', 'MaskDINOPixelDecoder',
+    'OTAAssigner', 'OTAPairSelector', 'RFDETRSeg', 'RefineVIS', 'Segmenter',
+    'SeqFormer', 'SeqFormerDecoder', 'SeqFormerHead', 'SeqFormerNetwork',
+    'StreamingTracker', 'TARHead', 'TARMask2FormerTrackHead',
+    'TARMask2FormerVideo', 'TARMaskTrackRCNN', 'TemporalCDN',
+    'TrackedSegmenter', 'TrackedTrackletBuilder', 'Tracker', 'VITA', 'VITAHead'
 ]

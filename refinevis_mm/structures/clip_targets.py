@@ -78,6 +78,13 @@ class ClipTargets:
                             self.masks[t, slots], slots,
                             self.ignored[t] if self.ignored else None)
 
+    def visible(self) -> 'ClipTargets':
+        """The table without instances that no frame shows."""
+        seen = self.valid.any(0)
+        return ClipTargets(self.ids[seen], self.labels[seen],
+                           self.valid[:, seen], self.boxes[:, seen],
+                           self.masks[:, seen], self.frame_inds, self.ignored)
+
     @classmethod
     def from_data_sample(cls, data_sample: TrackDataSample,
                          inputs: Tensor) -> 'ClipTargets':

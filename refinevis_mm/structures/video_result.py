@@ -72,6 +72,19 @@ class VideoResult:
         for instance_id, rle in zip(ids, encode_masks(masks)):
             self._rles.setdefault(instance_id, {})[frame_id] = rle
 
+    def add_scores(self, ids: Sequence[int], cls_scores: Tensor) -> None:
+        """Add class scores that are not those of a frame, but of a clip.
+
+        Args:
+            ids (Sequence[int]): Instance ids, N in number.
+            cls_scores (Tensor): Class probabilities in [0, 1], has shape
+                (N, K); all count in the class mean.
+        """
+        self._num_classes = cls_scores.shape[1]
+        self._scores.add(ids,
+                         cls_scores.detach().double().cpu().numpy(),
+                         [True] * len(ids))
+
     def discard(self, ids: Sequence[int]) -> None:
         """Forget instances that the tracker has judged to be noise.
 

@@ -8,7 +8,7 @@ with the recorded sizes.
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Callable, Dict, Iterator, List
 from unittest import mock
 
 import torch
@@ -45,10 +45,31 @@ def training_runs() -> List[tuple]:
 
 def build_model(recording: Recording):
     """The shipped model with the recorded sizes and weights."""
-    hp = recording.hp
-    cfg = Config.fromfile(str(CONFIG)).model
+    return build_official(
+        CONFIG, lambda cfg: shrink_mask2former(cfg.frame_model, recording.hp),
+        recording)
+
+
+def build_official(path: Path, shrink: Callable, recording: Recording):
+    """A shipped model with recorded sizes and weights.
+
+    Args:
+        path (Path): Its config.
+        shrink (Callable): Changes the sizes of the model's config.
+        recording (:obj:`Recording`): Has the weights.
+    """
+    cfg = Config.fromfile(str(path)).model
+    shrink(cfg)
+    model = MODELS.build(cfg)
+    conversion = convert_state_dict(recording.state())
+    model.load_state_dict(conversion.state_dict)
+    return model
+
+
+def shrink_mask2former(frame_model: dict, hp: dict) -> None:
+    """Give a frame model the recorded sizes."""
     attention = dict(embed_dims=hp['hidden'], num_heads=hp['heads'])
-    head = cfg.frame_model.head
+    head = frame_model.head
     head.update(
         in_channels=[hp['base'] * 4 * 2**i for i in range(4)],
         feat_channels=hp['hidden'],
@@ -69,12 +90,8 @@ def build_model(recording: Recording):
         embed_dims=hp['hidden'], feedforward_channels=hp['dec_ffn'])
     for part in (head, head.pixel_decoder):
         part.positional_encoding.num_feats = hp['hidden'] // 2
-    cfg.frame_model.backbone.update(base_channels=hp['base'], init_cfg=None)
-    cfg.frame_model.init_cfg = None
-    model = MODELS.build(cfg)
-    conversion = convert_state_dict(recording.state())
-    model.load_state_dict(conversion.state_dict)
-    return model
+    frame_model.backbone.update(base_channels=hp['base'], init_cfg=None)
+    frame_model.init_cfg = None
 
 
 def preprocess(model, clips: List[Tensor]) -> Tensor:
@@ -304,7 +321,7 @@ def replay_training(path: Path, run: str) -> List[Row]:
         compare.close(f'{run}/out/mask_features', output.mask_features, 1e-4)
     model.zero_grad()
     sum(losses.values()).sum().backward()
-    _compare_gradients(compare, run, model)
+    compare_gradients(compare, run, model)
     return compare.rows
 
 
@@ -342,7 +359,7 @@ def _compare_losses(compare: Comparison, run: str, info: dict,
     compare.close(f'{run}/loss_total', sum(losses.values()).sum(), 0.0, 1e-4)
 
 
-def _compare_gradients(compare: Comparison, run: str, model) -> None:
+def compare_gradients(compare: Comparison, run: str, model) -> None:
     """Norms of all gradients, of groups of them, and some whole ones."""
     recording = compare.recording
     state = recording.state()

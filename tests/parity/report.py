@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Print how far every recorded stage is from the official code.
 
-MaskDINO, IDOL and MinVIS:
+MaskDINO, IDOL, MinVIS, SeqFormer and VITA:
 
     python tests/parity/report.py [--all] [NAME ...]
 
@@ -41,7 +41,8 @@ def replay_all(names: List[str]) -> Iterator[Tuple[Path, list]]:
         tuple: A file and what was compared in one of its parts.
     """
     from tests.parity import (idol_model_fixtures, maskdino_fixtures,
-                              minvis_fixtures)
+                              minvis_fixtures, seqformer_fixtures,
+                              vita_fixtures)
     parts = [
         (maskdino_fixtures, maskdino_fixtures.forward_files(),
          ('replay_forward', 'replay_ops')),
@@ -49,6 +50,10 @@ def replay_all(names: List[str]) -> Iterator[Tuple[Path, list]]:
          ('replay_forward', 'replay_images', 'replay_video')),
         (minvis_fixtures, minvis_fixtures.model_files(), ('replay_frames',
                                                           'replay_video')),
+        (seqformer_fixtures, seqformer_fixtures.seqformer_files(),
+         ('replay_video', 'replay_matching')),
+        (vita_fixtures, vita_fixtures.model_files(), ('replay_module',
+                                                      'replay_video')),
     ]
     for fixtures, files, functions in parts:
         for path in files:

@@ -17,14 +17,15 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.structures import InstanceData
 
-from refinevis_mm.models.refinevis import RefineVIS
+from refinevis_mm.models import VITA, RefineVIS, SeqFormer
 from refinevis_mm.registry import MODELS
 from tests.demo_clips import two_object_clip
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in ('refinevis', 'maskdino', 'idol', 'minvis')
+    for folder in ('refinevis', 'maskdino', 'idol', 'minvis', 'seqformer',
+                   'vita')
     for path in (ROOT / 'configs' / folder).glob('*xb*.py'))
 CHANNELS = [8, 16, 32, 64]  # of the backbone's maps
 BACKBONES = dict(
@@ -44,6 +45,8 @@ SIZES = dict(
     feedforward_channels=32,
     num_feats=16,
     num_queries=12,
+    num_frame_queries=12,
+    num_streams=2,
     num_dn_pairs=4,
     num_dn_queries=4,
     num_points=64,
@@ -103,7 +106,7 @@ def training_step(text):
     model.init_weights()
     model.train()
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    if isinstance(model, RefineVIS):
+    if isinstance(model, (RefineVIS, SeqFormer, VITA)):
         data = torch.randn(1, 2, 3, 64, 96), [two_object_clip(labels=[2, 0])]
     else:
         data = _image()

@@ -32,7 +32,7 @@ MODEL_FLOORS = (
     ('association', ),
     ('denoising', 'refinement'),
     ('base_vis_model', ),
-    ('refinevis', 'adapters'),
+    ('refinevis', 'adapters', 'seqformer', 'vita'),
     ('__init__', ),
 )
 # A package uses another one through what its `__init__` names. Modules that

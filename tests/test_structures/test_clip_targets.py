@@ -48,6 +48,20 @@ def test_instance_with_an_empty_mask_is_absent():
     assert len(targets.frame(1)) == 0
 
 
+def test_visible_instances_keep_their_rows():
+    clip = demo_clip([[(8, 8, 40, 40), (9, 9, 9, 9)], [None, (7, 7, 7, 7)]],
+                     ids=[5, 2],
+                     labels=[1, 3])
+    targets = _targets(clip)
+    seen = targets.visible()
+    assert targets.ids.tolist() == [2, 5] and seen.ids.tolist() == [5]
+    assert seen.labels.tolist() == [1]
+    assert seen.valid.tolist() == [[True], [False]]
+    assert torch.equal(seen.boxes, targets.boxes[:, 1:])
+    assert torch.equal(seen.masks, targets.masks[:, 1:])
+    assert seen.visible().num_slots == 1
+
+
 def test_frame_keeps_slots():
     frame = _targets(two_object_clip()).frame(0)
     assert frame.slots.tolist() == [1]

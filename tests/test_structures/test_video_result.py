@@ -42,6 +42,21 @@ def test_mean_over_detected_frames_by_hand():
     assert torch.equal(decoded, square(1))
 
 
+def test_scores_of_clips_count_apart_from_frames():
+    """Two clips share a frame; means are over the clips."""
+    result = VideoResult(2)
+    result.add_scores([3], torch.tensor([[0.5, 0.25]]))
+    result.add_scores([3, 4], torch.tensor([[0.25, 0.0], [0.1, 0.9]]))
+    for frame_id in range(2):
+        add(result, frame_id, [3], [[0.0, 0.0]], [False], square(0)[None])
+    assert result.running_scores([3, 4]).tolist() == [[0.375, 0.125],
+                                                      pytest.approx([0.1,
+                                                                     0.9])]
+    # instance 4 is in no frame
+    assert [(row['instances_id'], row['score'])
+            for row in result.tracklets()] == [(3, 0.375), (3, 0.125)]
+
+
 def test_threshold_is_exclusive():
     result = VideoResult(1)
     add(result, 0, [0], [[0.5, 0.25]], [True], square(0)[None])

@@ -280,7 +280,7 @@ def test_weights_of_something_else(tmp_path):
     with pytest.raises(
             CheckpointMismatchError,
             match='a.pth" is of no known family: its first keys are weight; '
-            'known are CTVIS, MaskDINO, '):
+            'known are VITA, CTVIS, MaskDINO, '):
         load_checkpoint_renamed(model, str(tmp_path / 'a.pth'))
     loaded = load_checkpoint_renamed(
         model, str(tmp_path / 'a.pth'), allow_mismatch=True)
@@ -398,5 +398,5 @@ def test_files_without_weights_and_cut_ones(tmp_path):
     with pytest.raises(CheckpointError, match='official.pth" cannot be read'):
         load_checkpoint_renamed(model, str(path))
     torch.save({'vita_module.query_feat.weight': torch.ones(1)}, path)
-    with pytest.raises(CheckpointMismatchError, match='family VITA, which is'):
+    with pytest.raises(CheckpointMismatchError, match='the file: VITA, '):
         load_checkpoint_renamed(model, str(path))

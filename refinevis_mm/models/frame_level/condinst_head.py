@@ -42,14 +42,13 @@ class CondInstLayer(LayerOutput):
                              self.mask_boxes[inds])
 
 
-@MODELS.register_module()
-class CondInstHead(BaseFrameHead):
+class BaseCondInstHead(BaseFrameHead):
     """Class and box branches of every decoder layer, one mask head for all.
 
     A query becomes the parameters of three small convolutions which turn the
     shared mask features into its mask
     (`CondInst <https://arxiv.org/abs/2003.05664>`_), as in `IDOL
-    <https://arxiv.org/abs/2207.10661>`_.
+    <https://arxiv.org/abs/2207.10661>`_. A subclass matches and trains.
 
     Args:
         num_classes (int): Number of classes K; sigmoid, no background column.
@@ -119,6 +118,35 @@ class CondInstHead(BaseFrameHead):
         """
         cls_logits = [fc(state) for fc, state in zip(self.fc_cls, states)]
         return cls_logits, [self.controller(state) for state in states]
+
+    def compare_masks(self, mask_logits: Tensor, gt_masks: Tensor,
+                      avg_factor: Tensor) -> Dict[str, Tensor]:
+        """Mask losses of matched queries.
+
+        Args:
+            mask_logits (Tensor): Has shape (P, cells).
+            gt_masks (Tensor): Bool, has shape (P, cells).
+            avg_factor (Tensor): Normaliser.
+
+        Returns:
+            dict[str, Tensor]: ``loss_mask``, the mean over cells, and
+            ``loss_dice``.
+        """
+        gt_masks = gt_masks.to(mask_logits)
+        num_cells = mask_logits.shape[1]
+        return dict(
+            loss_mask=self.loss_mask(
+                mask_logits, gt_masks, avg_factor=avg_factor * num_cells),
+            loss_dice=self.loss_dice(
+                mask_logits, gt_masks, avg_factor=avg_factor))
+
+
+@MODELS.register_module()
+class CondInstHead(BaseCondInstHead):
+    """The head of IDOL: frames are matched and trained one by one.
+
+    Args: See :class:`BaseCondInstHead`.
+    """
 
     def loss_by_feat(self, output: FrameOutput,
                      targets: List[FrameTargets]) -> Dict[str, Tensor]:
@@ -203,11 +231,6 @@ class CondInstHead(BaseFrameHead):
                               layer.mask_boxes[i, matched][None])[0])
         mask_logits = torch.cat(mask_logits)  # (P, h, w)
         gt_masks = stride_masks(gt_masks, *mask_logits.shape[1:])
-        gt_masks = gt_masks[rows[rows >= 0]].flatten(1).to(mask_logits)
-        mask_logits = mask_logits.flatten(1)  # (P, cells)
-        num_cells = mask_logits.shape[1]
-        return dict(
-            loss_mask=self.loss_mask(
-                mask_logits, gt_masks, avg_factor=avg_factor * num_cells),
-            loss_dice=self.loss_dice(
-                mask_logits, gt_masks, avg_factor=avg_factor))
+        return self.compare_masks(
+            mask_logits.flatten(1), gt_masks[rows[rows >= 0]].flatten(1),
+            avg_factor)

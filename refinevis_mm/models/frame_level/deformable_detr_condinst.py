@@ -4,6 +4,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 from mmdet.utils import ConfigType, OptMultiConfig
+from mmengine.model import BaseModule
 from torch import Tensor
 
 from refinevis_mm.registry import MODELS
@@ -16,32 +17,19 @@ from .deformable_detr_padding import (check_sizes, clear_padding,
 from .frame_model import FrameModel
 
 
-@MODELS.register_module()
-class DeformableDETRCondInst(FrameModel):
-    """The image model of `IDOL <https://arxiv.org/abs/2207.10661>`_.
+class DeformableDETRFrames(BaseModule):
+    """What IDOL and SeqFormer do with frames before any query reads them.
 
-    backbone -> neck -> deformable encoder -> mask features, and decoder with
-    box refinement -> class and box branches of each layer, mask parameters.
-
-    The mask features have stride 8 and few channels; ``segment`` gives masks
-    at stride 4. ``LayerOutput.mask_embeds`` holds the parameters of the
-    dynamic convolutions. The centres of objects in pixels follow from the
-    size of the mask features: exact for inputs padded to a multiple of 8.
-
-    As in IDOL, nothing attends to padded cells, and positions and boxes are
-    relative to the picture; they leave the model relative to the padded
-    input. Padded cells are encoded all the same, and the convolutions of the
-    mask features see them. A mask is placed by the box of the layer before
-    (``mask_boxes``), from which its own box is refined; that of the first
-    layer is the point where a query starts, which its masks train.
+    backbone -> neck -> deformable encoder -> mask features; a subclass says
+    what decoder and head do.
 
     Args:
         backbone (dict): Backbone with maps of stride 8, 16 and 32.
         neck (dict): Brings them to one width and adds coarser levels, e.g.
             mmdet's ``ChannelMapper``.
         encoder (dict): :class:`DeformableDETREncoder`.
-        decoder (dict): :class:`DeformableDETRDecoder`.
-        head (dict): :class:`CondInstHead`.
+        decoder (dict): A decoder with ``layers``.
+        head (dict): A :class:`BaseCondInstHead`.
         init_cfg (dict, optional): Initialisation config.
 
     Raises:
@@ -67,6 +55,55 @@ class DeformableDETRCondInst(FrameModel):
                 'num_layers of head and decoder must be equal, got '
                 f'{len(self.head.fc_cls)} and {num_layers}')
 
+    def encode(
+        self, images: Tensor, sizes: Sequence[Tuple[int, int]]
+    ) -> Tuple[List[Tensor], Optional[List[Tensor]], Tensor]:
+        """Encode frames, each by itself.
+
+        Args:
+            images (Tensor): Normalised, padded frames, has shape
+                (B, 3, H, W).
+            sizes (Sequence[tuple[int]]): (h, w) of each frame before padding.
+
+        Returns:
+            tuple: Encoded maps, fine to coarse, each (B, C, h_l, w_l); their
+            padded cells, each bool (B, h_l, w_l), None if there are none;
+            mask features (B, C', h', w').
+
+        Raises:
+            ValueError: If ``sizes`` do not fit the images.
+        """
+        check_sizes(sizes, images)
+        feats = self.backbone(clear_padding(images, sizes))
+        levels = self.neck(feats)
+        masks = level_padding(sizes, images, levels, len(feats))
+        levels = self.encoder(levels, masks)
+        return levels, masks, self.head.mask_branch(levels)
+
+
+@MODELS.register_module()
+class DeformableDETRCondInst(DeformableDETRFrames, FrameModel):
+    """The image model of `IDOL <https://arxiv.org/abs/2207.10661>`_.
+
+    backbone -> neck -> deformable encoder -> mask features, and decoder with
+    box refinement -> class and box branches of each layer, mask parameters.
+
+    The mask features have stride 8 and few channels; ``segment`` gives masks
+    at stride 4. ``LayerOutput.mask_embeds`` holds the parameters of the
+    dynamic convolutions. The centres of objects in pixels follow from the
+    size of the mask features: exact for inputs padded to a multiple of 8.
+
+    As in IDOL, nothing attends to padded cells, and positions and boxes are
+    relative to the picture; they leave the model relative to the padded
+    input. Padded cells are encoded all the same, and the convolutions of the
+    mask features see them. A mask is placed by the box of the layer before
+    (``mask_boxes``), from which its own box is refined; that of the first
+    layer is the point where a query starts, which its masks train.
+
+    Args: See :class:`DeformableDETRFrames`; the decoder is a
+        :class:`DeformableDETRDecoder`, the head a :class:`CondInstHead`.
+    """
+
     def forward_frames(
             self,
             images: Tensor,
@@ -79,12 +116,7 @@ class DeformableDETRCondInst(FrameModel):
         """
         if sizes is None:
             sizes = [images.shape[-2:]] * len(images)
-        check_sizes(sizes, images)
-        feats = self.backbone(clear_padding(images, sizes))
-        levels = self.neck(feats)
-        masks = level_padding(sizes, images, levels, len(feats))
-        levels = self.encoder(levels, masks)
-        mask_features = self.head.mask_branch(levels)
+        levels, masks, mask_features = self.encode(images, sizes)
         states, boxes, references = self.decoder(levels, self.head.fc_reg,
                                                  masks)
         shares = picture_shares(sizes, images)

@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Encoder and decoder of Deformable DETR (https://arxiv.org/abs/2010.04159)."""
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple, Type
 
 import torch
 from mmdet.models.layers import SinePositionalEncoding, inverse_sigmoid
@@ -85,12 +85,10 @@ class DeformableDETREncoder(BaseModule):
                              self.level_embed, masks)
 
 
-@MODELS.register_module()
-class DeformableDETRDecoder(BaseModule):
-    """Learned queries that find objects, with iterative box refinement.
+class BaseDeformableDecoder(BaseModule):
+    """Learned queries, their start points, and layers of one type.
 
-    A query starts at a learned point. Every layer predicts a box relative to
-    its reference; the detached box is the reference of the next layer.
+    A subclass sets ``layer_type`` and has its own ``forward``.
 
     Args:
         num_queries (int): Queries Q. Defaults to 300.
@@ -103,6 +101,8 @@ class DeformableDETRDecoder(BaseModule):
         dropout (float): Dropout of attention and FFN. Defaults to 0.1.
         init_cfg (dict, optional): Initialisation config.
     """
+
+    layer_type: Type[BaseModule]
 
     def __init__(self,
                  num_queries: int = 300,
@@ -119,7 +119,7 @@ class DeformableDETRDecoder(BaseModule):
         self.query_pos_embedding = nn.Embedding(num_queries, embed_dims)
         self.reference_points = nn.Linear(embed_dims, 2)
         self.layers = ModuleList([
-            DeformableDecoderLayer(
+            self.layer_type(
                 self_attn_cfg=dict(
                     embed_dims=embed_dims,
                     num_heads=num_heads,
@@ -146,6 +146,19 @@ class DeformableDETRDecoder(BaseModule):
         xavier_init(self.reference_points, distribution='uniform')
         nn.init.normal_(self.query_embedding.weight)
         nn.init.normal_(self.query_pos_embedding.weight)
+
+
+@MODELS.register_module()
+class DeformableDETRDecoder(BaseDeformableDecoder):
+    """Learned queries that find objects, with iterative box refinement.
+
+    A query starts at a learned point. Every layer predicts a box relative to
+    its reference; the detached box is the reference of the next layer.
+
+    Args: See :class:`BaseDeformableDecoder`.
+    """
+
+    layer_type = DeformableDecoderLayer
 
     def forward(
         self,

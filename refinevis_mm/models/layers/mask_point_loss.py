@@ -49,10 +49,14 @@ class MaskPointLoss(nn.Module):
                 gt_inds: Optional[Tensor] = None) -> Dict[str, Tensor]:
         """Compute both losses.
 
+        The points of a mask of several frames are chosen frame by frame, and
+        count as those of one mask.
+
         Args:
-            mask_logits (Tensor): Predicted logits, has shape (P, h, w).
+            mask_logits (Tensor): Predicted logits, has shape (P, h, w), or
+                (P, T, h, w) of T frames.
             gt_masks (Tensor): Bool targets of any size that covers the same
-                picture, has shape (U, H, W).
+                picture, has shape (U, H, W), or (U, T, H, W).
             avg_factor (float | Tensor): Normaliser, a number of masks.
             gt_inds (Tensor, optional): Target of each prediction, -1 for an
                 empty one, has shape (P, ). Defaults to None: prediction i
@@ -66,17 +70,32 @@ class MaskPointLoss(nn.Module):
             return dict(loss_mask=zero, loss_dice=zero)
         if gt_inds is None:
             gt_inds = torch.arange(len(gt_masks), device=gt_masks.device)
+        num_masks = len(mask_logits)
+        if mask_logits.dim() == 4:
+            gt_inds = _frame_inds(gt_inds, mask_logits.shape[1])
+            mask_logits, gt_masks = (
+                masks.flatten(0, 1) for masks in (mask_logits, gt_masks))
         mask_logits = mask_logits[:, None].float()
         with torch.no_grad():
             points = get_uncertain_point_coords_with_randomness(
                 mask_logits, None, self.num_points, self.oversample_ratio,
                 self.importance_sample_ratio)
             targets = _sample_masks(gt_masks, gt_inds, points)
-        logits = point_sample(mask_logits, points)[:, 0]  # (P, num_points)
+        logits = point_sample(mask_logits, points)[:, 0]
+        # (P, num_points), times T of several frames
+        logits, targets = (
+            values.reshape(num_masks, -1) for values in (logits, targets))
         return dict(
             loss_mask=self.loss_mask(
-                logits, targets, avg_factor=avg_factor * self.num_points),
+                logits, targets, avg_factor=avg_factor * logits.shape[1]),
             loss_dice=self.loss_dice(logits, targets, avg_factor=avg_factor))
+
+
+def _frame_inds(gt_inds: Tensor, num_frames: int) -> Tensor:
+    """Targets (P, ) of masks as those of their frames, (P * T, )."""
+    frames = torch.arange(num_frames, device=gt_inds.device)
+    inds = gt_inds[:, None] * num_frames + frames
+    return inds.masked_fill(gt_inds[:, None] < 0, -1).flatten()
 
 
 def _sample_masks(masks: Tensor, inds: Tensor, points: Tensor) -> Tensor:

@@ -7,6 +7,50 @@ from torch import Tensor
 MASK_STRIDE = 4
 
 
+def enlarge_masks(mask_logits: Tensor, meta: dict) -> Tensor:
+    """Bring stride-4 logits to the size of the network input, bilinearly.
+
+    Args:
+        mask_logits (Tensor): Logits of the padded input at stride 4, has
+            shape (N, h, w).
+        meta (dict): ``img_shape`` (before padding).
+
+    Returns:
+        Tensor: Logits without padding, has shape (N, img_h, img_w).
+    """
+    height, width = meta['img_shape'][:2]
+    if len(mask_logits) == 0:  # interpolate refuses zero channels
+        return mask_logits.new_zeros((0, height, width))
+    return F.interpolate(
+        mask_logits[None],
+        scale_factor=MASK_STRIDE,
+        mode='bilinear',
+        align_corners=False)[0, :, :height, :width]
+
+
+def fit_masks(mask_logits: Tensor,
+              meta: dict,
+              mode: str = 'bilinear') -> Tensor:
+    """Bring logits of :func:`enlarge_masks` to the original size.
+
+    Args:
+        mask_logits (Tensor): Has shape (N, img_h, img_w).
+        meta (dict): ``ori_shape``.
+        mode (str): See :func:`resize_masks`. Defaults to 'bilinear'.
+
+    Returns:
+        Tensor: Logits, has shape (N, ori_h, ori_w).
+    """
+    size = tuple(meta['ori_shape'][:2])
+    if len(mask_logits) == 0:  # interpolate refuses zero channels
+        return mask_logits.new_zeros((0, *size))
+    if size == tuple(mask_logits.shape[1:]):
+        return mask_logits
+    align = None if mode == 'nearest' else False
+    return F.interpolate(
+        mask_logits[None], size=size, mode=mode, align_corners=align)[0]
+
+
 def resize_masks(mask_logits: Tensor,
                  meta: dict,
                  mode: str = 'bilinear') -> Tensor:
@@ -24,17 +68,4 @@ def resize_masks(mask_logits: Tensor,
     Returns:
         Tensor: Logits, has shape (N, ori_h, ori_w).
     """
-    height, width = meta['img_shape'][:2]
-    size = tuple(meta['ori_shape'][:2])
-    if len(mask_logits) == 0:  # interpolate refuses zero channels
-        return mask_logits.new_zeros((0, *size))
-    logits = F.interpolate(
-        mask_logits[None],
-        scale_factor=MASK_STRIDE,
-        mode='bilinear',
-        align_corners=False)[..., :height, :width]
-    if size != (height, width):  # otherwise the identity
-        align = None if mode == 'nearest' else False
-        logits = F.interpolate(
-            logits, size=size, mode=mode, align_corners=align)
-    return logits[0]
+    return fit_masks(enlarge_masks(mask_logits, meta), meta, mode)

@@ -148,6 +148,27 @@ class MultiScaleDeformableAttention(_MMCVMultiScaleDeformableAttention):
         identity = query if identity is None else identity
         if query_pos is not None:
             query = query + query_pos
+        output = self.sample(query, value, key_padding_mask, reference_points,
+                             spatial_shapes, level_start_index)
+        return self.dropout(self.output_proj(output)) + identity
+
+    def sample(self, query: Tensor, value: Tensor,
+               key_padding_mask: Optional[Tensor], reference_points: Tensor,
+               spatial_shapes: Tensor, level_start_index: Tensor) -> Tensor:
+        """What the queries read, before the output projection.
+
+        Args:
+            query (Tensor): Queries with their positions, has shape
+                (bs, Q, C).
+            value (Tensor): See :meth:`forward`, and so for what follows.
+            key_padding_mask (Tensor, optional): Padded values.
+            reference_points (Tensor): Points or boxes.
+            spatial_shapes (Tensor): (h, w) of each level.
+            level_start_index (Tensor): First value of each level.
+
+        Returns:
+            Tensor: Has shape (bs, Q, C).
+        """
         value = self.value_proj(value)
         if key_padding_mask is not None:
             value = value.masked_fill(key_padding_mask[..., None], 0.0)
@@ -164,8 +185,7 @@ class MultiScaleDeformableAttention(_MMCVMultiScaleDeformableAttention):
             output = BACKENDS[backend](value, spatial_shapes,
                                        level_start_index, locations,
                                        weights.view(locations.shape[:-1]))
-        output = self.output_proj(output.to(query.dtype))
-        return self.dropout(output) + identity
+        return output.to(query.dtype)
 
     def _predict_weights(self, query: Tensor) -> Tensor:
         """Attention of every point, fp32, (bs, Q, heads, levels * points)."""

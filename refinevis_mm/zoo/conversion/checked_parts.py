@@ -20,10 +20,13 @@ FOLDERS = {
     'IDOL': ('idol', ),
     'Mask2Former or MinVIS': ('minvis', 'mask2former'),
     'Mask2Former of mmdet': ('minvis', 'mask2former'),
-    'Mask2FormerVideo of mmdet': ('minvis', 'mask2former')
+    'Mask2FormerVideo of mmdet': ('minvis', 'mask2former'),
+    'SeqFormer of VNext': ('seqformer', ),
+    'SeqFormer of its own repository': ('seqformer', ),
+    'VITA': ('vita', )
 }
 # parts of our models that have weights
-TRAINED_PARTS = ('frame_model', 'association_head', 'tar_head')
+TRAINED_PARTS = ('frame_model', 'association_head', 'tar_head', 'clip_head')
 DATA_SETS = {80: 'coco', 133: 'coco', 40: 'youtubevis', 25: 'ovis'}
 
 

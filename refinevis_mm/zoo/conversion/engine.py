@@ -14,14 +14,15 @@ from .idol import IDOL
 from .mask2former import CTVIS, MASK2FORMER
 from .maskdino import MASKDINO
 from .mmdet_models import MMDET
-from .refused import SEQFORMER
 from .rules import RENAMED, RuleTable, drop
+from .seqformer import ORIGINAL_SEQFORMER, SEQFORMER
 from .traits import Traits, read_traits
 from .vita import VITA
 
 # The first that has a key is the one: VITA, CTVIS and MinVIS have all keys of
 # Mask2Former, and SeqFormer of VNext all of IDOL but one head.
-FAMILIES = (VITA, CTVIS, MASKDINO, MASK2FORMER, SEQFORMER, IDOL, *MMDET)
+FAMILIES = (VITA, CTVIS, MASKDINO, MASK2FORMER, SEQFORMER, ORIGINAL_SEQFORMER,
+            IDOL, *MMDET)
 # Of every family: what averaging weights adds to them.
 AVERAGING = (drop(r'n_averaged|steps',
                   'counter of the averaging of weights'), )
@@ -148,7 +149,7 @@ def unknown_family(state_dict: Mapping[str, Tensor], name: str) -> str:
         str: A line with its first keys and the known families.
     """
     keys = ', '.join(list(state_dict)[:3])
-    known = ', '.join(family.name for family in FAMILIES if family.make_rules)
+    known = ', '.join(family.name for family in FAMILIES)
     return (f'"{name}" is of no known family: its first keys are {keys}; '
             f'known are {known}')
 
@@ -211,19 +212,15 @@ def convert_state_dict(state_dict: Mapping[str, Tensor],
         ``uses``.
 
     Raises:
-        CheckpointMismatchError: If the family is not known or not converted
-            yet, if a tensor is neither converted nor dropped for a reason,
-            or if copies of one tensor differ.
+        CheckpointMismatchError: If the family is not known, if a tensor is
+            neither converted nor dropped for a reason, or if copies of one
+            tensor differ.
         CheckpointError: If the architecture is not supported.
         ValueError: On a bad option.
     """
     family = find_family(state_dict, model_keys)
     if family is None:
         raise CheckpointMismatchError(unknown_family(state_dict, name))
-    if family.make_rules is None:
-        raise CheckpointMismatchError(
-            f'"{name}" is of the family {family.name}, which is not converted '
-            'yet')
     if family is not MASKDINO and (num_decoder_layers or feature_order):
         raise ValueError('num_decoder_layers and feature_order are for '
                          f'MaskDINO, got {family.name}')

@@ -44,8 +44,7 @@ class Family:
 
     name: str
     signs: Tuple[str, ...]
-    make_rules: Optional[Callable[[Mapping[str, Tensor], Options],
-                                  Sequence[Rule]]]
+    make_rules: Callable[[Mapping[str, Tensor], Options], Sequence[Rule]]
     make_model: Optional[Callable[[Mapping[str, Tensor], Options],
                                   Dict[str, Any]]] = None
     parts: Tuple[str, ...] = ('frame_model', )

@@ -23,8 +23,10 @@ REID = 'sem_seg_head.predictor.reid_embed.layers.0.weight'
       ), 'Mask2Former or MinVIS'),
     (('detr.detr.transformer.level_embed', ), 'IDOL'),
     (('detr.detr.transformer.level_embed',
-      'detr.detr.transformer.decoder.layers.0.norm1_box.bias'), 'SeqFormer'),
-    (('detr.transformer.decoder.layers.0.norm1_box.bias', ), 'SeqFormer'),
+      'detr.detr.transformer.decoder.layers.0.norm1_box.bias'),
+     'SeqFormer of VNext'),
+    (('detr.transformer.decoder.layers.0.norm1_box.bias', ),
+     'SeqFormer of its own repository'),
 ])  # yapf: disable
 def test_a_family_is_known_by_its_keys(keys, name):
     keys = ('backbone.stem.conv1.weight', ) + keys
@@ -50,18 +52,7 @@ def test_unknown_families_are_told_their_keys_and_the_known_ones():
     assert text.startswith('"a.pth" is of no known family: its first keys are '
                            'encoder.0.weight, encoder.1.weight, encoder.2.w')
     for family in FAMILIES:
-        assert (family.name in text) == (family.make_rules is not None)
-
-
-@pytest.mark.parametrize('key, name', [
-    ('vita_module.fq_pos.weight', 'VITA'),
-    ('detr.transformer.decoder.layers.0.norm1_box.bias', 'SeqFormer'),
-])
-def test_families_of_later_are_refused_by_name(key, name):
-    with pytest.raises(
-            CheckpointMismatchError,
-            match=f'of the family {name}, which is not converted yet'):
-        convert_state_dict({key: torch.ones(1)})
+        assert family.name in text
 
 
 def test_options_of_another_family():

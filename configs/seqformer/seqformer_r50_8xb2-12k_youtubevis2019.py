@@ -1,0 +1,6 @@
+_base_ = [
+    '../_base_/models/seqformer_r50.py',
+    '../_base_/datasets/youtubevis2019_seqformer.py',
+    '../_base_/schedules/schedule_seqformer_12k.py',
+    '../_base_/default_runtime.py'
+]

@@ -1,0 +1,12 @@
+_base_ = [
+    '../_base_/models/seqformer_swin-l.py',
+    '../_base_/datasets/coco_youtubevis2019_seqformer.py',
+    '../_base_/schedules/schedule_seqformer_12k.py',
+    '../_base_/default_runtime.py'
+]
+
+datasets = _base_.train_dataloader.dataset.datasets
+datasets[0].update(pipeline=_base_.train_pipeline_swin_l)
+train_dataloader = dict(dataset=dict(datasets=datasets))
+val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline_swin_l))
+test_dataloader = val_dataloader
