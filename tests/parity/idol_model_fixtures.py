@@ -26,9 +26,9 @@ from refinevis_mm.models.frame_level.condinst_masks import dynamic_masks
 from refinevis_mm.models.layers.transformer_layers import valid_ratio
 from refinevis_mm.registry import MODELS
 from refinevis_mm.zoo.conversion import convert_state_dict
-from tests.parity.maskdino_fixtures import (Comparison, Recording, Row,
-                                            one_thread, unpack)
 from tests.parity.recorded_files import parity_files
+from tests.parity.replay import (Comparison, Recording, Row, assert_compared,
+                                 compared_groups, one_thread, unpack)
 
 ROOT = Path(__file__).parents[2]
 VIDEO_CONFIG = 'configs/idol/idol_r50_8xb4-12k_youtubevis2019.py'
@@ -717,24 +717,12 @@ def group_of(name: str) -> str:
     return '/'.join(parts[:min(len(parts) - 1, 3)]) or name
 
 
-def compared_groups(recording: Recording, prefix: str) -> List[str]:
-    """Groups of the recorded arrays below a prefix, inputs left out."""
-    return sorted({
-        group_of(name)
-        for name in recording.names
-        if name.startswith(prefix) and not INPUTS.fullmatch(name)
-    })
+def recorded_groups(recording: Recording, prefix: str) -> List[str]:
+    """Groups of the arrays to compare, see :func:`compared_groups`."""
+    return compared_groups(recording, INPUTS, group_of, prefix)
 
 
 def assert_group(recording: Recording, rows: List[Row], group: str) -> None:
     """All recorded arrays of a group were compared and agree."""
-    recorded = {
-        name
-        for name in recording.names
-        if group_of(name) == group and not INPUTS.fullmatch(name)
-    }
-    rows = [row for row in rows if group_of(row.name) == group]
-    missing = sorted(recorded - {row.name for row in rows})
-    assert rows and not missing, f'not compared: {missing}'
-    wrong = [row for row in rows if not row.passed]
-    assert not wrong, '\n'.join(map(str, wrong))
+    assert_compared(recording, rows, INPUTS,
+                    lambda name: group_of(name) == group)

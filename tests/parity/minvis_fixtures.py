@@ -19,9 +19,9 @@ from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import FrameTargets, RunningScores
 from refinevis_mm.zoo.conversion import convert_state_dict
 from tests.demo_clips import demo_clip
-from tests.parity.maskdino_fixtures import (Comparison, Recording, Row,
-                                            one_thread, random_rule, unpack)
 from tests.parity.recorded_files import parity_files
+from tests.parity.replay import (Comparison, Recording, Row, one_thread,
+                                 random_rule, unpack)
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/minvis/minvis_r50_8xb4-6k_youtubevis2019.py'

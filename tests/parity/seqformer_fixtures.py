@@ -24,9 +24,9 @@ from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import ClipTargets, VideoResult
 from refinevis_mm.zoo.conversion import convert_state_dict
 from tests.parity.idol_model_fixtures import pad_images
-from tests.parity.maskdino_fixtures import (Comparison, Recording, Row,
-                                            one_thread, unpack)
 from tests.parity.recorded_files import parity_files
+from tests.parity.replay import (Comparison, Recording, Row, assert_compared,
+                                 compared_groups, one_thread, unpack)
 
 ROOT = Path(__file__).parents[2]
 CONFIG = 'configs/seqformer/seqformer_r50_8xb2-12k_youtubevis2019.py'
@@ -518,24 +518,12 @@ def group_of(name: str) -> str:
     return '/'.join(name.split('/')[:-1][:2])
 
 
-def compared_groups(recording: Recording, prefix: str) -> List[str]:
-    """Groups of the recorded arrays below a prefix, inputs left out."""
-    return sorted({
-        group_of(name)
-        for name in recording.names
-        if name.startswith(prefix) and not INPUTS.fullmatch(name)
-    })
+def recorded_groups(recording: Recording, prefix: str) -> List[str]:
+    """Groups of the arrays to compare, see :func:`compared_groups`."""
+    return compared_groups(recording, INPUTS, group_of, prefix)
 
 
 def assert_group(recording: Recording, rows: List[Row], group: str) -> None:
     """All recorded arrays of a group were compared and agree."""
-    recorded = {
-        name
-        for name in recording.names
-        if group_of(name) == group and not INPUTS.fullmatch(name)
-    }
-    rows = [row for row in rows if group_of(row.name) == group]
-    missing = sorted(recorded - {row.name for row in rows})
-    assert rows and not missing, f'not compared: {missing}'
-    wrong = [row for row in rows if not row.passed]
-    assert not wrong, '\n'.join(map(str, wrong))
+    assert_compared(recording, rows, INPUTS,
+                    lambda name: group_of(name) == group)

@@ -8,8 +8,8 @@ stage.
 import pytest
 
 from tests.parity.idol_model_fixtures import (Recording, assert_group,
-                                              compared_groups,
-                                              idol_model_files, replay_forward,
+                                              idol_model_files,
+                                              recorded_groups, replay_forward,
                                               replay_images, replay_training,
                                               replay_video, training_runs)
 
@@ -20,14 +20,14 @@ def _groups(prefix):
     return [
         pytest.param(path, group, id=f'{path.stem}-{group}')
         for path in idol_model_files()
-        for group in compared_groups(Recording(path), prefix)
+        for group in recorded_groups(Recording(path), prefix)
     ]
 
 
 TRAINING = [
     pytest.param(path, run, group, id=f'{path.stem}-{group}')
     for path, run in training_runs()
-    for group in compared_groups(Recording(path), f'{run}/')
+    for group in recorded_groups(Recording(path), f'{run}/')
 ]
 
 

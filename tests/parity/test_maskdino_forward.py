@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.parity.maskdino_fixtures import (Comparison, Recording,
-                                            assert_group, forward_files,
-                                            random_rule, recorded_groups,
-                                            replay_forward, replay_ops)
+from tests.parity.maskdino_fixtures import (assert_group, forward_files,
+                                            recorded_groups, replay_forward,
+                                            replay_ops)
+from tests.parity.replay import Comparison, Recording, random_rule
 
 FILES = [pytest.param(path, id=path.stem) for path in forward_files()]
 GROUPS = [

@@ -7,9 +7,10 @@ recorded random-number rule.
 """
 import pytest
 
-from tests.parity.maskdino_fixtures import (Recording, assert_group,
-                                            recorded_groups, records_outputs,
-                                            replay_training, training_runs)
+from tests.parity.maskdino_fixtures import (assert_group, recorded_groups,
+                                            records_outputs, replay_training,
+                                            training_runs)
+from tests.parity.replay import Recording
 
 RUNS = [
     pytest.param(path, run, id=f'{path.stem}-{run}')

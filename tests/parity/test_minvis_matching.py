@@ -13,9 +13,9 @@ from torch.testing import assert_close
 from refinevis_mm.models.association import QueryMatcher
 from refinevis_mm.models.layers.mask_resize import resize_masks
 from refinevis_mm.structures import VideoResult
-from tests.parity.maskdino_fixtures import Recording, unpack
 from tests.parity.minvis_fixtures import decode
 from tests.parity.recorded_files import parity_files
+from tests.parity.replay import Recording, unpack
 
 CASES = [
     pytest.param(path, number, id=f'{path.stem}-{number}')

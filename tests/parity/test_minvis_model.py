@@ -8,10 +8,10 @@ import re
 
 import pytest
 
-from tests.parity.maskdino_fixtures import Recording
 from tests.parity.minvis_fixtures import (model_files, replay_frames,
                                           replay_training, replay_video,
                                           training_runs)
+from tests.parity.replay import Recording, assert_compared
 
 FILES = [pytest.param(path, id=path.stem) for path in model_files()]
 RUNS = [
@@ -25,15 +25,7 @@ INPUTS = re.compile(r'meta_json|image.*|state/.*|gt\d+/.*|video/images|'
 
 def check(path, rows, belongs):
     """Everything recorded that belongs to a part was compared and agrees."""
-    names = {
-        name
-        for name in Recording(path).names
-        if not INPUTS.fullmatch(name) and belongs(name)
-    }
-    missing = sorted(names - {row.name for row in rows})
-    assert names and not missing, f'not compared: {missing}'
-    wrong = [row for row in rows if not row.passed]
-    assert not wrong, '\n'.join(map(str, wrong))
+    assert_compared(Recording(path), rows, INPUTS, belongs)
 
 
 def part_of(name, runs):

@@ -8,7 +8,7 @@ alone and a training step of ``tests/data/parity`` and of the folder
 import pytest
 
 from tests.parity.seqformer_fixtures import (Recording, assert_group,
-                                             compared_groups, replay_matching,
+                                             recorded_groups, replay_matching,
                                              replay_training, replay_video,
                                              seqformer_files, training_runs)
 
@@ -19,14 +19,14 @@ def _groups(prefix):
     return [
         pytest.param(path, group, id=f'{path.stem}-{group}')
         for path in seqformer_files()
-        for group in compared_groups(Recording(path), prefix)
+        for group in recorded_groups(Recording(path), prefix)
     ]
 
 
 TRAINING = [
     pytest.param(path, run, group, id=f'{path.stem}-{group}')
     for path, run in training_runs()
-    for group in compared_groups(Recording(path), f'{run}/')
+    for group in recorded_groups(Recording(path), f'{run}/')
 ]
 
 

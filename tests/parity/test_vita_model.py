@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from tests.parity.maskdino_fixtures import Recording
+from tests.parity.replay import Recording, assert_compared
 from tests.parity.vita_fixtures import (model_files, replay_module,
                                         replay_training, replay_video,
                                         training_runs)
@@ -26,15 +26,9 @@ INPUTS = re.compile(r'meta_json|state/.*|clip\d+/.*|video/images|'
 
 def check(path, rows, *parts):
     """Everything recorded of some parts was compared and agrees."""
-    names = {
-        name
-        for name in Recording(path).names
-        if not INPUTS.fullmatch(name) and name.split('/')[0] in parts
-    }
-    missing = sorted(names - {row.name for row in rows})
-    assert names and not missing, f'not compared: {missing}'
-    wrong = [row for row in rows if not row.passed]
-    assert not wrong, '\n'.join(map(str, wrong))
+    assert_compared(
+        Recording(path), rows, INPUTS,
+        lambda name: name.split('/')[0] in parts)
 
 
 @pytest.mark.parametrize('path', FILES)

@@ -20,12 +20,12 @@ from torch import Tensor
 
 from refinevis_mm.models.vita.video_frames import VideoFrames
 from tests.demo_clips import demo_clip
-from tests.parity.maskdino_fixtures import (Comparison, Recording, Row,
-                                            one_thread, random_rule, unpack)
 from tests.parity.minvis_fixtures import (ROOT, build_official,
                                           compare_gradients, decode,
                                           preprocess, shrink_mask2former)
 from tests.parity.recorded_files import parity_files
+from tests.parity.replay import (Comparison, Recording, Row, one_thread,
+                                 random_rule, unpack)
 
 CONFIG = ROOT / 'configs/vita/vita_r50_8xb1-140k_youtubevis2019.py'
 LOSS_NAMES = dict(
