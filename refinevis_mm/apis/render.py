@@ -19,8 +19,10 @@ import torch
 from mmengine.logging import print_log
 
 from refinevis_mm.compat.checkpoints import read_bytes
+from refinevis_mm.models.base_vis_model import BaseVISModel
 from refinevis_mm.recording import VideoRecording
-from refinevis_mm.structures import FRAME_LEVEL, FrameResult, check_form
+from refinevis_mm.structures import (FRAME_LEVEL, FrameResult, best_pairs,
+                                     check_form)
 from refinevis_mm.video_io import FrameSource, LazyFrame
 from refinevis_mm.visualization import categories_of, check_fits, check_origin
 from .outputs import DEFAULT_OUTPUTS, OUTPUTS, RECORDING, RenderJob
@@ -145,7 +147,7 @@ def render_video(
                 on_start(num_before)
             run.process(checkpoint_every, on_frame)
             run.write_files()
-            scores = [track.score for track in run.recording.tracks()]
+            tracks = run.recording.tracks()
         run.publish()
     files = [Path(out_dir, OUTPUTS[name].file) for name in outputs]
     return RenderedVideo(
@@ -153,8 +155,27 @@ def render_video(
         num_frames=run.num_frames,
         num_rendered=run.num_frames - num_before,
         seconds=time.perf_counter() - start,
-        num_tracks=sum(score > session.model.cls_thr for score in scores),
-        num_shown=sum(score >= score_thr for score in scores))
+        num_tracks=num_reported([track.cls_scores for track in tracks],
+                                session.model),
+        num_shown=sum(track.score >= score_thr for track in tracks))
+
+
+def num_reported(cls_scores: Sequence[np.ndarray], model: BaseVISModel) -> int:
+    """Tracks that are in the results.
+
+    Args:
+        cls_scores (Sequence[np.ndarray]): Final class scores of N tracks,
+            each of shape (K, ).
+        model (:obj:`BaseVISModel`): Says which pairs are reported.
+
+    Returns:
+        int: Those with a class that is.
+    """
+    if not len(cls_scores):
+        return 0
+    pairs = best_pairs(
+        np.stack(cls_scores), model.cls_thr, model.max_per_video)
+    return int(pairs.any(axis=1).sum())
 
 
 def record_video(

@@ -23,7 +23,7 @@ from refinevis_mm.structures import (FRAME_LEVEL, VIEWS, FrameInstances,
 from refinevis_mm.video_io import DEFAULT_FPS, TimedFrame
 from .weights import weights_digest
 
-STATE_FORMAT = 3
+STATE_FORMAT = 4
 # Steps of a test pipeline that bring a frame to the size of the model.
 GEOMETRY = ('Resize', 'Pad')
 STATE = 'session state'  # in messages

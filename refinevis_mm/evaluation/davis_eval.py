@@ -9,14 +9,14 @@ Shapes: ``F`` frames of ``H`` x ``W`` pixels, ``G`` objects and ``D`` proposals
 of one sequence.
 """
 import math
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from refinevis_mm.vis_json import (PathOrObject, load_pair, num_frames_of,
-                                   to_rles)
+from refinevis_mm.vis_json import (PathOrObject, Tube, distinct_tubes,
+                                   load_pair, num_frames_of, to_rles)
 from .overlaps import paint
 
 TASKS = ('unsupervised', 'semi-supervised')
@@ -63,24 +63,27 @@ def evaluate_davis(gt: PathOrObject,
             rows.sort(key=lambda row: -row['score'])
         crowds = [ann for ann in anns if ann.get('iscrowd')]
         objs = [ann for ann in anns if not ann.get('iscrowd')]
-        truth = _id_maps(video, objs, crowds)
-        scores[video['id']] = sequence_scores(truth, _id_maps(video, rows,
-                                                              []), task,
-                                              len(objs),
-                                              f'video {video["id"]!r}')
+        found: List[Tube] = [to_rles(video, row) for row in rows]
+        if task == 'unsupervised':  # several classes of one tracklet
+            found = distinct_tubes(found, num_frames_of(video))
+        truth = [to_rles(video, ann) for ann in [*objs, *crowds]]
+        scores[video['id']] = sequence_scores(
+            _id_maps(video, truth, len(crowds)), _id_maps(video, found, 0),
+            task, f'video {video["id"]!r}')
     return summarise_davis(scores)
 
 
-def _id_maps(video: dict, rows: List[dict], crowds: List[dict]) -> np.ndarray:
-    """Rows as id maps from 1 on, crowds as void, int64, (F, H, W)."""
+def _id_maps(video: dict, tubes: Sequence[Tube], num_void: int) -> np.ndarray:
+    """Tubes as id maps from 1 on, the last ones as void, int16, (F, H, W)."""
     size = video['height'], video['width']
-    tubes = [to_rles(video, row) for row in [*rows, *crowds]]
-    numbers = np.array([*range(1, len(rows) + 1), *[VOID] * len(crowds), 0])
-    return np.stack([
-        numbers[paint([tube[frame]
-                       for tube in tubes], size)].reshape(size, order='F')
-        for frame in range(num_frames_of(video))
-    ])
+    numbers = np.arange(1, len(tubes) + 2, dtype=np.int16)
+    numbers[len(tubes) - num_void:] = VOID
+    numbers[-1] = 0  # where there is none
+    maps = np.empty((num_frames_of(video), *size), np.int16)
+    for frame, ids in enumerate(maps):
+        owners = paint([tube[frame] for tube in tubes], size)
+        ids[:] = numbers[owners].reshape(size, order='F')
+    return maps
 
 
 class SequenceScores(NamedTuple):
@@ -101,7 +104,6 @@ class SequenceScores(NamedTuple):
 def sequence_scores(truth: np.ndarray,
                     found: np.ndarray,
                     task: str = 'unsupervised',
-                    num_objects: Optional[int] = None,
                     name: str = 'the sequence') -> SequenceScores:
     """J and F of a sequence.
 
@@ -117,8 +119,6 @@ def sequence_scores(truth: np.ndarray,
             has shape (F, H, W).
         found (np.ndarray): Ids of the proposals. Has the same shape.
         task (str): One of both. Defaults to 'unsupervised'.
-        num_objects (int, optional): Objects, where not all may be seen in the
-            first frame. Defaults to None.
         name (str): What to call it in messages.
 
     Returns:
@@ -134,7 +134,7 @@ def sequence_scores(truth: np.ndarray,
         raise ValueError(f'maps of {name} must have the shape {truth.shape}, '
                          f'got {found.shape}')
     first = truth[0][truth[0] != VOID]
-    num_objects = max(int(first.max(initial=0)), num_objects or 0)
+    num_objects = int(first.max(initial=0))
     num_found = int(found.max(initial=0))
     if task == 'unsupervised':
         if num_found > MAX_PROPOSALS:

@@ -12,10 +12,11 @@ from pycocotools import mask as mask_utils
 
 from refinevis_mm.vis_json import (PathOrObject, Tube, distinct_tubes,
                                    load_pair, mask_areas, num_frames_of,
-                                   to_rles)
+                                   rows_from, to_rles)
 from .clear_mot import NONE, match_frames
 from .hota import EPS, hota_counts, hota_values
 from .overlaps import IOU_THR, Overlaps, measure_overlaps
+from .tracking_eval import add_counts
 
 KINDS = ('switch', 'fragmentation', 'duplicate')
 
@@ -45,9 +46,9 @@ class IdentityEvent:
             it is hidden.
         moved (float): Distance between its centres in these frames, by the
             root of its larger area; 0 for duplicates.
-        cost (float): HOTA that is gained if it alone is repaired: the tails
-            of two tracklets are exchanged, the gap is filled, the duplicate
-            is taken out.
+        cost (float): HOTA, crowds left aside, that is gained if it alone is
+            repaired: the tails of two tracklets are exchanged, the gap is
+            filled, the duplicate is taken out.
     """
 
     kind: str
@@ -110,20 +111,9 @@ def explain_identity(
         OSError: If a file cannot be read.
     """
     truth, rows = load_pair(gt, results)
-    anns: Dict[Any, list] = defaultdict(list)
-    dets: Dict[Any, list] = defaultdict(list)
-    for ann in truth['annotations']:
-        if not ann.get('iscrowd'):
-            anns[ann['video_id']].append(ann)
-    for row in rows:
-        if score_thr is None or row['score'] >= score_thr:
-            dets[row['video_id']].append(row)
-    videos = [
-        _compare(video, anns[video['id']], dets[video['id']])
-        for video in truth['videos']
-    ]
+    videos = compare_videos(truth, rows_from(rows, score_thr))
     counts = [hota_counts(*video.overlaps) for video in videos]
-    total = {name: sum(own[name] for own in counts) for name in counts[0]}
+    total = add_counts(counts)
     now = _hota(total)
     for video, own in zip(videos, counts):
         for event in video.events:
@@ -135,6 +125,29 @@ def explain_identity(
             event.cost = _hota(changed) - now
         video.events.sort(key=lambda event: -event.cost)
     return videos
+
+
+def compare_videos(truth: dict, rows: List[dict]) -> List[VideoIdentities]:
+    """Match results to objects and find what breaks, without its costs.
+
+    Args:
+        truth (dict): Checked annotations; crowds are left aside.
+        rows (list[dict]): Checked result rows.
+
+    Returns:
+        list[:obj:`VideoIdentities`]: One for each video, in file order.
+    """
+    anns: Dict[Any, list] = defaultdict(list)
+    dets: Dict[Any, list] = defaultdict(list)
+    for ann in truth['annotations']:
+        if not ann.get('iscrowd'):
+            anns[ann['video_id']].append(ann)
+    for row in rows:
+        dets[row['video_id']].append(row)
+    return [
+        _compare(video, anns[video['id']], dets[video['id']])
+        for video in truth['videos']
+    ]
 
 
 def repair(overlaps: Overlaps, event: IdentityEvent) -> Overlaps:
@@ -187,7 +200,7 @@ def _compare(video: dict, anns: List[dict],
         dets, overlaps, matches, [])
     for row in range(len(objs)):
         found.events += _breaks(found, row, areas[seen][row])
-        found.events += _duplicates(found, row)
+        found.events += _duplicates(found, row, areas[seen][row])
     return found
 
 
@@ -223,7 +236,8 @@ def _breaks(found: VideoIdentities, row: int,
     return events
 
 
-def _duplicates(found: VideoIdentities, row: int) -> List[IdentityEvent]:
+def _duplicates(found: VideoIdentities, row: int,
+                areas: np.ndarray) -> List[IdentityEvent]:
     """Stretches in which a second tracklet covers an object."""
     events = []
     ious, matches = found.overlaps.ious, found.matches
@@ -238,10 +252,18 @@ def _duplicates(found: VideoIdentities, row: int) -> List[IdentityEvent]:
                 np.flatnonzero(steps == 1).tolist(),
                 np.flatnonzero(steps == -1).tolist()):
             events.append(
-                IdentityEvent('duplicate', found.video['id'],
-                              found.anns[row]['id'],
-                              found.anns[row]['category_id'], row, first,
-                              end - 1, int(matches[first, row]), det))
+                IdentityEvent(
+                    'duplicate',
+                    found.video['id'],
+                    found.anns[row]['id'],
+                    found.anns[row]['category_id'],
+                    row,
+                    first,
+                    end - 1,
+                    int(matches[first, row]),
+                    det,
+                    visible=float(areas[first:end].min() /
+                                  areas[first:end].max())))
     return events
 
 

@@ -6,9 +6,9 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 
 from refinevis_mm.vis_json import (PathOrObject, load_pair, mask_areas,
-                                   num_frames_of, to_rles, tube_key)
+                                   num_frames_of, rows_from, to_rles, tube_key)
 from .clear_mot import NONE
-from .identity_events import VideoIdentities, explain_identity
+from .identity_events import VideoIdentities, compare_videos
 from .tracking_eval import evaluate_tracking
 from .vis_eval import evaluate_vis
 
@@ -57,9 +57,8 @@ def evaluate_oracles(
         OSError: If a file cannot be read.
     """
     truth, rows = load_pair(gt, results)
-    if score_thr is not None:
-        rows = [row for row in rows if row['score'] >= score_thr]
-    videos = explain_identity(truth, rows)
+    rows = rows_from(rows, score_thr)
+    videos = compare_videos(truth, rows)
     scores = _scores_of(truth, rows)
     table = {}
     for name in ORACLES:

@@ -5,14 +5,13 @@ HOTA, CLEAR-MOT and IDF1 on the same masks, for the files that
 :func:`evaluate_vis` reads. Equal to TrackEval where both read the same masks;
 which masks count is said in :func:`evaluate_tracking`.
 """
-import math
 from collections import defaultdict
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import numpy as np
 
 from refinevis_mm.vis_json import (PathOrObject, distinct_tubes, load_pair,
-                                   num_frames_of, to_rles)
+                                   num_frames_of, rows_from, to_rles)
 from .clear_mot import (clear_counts, clear_values, identity_counts,
                         identity_values)
 from .hota import ALPHAS, hota_counts, hota_values
@@ -85,11 +84,8 @@ def evaluate_tracking(gt: PathOrObject,
     """
     if classes not in CLASSES:
         raise ValueError(f'classes must be one of {CLASSES}, got {classes!r}')
-    if score_thr is not None and not math.isfinite(score_thr):
-        raise ValueError(f'score_thr must be finite, got {score_thr}')
     truth, rows = load_pair(gt, results)
-    if score_thr is not None:
-        rows = [row for row in rows if row['score'] >= score_thr]
+    rows = rows_from(rows, score_thr)
     names = {cat['id']: cat.get('name') for cat in truth['categories']}
     per_video, per_class = {}, defaultdict(list)
     for video, anns, dets in _videos(truth, rows):

@@ -129,6 +129,10 @@ class RefineVIS(BaseVISModel):
             raise ValueError('pair_selector must be given with '
                              'association_head, got None')
         self.frame_model = MODELS.build(frame_model)
+        if score_average == 'logits' and not self.frame_model.softmax_classes:
+            raise ValueError("score_average='logits' needs a frame model "
+                             'whose classes compete in a softmax, got '
+                             f'{type(self.frame_model).__name__}')
         self.association_head, self.pair_selector = None, None
         # A saved state of other dimensions is refused when it is loaded.
         embed_dims = None

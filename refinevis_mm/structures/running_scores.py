@@ -112,9 +112,10 @@ class RunningScores:
         """The state as plain numbers and lists.
 
         Returns:
-            dict: ``sums`` by id, ``counts`` by id.
+            dict: ``average``, ``sums`` by id, ``counts`` by id.
         """
         return dict(
+            average=self.average,
             sums={
                 key: value.tolist()
                 for key, value in self._sums.items()
@@ -128,12 +129,12 @@ class RunningScores:
             ValueError: If the state has another form.
         """
         what = 'the state of the class scores'
-        check_form(state, dict(sums={int: [float]}, counts={int: int}), what)
+        form = dict(average=str, sums={int: [float]}, counts={int: int})
+        check_form(state, form, what)
+        if state['average'] != self.average:
+            raise ValueError(f'{what} must be averages of {self.average}, got '
+                             f'{state["average"]}')
         lengths = {len(sums) for sums in state['sums'].values()}
-        sign = -1 if self.average == 'logits' else 1
-        if any(sign * value < 0 for sums in state['sums'].values()
-               for value in sums):
-            raise ValueError(f'{what} must be averages of {self.average}')
         if len(lengths) > 1 or state['sums'].keys() != state['counts'].keys():
             raise ValueError(f'{what} must have sums of one length and a '
                              'count for each id')

@@ -62,13 +62,13 @@ class VideoResult:
         """
         ids = [int(i) for i in ids]
         self._check_frame(frame_id, ids, cls_scores, scored, masks)
+        self._scores.add(ids,
+                         cls_scores.detach().double().cpu().numpy(),
+                         scored.tolist())
         self._num_frames = max(self._num_frames, frame_id + 1)
         self._num_classes = cls_scores.shape[1]
         if not ids:
             return
-        self._scores.add(ids,
-                         cls_scores.detach().double().cpu().numpy(),
-                         scored.tolist())
         for instance_id, rle in zip(ids, encode_masks(masks)):
             self._rles.setdefault(instance_id, {})[frame_id] = rle
 
@@ -115,7 +115,7 @@ class VideoResult:
             dtype=torch.float32)
 
     def tracklets(self,
-                  cls_thr: Optional[float] = 0.05,
+                  cls_thr: float = 0.05,
                   max_per_video: Optional[int] = None) -> List[dict]:
         """Every (instance, class) pair whose mean score is high enough.
 
@@ -124,9 +124,8 @@ class VideoResult:
         IDOL.
 
         Args:
-            cls_thr (float, optional): A pair is kept when its score is
-                greater. None keeps the best class of every instance,
-                whatever its score. Defaults to 0.05.
+            cls_thr (float): A pair is kept when its score is greater.
+                Defaults to 0.05.
             max_per_video (int, optional): Keep only that many pairs, of the
                 highest scores. Defaults to None, which keeps all.
 
@@ -179,24 +178,20 @@ class VideoResult:
 
 
 def best_pairs(scores: np.ndarray,
-               cls_thr: Optional[float],
+               cls_thr: float,
                max_per_video: Optional[int] = None) -> np.ndarray:
     """The (instance, class) pairs of a video that are reported.
 
     Args:
         scores (np.ndarray): Final class scores, has shape (N, K).
-        cls_thr (float, optional): Scores of pairs are greater. None for the
-            best class of every instance, whatever its score.
+        cls_thr (float): Scores of pairs are greater.
         max_per_video (int, optional): Most pairs; of equal ones the first
             are taken. Defaults to None, all.
 
     Returns:
         np.ndarray: Bool, has shape (N, K).
     """
-    if cls_thr is None:
-        kept = scores.argmax(1)[:, None] == np.arange(scores.shape[1])
-    else:
-        kept = scores > cls_thr
+    kept = scores > cls_thr
     if max_per_video is not None:
         order = np.argsort(-scores, axis=None, kind='stable')
         kept.flat[order[max_per_video:]] = False

@@ -18,7 +18,7 @@ from .validation import (ALL_CROWDS, CROWD_HINT, ObjectTracks, VideoSize,
                          raise_defect, read_plain_tracks)
 from .vis_files import (PathOrObject, check_ground_truth, check_results,
                         load_json, load_pair, missing_results, num_frames_of,
-                        unpack_json)
+                        rows_from, unpack_json)
 from .vis_writer import VISJsonWriter, YouTubeVISWriter
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     'find_defects', 'find_frame_defects', 'find_result_defects', 'frame_ious',
     'load_json', 'load_pair', 'mask_areas', 'match_classes', 'missing_results',
     'num_frames_of', 'preset_of', 'raise_defect', 'read_id_map',
-    'read_plain_tracks', 'to_rles', 'tube_covers', 'tube_ious', 'tube_key',
-    'unpack_json', 'usable_annotations', 'without_points', 'write_videos'
+    'read_plain_tracks', 'rows_from', 'to_rles', 'tube_covers', 'tube_ious',
+    'tube_key', 'unpack_json', 'usable_annotations', 'without_points',
+    'write_videos'
 ]

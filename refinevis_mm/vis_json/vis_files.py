@@ -4,10 +4,13 @@ import gzip
 import io
 import json
 import logging
+import math
 import os
 import zlib
+from numbers import Real
 from pathlib import Path
-from typing import Any, Callable, Collection, List, Sequence, Tuple, Union
+from typing import (Any, Callable, Collection, List, Optional, Sequence, Tuple,
+                    Union)
 
 from mmengine.logging import print_log
 
@@ -182,6 +185,26 @@ def load_pair(gt: PathOrObject,
     rows: Any = load_json(results)
     check_ground_truth(loaded, check_masks=check_masks)
     return loaded, check_results(loaded, rows, unknown_category, check_masks)
+
+
+def rows_from(rows: List[dict], score_thr: Optional[float]) -> List[dict]:
+    """Result rows from a score on.
+
+    Args:
+        rows (list[dict]): Checked result rows.
+        score_thr (float, optional): Least score; None for all rows.
+
+    Returns:
+        list[dict]: Those of at least this score.
+
+    Raises:
+        ValueError: If ``score_thr`` is no finite number.
+    """
+    if score_thr is None:
+        return rows
+    if not isinstance(score_thr, Real) or not math.isfinite(score_thr):
+        raise ValueError(f'score_thr must be finite, got {score_thr!r}')
+    return [row for row in rows if row['score'] >= score_thr]
 
 
 def missing_results(gt: dict, video_ids: Collection[Any]) -> str:

@@ -54,8 +54,9 @@ def load_checkpoint_renamed(model: nn.Module,
                             allow_mismatch: bool = False) -> LoadedCheckpoint:
     """Load a checkpoint of this project or of a known other one, strictly.
 
-    Official files of IDOL, MinVIS, Mask2Former, CTVIS and MaskDINO, and those
-    of mmdet, need no conversion before; see :func:`convert_state_dict`.
+    Official files of IDOL, MinVIS, Mask2Former, CTVIS, VITA, SeqFormer and
+    MaskDINO, and those of mmdet, need no conversion before; see
+    :func:`convert_state_dict`.
 
     Args:
         model (nn.Module): The model, wrapped for distribution or not.

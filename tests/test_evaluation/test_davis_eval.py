@@ -13,6 +13,7 @@ from refinevis_mm.evaluation.davis_eval import (TASKS, boundary_of, decay,
                                                 sequence_scores,
                                                 summarise_davis)
 from refinevis_mm.vis_json import load_json
+from tests.test_evaluation.test_tracking_eval import ground_truth, result
 
 CASES = Path(__file__).parents[1] / 'data' / 'metric'
 RECORDED = [
@@ -127,3 +128,14 @@ def test_no_object():
     nothing = np.zeros((3, 3, 4), int)
     with pytest.raises(ValueError, match='no object'):
         summarise_davis(dict(empty=sequence_scores(nothing, nothing)))
+
+
+def test_objects_are_those_of_the_first_frame():
+    """A late one does not count; several classes are one proposal."""
+    gt = ground_truth([0, 0, 0], [None, 20, 20])
+    rows = [result([0, 0, 0], 0.9 - i / 100, 1 + i % 2) for i in range(30)]
+    numbers = evaluate_davis(gt, rows)
+    assert numbers['num_objects'] == 1
+    assert numbers['j_mean'] == numbers['f_mean'] == 1
+    with pytest.raises(ValueError, match='no object in any first frame'):
+        evaluate_davis(ground_truth([None, 0, 0]), rows)

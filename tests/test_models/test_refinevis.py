@@ -580,3 +580,11 @@ def test_the_head_may_read_behind_the_norm():
     model._embed(frames)
     assert_close(frames.assoc_embeds, model.association_head(embeds))
     assert (frames.assoc_embeds - expected).abs().max() > 1e-3
+
+
+def test_logits_are_averaged_of_a_softmax_only():
+    with pytest.raises(ValueError, match='compete in a softmax, got MaskDINO'):
+        _build(**{'model.score_average': 'logits'})
+    assert _mask2former(**{
+        'model.score_average': 'logits'
+    }).score_average == 'logits'

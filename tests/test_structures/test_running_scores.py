@@ -39,12 +39,22 @@ def test_state():
 
 
 @pytest.mark.parametrize('state', [
-    dict(sums={1: [0.5]}),
-    dict(sums={1: [0.5]}, counts={}),
-    dict(sums={1: [0.5], 2: [0.5, 0.5]}, counts={1: 1, 2: 1}),
-    dict(sums={1: ['a']}, counts={1: 1}),
-    dict(sums={1: [0.5]}, counts={1: True}),
-    dict(sums=[], counts={})
+    dict(average='scores', sums={1: [0.5]}),
+    dict(average='scores', sums={1: [0.5]}, counts={}),
+    dict(
+        average='scores',
+        sums={
+            1: [0.5],
+            2: [0.5, 0.5]
+        },
+        counts={
+            1: 1,
+            2: 1
+        }),
+    dict(average='scores', sums={1: ['a']}, counts={1: 1}),
+    dict(average='scores', sums={1: [0.5]}, counts={1: True}),
+    dict(average='scores', sums=[], counts={}),
+    dict(average='max', sums={1: [0.5]}, counts={1: 1})
 ])  # yapf: disable
 def test_other_states_are_refused(state):
     scores = RunningScores()

@@ -180,13 +180,3 @@ def test_to_results_json():
     assert to_results_json(4, [], [3]) == []
     with pytest.raises(ValueError, match=r'\[0, 1\), got 1 in video 4'):
         to_results_json(4, tracklets, [3])
-
-
-def test_best_class_of_every_instance():
-    """MULTI_CLS_ON False of IDOL: no threshold."""
-    result = VideoResult(1)
-    result.add_frame(0, [3, 5], torch.tensor([[0.01, 0.02], [0.9, 0.6]]),
-                     torch.tensor([True, True]),
-                     torch.ones(2, 4, 4, dtype=torch.bool))
-    assert [(row['instances_id'], row['label'])
-            for row in result.tracklets(cls_thr=None)] == [(3, 1), (5, 0)]

@@ -146,7 +146,10 @@ def run_video(model: RefineVIS, trackers: Dict[str, Tracker],
               seconds: Dict[str, float]) -> Dict[str, List[dict]]:
     """Tracklets of one video by tracker; adds up their time."""
     session = Session(model, views=['frame_level'])
-    results = {name: VideoResult(source.num_frames) for name in trackers}
+    results = {
+        name: VideoResult(source.num_frames, model.score_average)
+        for name in trackers
+    }
     for tracker in trackers.values():
         tracker.reset()
     for frame_id, timed in enumerate(source):
@@ -163,7 +166,7 @@ def run_video(model: RefineVIS, trackers: Dict[str, Tracker],
             results[name].add_frame(frame_id, decoded.ids, decoded.cls_scores,
                                     decoded.scored, decoded.masks)
     return {
-        name: result.tracklets(cls_thr=model.cls_thr)
+        name: result.tracklets(model.cls_thr, model.max_per_video)
         for name, result in results.items()
     }
 

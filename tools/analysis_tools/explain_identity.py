@@ -177,6 +177,10 @@ def main() -> None:
     args = parse_args()
     gt = load_json(args.gt)
     results = load_json(args.results)
+    if args.out_dir is not None and not all(
+            video.get('file_names') for video in gt['videos']):
+        raise ValueError('--out-dir needs the file_names of every video, got '
+                         'one without')
     videos = explain_identity(gt, results, args.score_thr)
     events = [(video, event) for video in videos for event in video.events]
     events.sort(key=lambda pair: -pair[1].cost)

@@ -6,11 +6,11 @@
     python tools/model_converters/convert_checkpoint.py maskdino.pth out.pth \
         --num-decoder-layers 6 --classes 'coco->youtube_vis_2019'
 
-Known are Mask2Former (detectron2, mmdet), MinVIS, CTVIS, MaskDINO and IDOL;
-which of them a file is, is read off its keys. Every tensor is either converted
-or dropped with a reason, each in one line; a tensor that is neither, and a
-model that would lack one, end the program with exit code 1, and nothing is
-written.
+Known are Mask2Former (detectron2, mmdet), MinVIS, CTVIS, VITA, MaskDINO, IDOL
+and SeqFormer; which of them a file is, is read off its keys. Every tensor is
+either converted or dropped with a reason, each in one line; a tensor that is
+neither, and a model that would lack one, end the program with exit code 1, and
+nothing is written.
 """
 import argparse
 from pathlib import Path

@@ -16,7 +16,13 @@ class FrameModel(BaseModule, metaclass=ABCMeta):
     RefineVIS (Sec. 3.2) knows no more of its frame-level module than these
     methods. ``classify`` and ``segment`` are the heads that TAR shares
     (Sec. 4.1).
+
+    Attributes:
+        softmax_classes (bool): Whether classes compete in a softmax with "no
+            object". Defaults to False, a sigmoid each.
     """
+
+    softmax_classes = False
 
     @abstractmethod
     def forward_frames(

@@ -42,6 +42,8 @@ class Mask2Former(FrameModel):
         init_cfg (dict, optional): Initialisation config.
     """
 
+    softmax_classes = True
+
     def __init__(self,
                  backbone: ConfigType,
                  head: ConfigType,

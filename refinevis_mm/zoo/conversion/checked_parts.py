@@ -119,7 +119,9 @@ def find_model(conversion: Conversion, folder: Path) -> str:
         return 'its config needs ' + '; '.join(
             f'{part}={frame_model[part]!r}'
             for part in ('proposal_wh_order', 'pixel_decoder', 'decoder'))
-    backbone = conversion.traits.backbone.replace('ResNet-', 'r').lower()
+    backbone = conversion.traits.backbone.replace('ResNeXt-',
+                                                  'x').replace('ResNet-',
+                                                               'r').lower()
     data = DATA_SETS.get(conversion.traits.num_classes or 0, 'custom')
     found = []
     for name in FOLDERS.get(conversion.family.name, ()):

@@ -30,8 +30,7 @@ class Family:
         signs (tuple[str]): A key that begins with one of them makes a
             checkpoint one of it, unless an earlier family has it.
         make_rules (Callable): Gives the rows of its table for official
-            weights and :class:`Options`. None if it is known and not
-            converted.
+            weights and :class:`Options`.
         make_model (Callable, optional): Gives the config of the model of
             official weights and :class:`Options`, where the shipped configs
             are fewer than the official sizes. Defaults to None.

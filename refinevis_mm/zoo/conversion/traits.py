@@ -66,7 +66,10 @@ def _backbone_name(weights: Mapping[str, Tensor]) -> str:
         count_layers(weights, prefix + rf'layer{stage}\.(\d+)\.')
         for stage in range(1, 5))
     if blocks in DEPTHS:
-        return f'ResNet-{DEPTHS[blocks]}'
+        weight = weights[OURS + 'layer1.0.conv2.weight']
+        # groups of channels see a part of them only
+        kind = 'ResNet' if weight.shape[0] == weight.shape[1] else 'ResNeXt'
+        return f'{kind}-{DEPTHS[blocks]}'
     embed = weights.get(OURS + 'patch_embed.projection.weight')
     if embed is None:
         return 'unknown backbone'
