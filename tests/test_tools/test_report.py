@@ -19,7 +19,7 @@ import pytest
 from pycocotools import mask as mask_utils
 
 from refinevis_mm.apis.vis_inferencer import VISInferencer
-from refinevis_mm.evaluation import evaluate_vis
+from refinevis_mm.evaluation import evaluate_tracking, evaluate_vis
 from tests.tiny_files import CLASSES, random_frames, write_model_files
 
 ROOT = Path(__file__).parents[2]
@@ -181,11 +181,18 @@ def test_metrics(tool, files, frames, recording, gt, tmp_path):
             if tracklet['label'] in CATEGORY_IDS
         ]
         numbers = evaluate_vis(one, results)
+        tracking = evaluate_tracking(one, results, score_thr=0.3)
         assert views[view]['metrics'] == {
-            name: numbers[name]
-            for name in ('AP', 'AP50', 'AP75', 'AR1', 'AR10')
+            **{
+                name: numbers[name]
+                for name in ('AP', 'AP50', 'AP75')
+            },
+            **{
+                name: tracking[name.lower()]
+                for name in ('HOTA', 'AssA', 'IDF1')
+            }
         }
-    assert views['online']['metrics']['AR10'] > 0.3
+    assert views['online']['metrics']['HOTA'] > 0.3
     # the id does the same, and so do other runs
     again = tmp_path / 'again.html'
     tool(frames, *files, '--out', again, '--gt', gt, '--video-id', 9,

@@ -45,7 +45,8 @@ def test_table(cache, monkeypatch, capsys):
     assert header.split()[0] == 'name' and header.split()[-1] == 'here'
     rows = {line.split()[0]: line for line in lines if line}
     for entry in list_entries():
-        assert rows[entry.name].index('Apache-2.0') == header.index('licence')
+        assert rows[entry.name].index(f'{entry.licence} [') == \
+            header.index('licence')
     for name, state in (('refinevis-small_occluded-shapes',
                          'shipped'), ('rtmdet-ins-tiny_coco', 'cached'),
                         ('rtmdet-ins-s_coco', '-'), ('rfdetr-seg-nano_coco',

@@ -230,6 +230,8 @@ def test_old_layouts_give_the_same(name, change):
     ('vita_coco_r101', 'its config: vita_r101_coco.py'),
     ('seqformer_orig_ytvis_r101', 'its config: seqformer_r101_youtubevis2019'
      '.py'),
+    ('seqformer_orig_ytvis_x101', 'its config: seqformer_x101_youtubevis2019'
+     '.py'),
 ])  # yapf: disable
 def test_shipped_configs_are_found(name, expected):
     assert find_model(convert_state_dict(read(name)[0]), CONFIGS) == expected
