@@ -202,7 +202,7 @@ def _compare_rows(compare: Comparison, where: str, tracklets: List[dict],
 def _decode(result: VideoResult, instances: List[int],
             hw: Tuple[int, int]) -> Tensor:
     """Masks (n, T, H, W) of instances, whatever their scores."""
-    rows = {row['instances_id']: row for row in result.tracklets(None)}
+    rows = {row['instances_id']: row for row in result.tracklets(-1.0)}
     return torch.stack([
         torch.stack([
             torch.zeros(hw, dtype=torch.bool)
