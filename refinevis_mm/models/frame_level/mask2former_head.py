@@ -23,8 +23,9 @@ class Mask2FormerHead(Mask2FormerQueryMixin, _MMDetMask2FormerHead):
     """mmdet's :class:`Mask2FormerHead` with the states of its queries.
 
     Pixel decoder, transformer decoder, class and mask branch are mmdet's, and
-    so are the arguments and the keys of weights. Matching and losses are
-    those of mmdet, too, and may be of clips.
+    so are the arguments and the keys of weights. Matching is
+    mmdet's, too; the losses are but for a divisor (:meth:`loss_by_match`).
+    Both may be of clips.
 
     Args:
         *args: See mmdet's :class:`Mask2FormerHead`.

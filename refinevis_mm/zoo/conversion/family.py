@@ -21,6 +21,21 @@ class Options:
     feature_order: Optional[str] = None
 
 
+RuleMaker = Callable[[Mapping[str, Tensor], Options], Sequence[Rule]]
+
+
+def same_rules(*rules: Rule) -> RuleMaker:
+    """A table whose rows are the same for all weights and options.
+
+    Args:
+        *rules (:obj:`Rule`): The rows.
+
+    Returns:
+        Callable: What :class:`Family` takes as ``make_rules``.
+    """
+    return lambda state_dict, options: rules
+
+
 @dataclass(frozen=True)
 class Family:
     """Checkpoints of one code base.
@@ -43,7 +58,7 @@ class Family:
 
     name: str
     signs: Tuple[str, ...]
-    make_rules: Callable[[Mapping[str, Tensor], Options], Sequence[Rule]]
+    make_rules: RuleMaker
     make_model: Optional[Callable[[Mapping[str, Tensor], Options],
                                   Dict[str, Any]]] = None
     parts: Tuple[str, ...] = ('frame_model', )

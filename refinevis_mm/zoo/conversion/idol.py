@@ -1,11 +1,11 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """IDOL of VNext."""
-from typing import List, Mapping, Tuple
+from typing import Tuple
 
 from torch import Tensor
 
 from .backbones import backbone_rules
-from .family import Family, Options
+from .family import Family, same_rules
 from .rules import ATTENTION, SAMPLING, Rule, drop, rename, split
 
 DETR = r'detr\.detr\.'
@@ -78,21 +78,7 @@ RULES = (
 )  # yapf: disable
 
 
-def idol_rules(state_dict: Mapping[str, Tensor],
-               options: Options) -> List[Rule]:
-    """Rows of the table.
-
-    Args:
-        state_dict (Mapping[str, Tensor]): Official weights.
-        options (:obj:`Options`): None of them is read.
-
-    Returns:
-        list[:obj:`Rule`]: The rows.
-    """
-    return list(RULES)
-
-
 IDOL = Family(
     'IDOL', ('detr.detr.transformer.', ),
-    idol_rules,
+    same_rules(*RULES),
     parts=('frame_model', 'association_head'))

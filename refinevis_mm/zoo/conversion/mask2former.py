@@ -5,12 +5,8 @@ The keys of Mask2Former for images, panoptic images and videos are the same,
 and those of MinVIS are no others. Files of the first versions of Mask2Former
 call the queries ``static_query`` and have no ``pixel_decoder.`` in their keys.
 """
-from typing import List, Mapping
-
-from torch import Tensor
-
 from .backbones import backbone_rules
-from .family import Family, Options
+from .family import Family, same_rules
 from .rules import ATTENTION, SAMPLING, Rule, drop, rename
 
 HEAD = r'sem_seg_head\.'
@@ -75,25 +71,11 @@ RULES = (
 )  # yapf: disable
 
 
-def mask2former_rules(state_dict: Mapping[str, Tensor],
-                      options: Options) -> List[Rule]:
-    """Rows of the table.
-
-    Args:
-        state_dict (Mapping[str, Tensor]): Official weights.
-        options (:obj:`Options`): None of them is read.
-
-    Returns:
-        list[:obj:`Rule`]: The rows.
-    """
-    return list(RULES)
-
-
 CTVIS = Family(
     'CTVIS', ('sem_seg_head.predictor.reid_embed.', ),
-    mask2former_rules,
+    same_rules(*RULES),
     parts=('frame_model', 'association_head'))
 MASK2FORMER = Family(
     'Mask2Former or MinVIS',
     ('sem_seg_head.predictor.transformer_cross_attention_layers.', ),
-    mask2former_rules)
+    same_rules(*RULES))

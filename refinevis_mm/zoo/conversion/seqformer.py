@@ -10,7 +10,7 @@ from torch import Tensor
 
 from refinevis_mm.compat.checkpoints import CheckpointError
 from .backbones import OURS as BACKBONE
-from .family import Family, Options
+from .family import Family, Options, same_rules
 from .idol import DECODER, ENCODER, OUR_DECODER, RULES
 from .rules import ATTENTION, Rule, drop, rename
 
@@ -36,20 +36,6 @@ OWN_RULES = (
     rename(DECODER + r'time_attention_weights\.(\w+)',
            OUR_DECODER + r'time_attention.\2'),
 )  # yapf: disable
-
-
-def vnext_rules(state_dict: Mapping[str, Tensor],
-                options: Options) -> List[Rule]:
-    """Rows for the keys of VNext.
-
-    Args:
-        state_dict (Mapping[str, Tensor]): Official weights.
-        options (:obj:`Options`): None of them is read.
-
-    Returns:
-        list[:obj:`Rule`]: The rows.
-    """
-    return [*OWN_RULES, *RULES]
 
 
 def classes_of_rows(value: Tensor) -> Tensor:
@@ -105,6 +91,7 @@ def original_rules(state_dict: Mapping[str, Tensor],
 
 
 SIGN = 'transformer.decoder.layers.0.norm1_box.'
-SEQFORMER = Family('SeqFormer of VNext', (f'detr.detr.{SIGN}', ), vnext_rules)
+SEQFORMER = Family('SeqFormer of VNext', (f'detr.detr.{SIGN}', ),
+                   same_rules(*OWN_RULES, *RULES))
 ORIGINAL_SEQFORMER = Family('SeqFormer of its own repository',
                             (f'detr.{SIGN}', ), original_rules)

@@ -1,10 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """VITA: Mask2Former of detectron2 and a module for whole videos."""
-from typing import List, Mapping
-
-from torch import Tensor
-
-from .family import Family, Options
+from .family import Family, same_rules
 from .mask2former import RULES as FRAME_RULES
 from .rules import ATTENTION, Rule, drop, rename
 
@@ -49,19 +45,7 @@ RULES = (
 )  # yapf: disable
 
 
-def vita_rules(state_dict: Mapping[str, Tensor],
-               options: Options) -> List[Rule]:
-    """Rows of the table.
-
-    Args:
-        state_dict (Mapping[str, Tensor]): Official weights.
-        options (:obj:`Options`): None of them is read.
-
-    Returns:
-        list[:obj:`Rule`]: The rows.
-    """
-    return list(RULES)
-
-
 VITA = Family(
-    'VITA', ('vita_module.', ), vita_rules, parts=('frame_model', 'clip_head'))
+    'VITA', ('vita_module.', ),
+    same_rules(*RULES),
+    parts=('frame_model', 'clip_head'))
