@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .backbones import backbone_rules
 from .family import Family, same_rules
-from .rules import ATTENTION, SAMPLING, Rule, drop, rename, split
+from .rules import ATTENTION, SAMPLING, drop, rename, split
 
 DETR = r'detr\.detr\.'
 ENCODER = DETR + r'transformer\.encoder\.layers\.(\d+)\.'

@@ -7,7 +7,7 @@ call the queries ``static_query`` and have no ``pixel_decoder.`` in their keys.
 """
 from .backbones import backbone_rules
 from .family import Family, same_rules
-from .rules import ATTENTION, SAMPLING, Rule, drop, rename
+from .rules import ATTENTION, SAMPLING, drop, rename
 
 HEAD = r'sem_seg_head\.'
 PIXELS, OUR_PIXELS = HEAD + r'(?:pixel_decoder\.)?', 'frame_model.head.' \

@@ -2,7 +2,7 @@
 """VITA: Mask2Former of detectron2 and a module for whole videos."""
 from .family import Family, same_rules
 from .mask2former import RULES as FRAME_RULES
-from .rules import ATTENTION, Rule, drop, rename
+from .rules import ATTENTION, drop, rename
 
 MODULE, OURS = r'vita_module\.', 'clip_head.'
 ENCODER, OUR_ENCODER = MODULE + r'enc_{}\.(\d+)\.', OURS + r'encoder.layers.\1.'
