@@ -13,7 +13,7 @@ import torch
 
 from refinevis_mm.recording import VideoRecording
 from refinevis_mm.structures import (DecodedFrame, FrameInstances, FrameResult,
-                                     RunningScores, VideoResult)
+                                     RunningScores, TrackMerges, VideoResult)
 
 CLASSES = ['cat', 'dog', 'owl']
 SIZE = (6, 8)  # height, width
@@ -38,7 +38,8 @@ class ResultStream:
     def frame(self,
               rows: Dict[str, List[tuple]],
               discarded: Sequence[int] = (),
-              time: Optional[float] = None) -> FrameResult:
+              time: Optional[float] = None,
+              merged: Optional[Dict[int, int]] = None) -> FrameResult:
         """Make the next frame.
 
         Args:
@@ -46,13 +47,16 @@ class ResultStream:
                 detected, mask of shape ``size`` or None).
             discarded (Sequence[int]): Ids judged noise.
             time (float, optional): Defaults to None, 10 frames a second.
+            merged (dict[int, int], optional): Ids that continue older ones.
         """
         views = {}
         for view in self.views:
+            self.expected[view].discard(discarded)
+            self._running[view].discard(discarded)
+        merges = self.merge(merged or {})
+        for view in self.views:
             decoded = self._decode(rows.get(view, []))
             result, running = self.expected[view], self._running[view]
-            result.discard(discarded)
-            running.discard(discarded)
             result.add_frame(decoded.frame_id, decoded.ids, decoded.cls_scores,
                              decoded.scored, decoded.masks)
             views[view] = FrameInstances.from_decoded(decoded, running,
@@ -61,7 +65,21 @@ class ResultStream:
         time = self.num_frames / 10 if time is None else time
         self.num_frames += 1
         return FrameResult(self.num_frames - 1, time, image, views,
-                           self.views[-1], list(discarded))
+                           self.views[-1], list(discarded), merges)
+
+    def merge(self, merged: Dict[int, int]) -> TrackMerges:
+        """Let ids continue older ones."""
+        for view in self.views:
+            self.expected[view].merge(merged)
+            self._running[view].merge(merged)
+        return TrackMerges(
+            merged, {
+                view: {
+                    i: running.mean(i)
+                    for i in set(merged.values()) if i in running
+                }
+                for view, running in self._running.items()
+            })
 
     def _decode(self, rows: List[tuple]) -> DecodedFrame:
         """One view of the next frame, as the model has it."""
@@ -107,6 +125,30 @@ def random_frames(stream: ResultStream,
         yield stream.frame(rows,
                            [int(i)
                             for i in discarded] if rng.random() < 0.3 else [])
+
+
+def merging_frames(stream: ResultStream, num: int,
+                   seed: int) -> Iterator[FrameResult]:
+    """Frames whose ids come one after the other, and turn out to be two."""
+    rng = np.random.default_rng(seed)
+    roots: Dict[int, int] = {}
+    for frame_id in range(num):
+        youngest = frame_id // 3
+        merged = {}
+        if youngest > 1 and rng.random() < 0.4:
+            merged = {youngest: roots.get(youngest - 2, youngest - 2)}
+            if youngest in roots:
+                merged = {}
+            roots.update(merged)
+        ids = {roots.get(i, i) for i in range(max(0, youngest - 2), youngest)}
+        ids.add(roots.get(youngest, youngest))
+        rows = {
+            view: [(i, rng.random(3).tolist(), bool(rng.random() < 0.7),
+                    rng.random(stream.size) < rng.choice([0., 0.3]))
+                   for i in sorted(ids)]
+            for view in stream.views
+        }
+        yield stream.frame(rows, merged=merged)
 
 
 def convert(monkeypatch, tool: str, *args) -> dict:

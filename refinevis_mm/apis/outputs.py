@@ -3,16 +3,20 @@
 import os.path as osp
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import (Any, Callable, Dict, NamedTuple, Optional, Protocol,
+from typing import (Any, Callable, Dict, List, NamedTuple, Optional, Protocol,
                     Sequence, Tuple)
 
+import numpy as np
+import torch
 from mmengine.logging import print_log
 
 from refinevis_mm.models import BaseVISModel
+from refinevis_mm.models.association import find_delay
 from refinevis_mm.recording import (VideoRecording, write_coco_video,
                                     write_id_masks, write_results_json,
                                     write_tracks_csv)
-from refinevis_mm.structures import VIEWS, FrameResult, check_form
+from refinevis_mm.structures import (VIEWS, FrameInstances, FrameResult,
+                                     TrackMerges, Values, check_form)
 from refinevis_mm.video_io import (FrameSource, H264Writer, concat_videos,
                                    write_image)
 from refinevis_mm.visualization import (FrameSpool, RefinementStrips,
@@ -21,6 +25,7 @@ from refinevis_mm.visualization import (FrameSpool, RefinementStrips,
 
 RECORDING = 'recording.sqlite'
 SEGMENTS = 'overlay-*.mp4'
+HELD = dict(time=float, image=torch.Tensor, instances=dict)
 
 
 class Drawing(Protocol):
@@ -28,6 +33,9 @@ class Drawing(Protocol):
 
     def add(self, frame: FrameResult) -> None:
         """Take the next frame."""
+
+    def merge(self, merges: TrackMerges) -> None:
+        """Take what the end of the video told of its tracks."""
 
     def state_dict(self) -> dict:
         """Everything so far is on disk or in what this returns."""
@@ -87,6 +95,15 @@ class Output(NamedTuple):
     all_views: bool = False
 
 
+@dataclass
+class _HeldFrame:
+    """A frame that is drawn once the ids in it are settled."""
+
+    time: float
+    image: np.ndarray
+    instances: FrameInstances
+
+
 class _Overlay:
     """A video that is written in segments.
 
@@ -94,17 +111,41 @@ class _Overlay:
         folder (Path): Folder of the segments.
         fps (float): Frames per second.
         score_thr (float): Least running class score of a drawn instance.
+        classes (Sequence[str]): Class names.
+        delay (int): Frames after which ids are settled.
     """
 
-    def __init__(self, folder: Path, fps: float, score_thr: float) -> None:
+    def __init__(self, folder: Path, fps: float, score_thr: float,
+                 classes: Sequence[str], delay: int) -> None:
         self.folder = folder
         self.fps = fps
         self.score_thr = score_thr
+        self.classes = classes
+        self.delay = delay
         self.num_segments = 0  # complete ones
         self._writer: Optional[H264Writer] = None
+        self._view = ''
+        self._held: List[_HeldFrame] = []
 
     def add(self, frame: FrameResult) -> None:
-        """Draw a frame and append it."""
+        """Append a frame, and draw one whose ids are settled."""
+        self._view = frame.view
+        for held in self._held if frame.discarded_ids else ():
+            held.instances = held.instances.without(frame.discarded_ids)
+        self.merge(frame.merges)
+        self._held.append(_HeldFrame(frame.time, frame.image, frame.instances))
+        if len(self._held) > self.delay:
+            self._draw(self._held.pop(0))
+
+    def merge(self, merges: TrackMerges) -> None:
+        """Give tracks that turned out to be one their id."""
+        cls_scores = merges.cls_scores.get(self._view, {})
+        for held in self._held if merges.ids else ():
+            held.instances = held.instances.merged(merges.ids, cls_scores,
+                                                   self.classes)
+
+    def _draw(self, frame: _HeldFrame) -> None:
+        """Draw a frame into the segment."""
         image = draw_frame(frame.image, frame.instances, self.score_thr)
         if self._writer is None:
             height, width = image.shape[:2]
@@ -114,11 +155,24 @@ class _Overlay:
 
     def state_dict(self) -> dict:
         """Complete the segment that has frames, if there is one."""
+        self._end_segment()
+        return dict(
+            num_segments=self.num_segments,
+            view=self._view,
+            held=[
+                dict(
+                    time=held.time,
+                    image=torch.from_numpy(held.image.copy()),
+                    instances=held.instances.state_dict())
+                for held in self._held
+            ])
+
+    def _end_segment(self) -> None:
+        """Complete the segment that has frames."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
             self.num_segments += 1
-        return dict(num_segments=self.num_segments)
 
     def load_state_dict(self, state: dict) -> None:
         """Go on behind some segments; later ones are deleted.
@@ -126,12 +180,21 @@ class _Overlay:
         Raises:
             ValueError: If one of them is missing.
         """
-        check_form(state, dict(num_segments=int), 'the state of the overlay')
+        what = 'the state of the overlay'
+        check_form(state, dict(num_segments=int, view=str, held=[HELD]), what)
+        held = []
+        for frame in state['held']:
+            instances = FrameInstances.from_state(frame['instances'])
+            check_form(frame['image'], Values((*instances.size, 3),
+                                              torch.uint8), what)
+            held.append(
+                _HeldFrame(frame['time'], frame['image'].numpy().copy(),
+                           instances))
         num, found = state['num_segments'], set(self.folder.glob(SEGMENTS))
         if not 0 <= num <= len(found):
             raise ValueError(f'{self.folder} must hold {num} segments of the '
                              f'overlay, got {len(found)}')
-        self.num_segments = num
+        self.num_segments, self._view, self._held = num, state['view'], held
         known = self._segments()
         for path in found.difference(known):
             path.unlink()
@@ -142,7 +205,11 @@ class _Overlay:
             self._writer.discard()
 
     def join(self, path: str) -> None:
-        """Write all segments as one file."""
+        """Write all frames as one file."""
+        for frame in self._held:
+            self._draw(frame)
+        self._held = []
+        self._end_segment()
         concat_videos(self._segments(), path)
 
     def _segments(self) -> list:
@@ -189,8 +256,9 @@ OUTPUTS: Dict[str, Output] = {
             'overlay',
             'overlay.mp4',
             lambda _, path, job: job.drawings['overlay'].join(path),
-            draw=lambda job: _Overlay(job.folder, job.source.fps, job.score_thr
-                                      )),
+            draw=lambda job: _Overlay(job.folder, job.source.fps, job.
+                                      score_thr, job.model.classes,
+                                      find_delay(job.model.tracker))),
         # where refinement changed most
         Output(
             'before_after',

@@ -220,6 +220,7 @@ def record_video(
         if recording is None:
             raise ValueError(NO_FRAME)
         add(session.flush())
+        recording.merge(session.last_merges)
         recording.finish()
         stack.pop_all()
     return recording
@@ -319,6 +320,8 @@ class _Run:
             check_fits(self.job.ground_truth, self.session.num_frames,
                        self.recording.size)
         self._add(self.session.flush(), on_frame)
+        if self.session.last_merges.ids:
+            self._merge_last()
         self._checkpoint()
         self.recording.finish()
 
@@ -384,6 +387,12 @@ class _Run:
                 drawing.add(frame)
             if on_frame is not None:
                 on_frame()
+
+    def _merge_last(self) -> None:
+        """Write and draw what the end of the video told of its tracks."""
+        self.recording.merge(self.session.last_merges)
+        for drawing in self.job.drawings.values():
+            drawing.merge(self.session.last_merges)
 
     def _checkpoint(self) -> None:
         """Keep what there is for a later run."""

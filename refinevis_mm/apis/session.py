@@ -3,8 +3,8 @@
 from collections import deque
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import (Deque, Dict, Iterable, Iterator, List, Optional, Sequence,
-                    Tuple)
+from typing import (Deque, Dict, Iterable, Iterator, List, Mapping, Optional,
+                    Sequence, Tuple)
 
 import numpy as np
 import torch
@@ -14,16 +14,19 @@ from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.config import Config
 from torch import Tensor
 
+from refinevis_mm.models.association import (find_delay, find_last_merges,
+                                             find_merges)
 from refinevis_mm.models.base_vis_model import BaseVISModel, TrackedFrame
 from refinevis_mm.models.refinement import BaseRefiner, build_refiner
 from refinevis_mm.recording import check_codes
 from refinevis_mm.structures import (FRAME_LEVEL, VIEWS, FrameInstances,
                                      FrameResult, FrameTracks, RunningScores,
-                                     Values, check_form)
+                                     TrackMerges, Values, chain_merges,
+                                     check_form, merge_entries)
 from refinevis_mm.video_io import DEFAULT_FPS, TimedFrame
 from .weights import weights_digest
 
-STATE_FORMAT = 4
+STATE_FORMAT = 5
 # Steps of a test pipeline that bring a frame to the size of the model.
 GEOMETRY = ('Resize', 'Pad')
 STATE = 'session state'  # in messages
@@ -64,6 +67,9 @@ class Session:
         view (str): The main view: the model's ``mode`` if it is among the
             views, else the last one.
         num_frames (int): Frames taken since the start.
+        last_merges (:obj:`TrackMerges`): After :meth:`flush`, what the end of
+            the video told of tracklets and no frame is left to say; belongs
+            behind all frames, as :meth:`VideoRecording.merge` takes it.
 
     Raises:
         ValueError: If a view is unknown or needs refinement that the model
@@ -94,12 +100,15 @@ class Session:
         self._last_seen: Dict[int, int] = {}
         self._waiting: Deque[_Waiting] = deque()
         self._discarded: List[int] = []
+        self._merged: Dict[int, int] = {}
+        self.last_merges = TrackMerges()
 
     def stream(self, frames: Iterable) -> Iterator[FrameResult]:
         """Run the model over frames.
 
         Online a frame leaves before the next one is asked for; offline up to
-        ``window`` frames are held. The session goes on where it was.
+        ``window`` frames are held, and those that a merging tracker needs to
+        settle its ids. The session goes on where it was.
 
         Args:
             frames (Iterable[np.ndarray | TimedFrame]): Images of shape
@@ -148,6 +157,7 @@ class Session:
         self.num_frames += 1
         self._size = list(image.shape[:2])
         self._discard()
+        self._merge(find_merges(self._tracker))
         self._last_seen.update(dict.fromkeys(tracks.ids, frame_id))
         self._waiting.append(_Waiting(frame_id, float(time), image))
         for view, refiner in self._refiners.items():
@@ -159,11 +169,14 @@ class Session:
         """End the video: the frames that offline refinement still holds.
 
         Returns:
-            list[:obj:`FrameResult`]: Up to ``window - 1`` frames.
+            list[:obj:`FrameResult`]: Frames that are left; none online.
         """
+        self._merge(find_last_merges(self._tracker))
         for view, refiner in self._refiners.items():
             self._decode(view, refiner.flush())
-        return self._finished()
+        results = self._finished()
+        self.last_merges = self._take_merges()
+        return results
 
     def state_dict(self) -> dict:
         """Everything the session remembers between two frames.
@@ -193,6 +206,7 @@ class Session:
             },
             last_seen=dict(self._last_seen),
             discarded=list(self._discarded),
+            merged=dict(self._merged),
             waiting=[
                 dict(
                     frame_id=frame.frame_id,
@@ -238,6 +252,7 @@ class Session:
                 scores={str: dict},
                 last_seen={int: int},
                 discarded=[int],
+                merged={int: int},
                 waiting=[WAITING]), STATE)
         for name, own in (('views', list(self.views)), ('window', self.window),
                           ('weights', self.weights)):
@@ -273,17 +288,20 @@ class Session:
             num_frames=state['num_frames'],
             _size=state['size'],
             _last_seen=dict(state['last_seen']),
-            _discarded=list(state['discarded']))
+            _discarded=list(state['discarded']),
+            _merged=dict(state['merged']),
+            last_merges=TrackMerges())
 
     def _restore_waiting(self, state: dict) -> Deque[_Waiting]:
         """The last frames, whose views are not all there."""
         num, frames, size = (
             state[name] for name in ('num_frames', 'waiting', 'size'))
         ids = [frame['frame_id'] for frame in frames]
-        if num < len(ids) or len(ids) > self.window or ids != list(
+        most = self.window + find_delay(self._tracker)
+        if num < len(ids) or len(ids) > most or ids != list(
                 range(num - len(ids), num)):
             raise ValueError(f'{STATE} must have the last of its {num} frames '
-                             f'as those that wait, at most {self.window}, got '
+                             f'as those that wait, at most {most}, got '
                              f'{len(ids)} others')
         if size is not None:
             check_codes((), size, STATE)
@@ -365,13 +383,20 @@ class Session:
         """An empty refiner for a view."""
         if view == FRAME_LEVEL:
             return build_refiner(None, self.model.mode, 0)
-        return build_refiner(self.model.tar_head, view, self.window)
+        return build_refiner(self.model.tar_head, view, self.window,
+                             find_delay(self._tracker))
 
     def _discard(self) -> None:
         """Let go of the tracklets that the tracker has judged noise."""
         ids = self._tracker.discarded_ids
         if not ids:
             return
+        gone = set(ids)
+        ids = [old for old, new in self._merged.items() if new in gone] + ids
+        self._merged = {
+            old: new
+            for old, new in self._merged.items() if new not in gone
+        }
         self._discarded.extend(ids)
         for view in self.views:
             self._refiners[view].discard(ids)
@@ -381,6 +406,41 @@ class Session:
                 view: instances.without(ids)
                 for view, instances in frame.views.items()
             }
+
+    def _merge(self, ids: Mapping[int, int]) -> None:
+        """Make one of the tracklets that the tracker has found to be one."""
+        if not ids:
+            return
+        self._merged = chain_merges(self._merged, ids)
+        self._last_seen = merge_entries(self._last_seen, ids, max)
+        for view in self.views:
+            self._refiners[view].merge(ids)
+            self._scores[view].merge(ids)
+        cls_scores = self._mean_scores(set(ids.values()))
+        for frame in self._waiting:
+            frame.views = {
+                view: instances.merged(ids, cls_scores[view],
+                                       self.model.classes)
+                for view, instances in frame.views.items()
+            }
+
+    def _mean_scores(self,
+                     ids: Iterable[int]) -> Dict[str, Dict[int, np.ndarray]]:
+        """Running class scores by view of those instances that have some."""
+        return {
+            view: {
+                i: scores.mean(i)
+                for i in ids if i in scores
+            }
+            for view, scores in self._scores.items()
+        }
+
+    def _take_merges(self) -> TrackMerges:
+        """What the next result has to say of merges."""
+        ids, self._merged = self._merged, {}
+        if not ids:
+            return TrackMerges()
+        return TrackMerges(ids, self._mean_scores(set(ids.values())))
 
     def _decode(self, view: str, frames: List[TrackedFrame]) -> None:
         """Hand frames that left a refiner to those that wait."""
@@ -400,6 +460,7 @@ class Session:
                             frame.views, self.view))
         if results:
             results[0].discarded_ids, self._discarded = self._discarded, []
+            results[0].merges = self._take_merges()
         self._forget()
         return results
 

@@ -4,7 +4,7 @@ from .adapters import (CallableSegmenter, ClassAgnosticRPNHead, MMDetSegmenter,
                        TARMaskTrackRCNN, TrackedSegmenter)
 from .association import (CenterPriorCost, ContrastiveHead, ContrastiveTracker,
                           IoUPairSelector, OTAAssigner, OTAPairSelector,
-                          StreamingTracker, Tracker)
+                          StitchingTracker, StreamingTracker, Tracker)
 from .backbones import EfficientNetLite
 from .base_vis_model import BaseVISModel
 from .denoising import (AssociationCDN, ClipCdnQueryGenerator,
@@ -35,7 +35,8 @@ __all__ = [
     'MatchedTrackletBuilder', 'MaskDINOHead', 'MaskDINOPixelDecoder',
     'OTAAssigner', 'OTAPairSelector', 'RFDETRSeg', 'RefineVIS', 'Segmenter',
     'SeqFormer', 'SeqFormerDecoder', 'SeqFormerHead', 'SeqFormerNetwork',
-    'StreamingTracker', 'TARHead', 'TARMask2FormerTrackHead',
-    'TARMask2FormerVideo', 'TARMaskTrackRCNN', 'TemporalCDN',
-    'TrackedSegmenter', 'TrackedTrackletBuilder', 'Tracker', 'VITA', 'VITAHead'
+    'StitchingTracker', 'StreamingTracker', 'TARHead',
+    'TARMask2FormerTrackHead', 'TARMask2FormerVideo', 'TARMaskTrackRCNN',
+    'TemporalCDN', 'TrackedSegmenter', 'TrackedTrackletBuilder', 'Tracker',
+    'VITA', 'VITAHead'
 ]

@@ -10,7 +10,8 @@ from mmdet.utils import OptConfigType, OptMultiConfig
 from torch import Tensor
 
 from refinevis_mm.structures import DecodedFrame, RunningScores, VideoResult
-from .association.tracker import Tracker
+from .association.tracker import (Tracker, find_delay, find_last_merges,
+                                  find_merges)
 from .refinement.refiners import build_refiner, check_refinement
 from .refinement.running_video import RunningVideo, TrackedFrame
 from .refinement.tar_head import TARHead
@@ -79,7 +80,8 @@ class BaseVISModel(BaseMOTModel):
             meta (dict): ``frame_id``, ``img_shape``, ``ori_shape`` and, for
                 a :class:`Segmenter`, ``scale_factor``.
             tracker (:obj:`Tracker`): Tracker of the video, updated in place;
-                its ``discarded_ids`` are what it judged noise by this frame.
+                its ``discarded_ids`` are what it judged noise by this frame,
+                its ``merged_ids`` what it found to be one.
 
         Returns:
             :obj:`FrameTracks` | :obj:`DecodedFrame`: The detections that
@@ -132,7 +134,8 @@ class BaseVISModel(BaseMOTModel):
             if meta['frame_id'] == 0:
                 self._tracker = self.init_tracker()
                 self._video = RunningVideo(
-                    build_refiner(self.tar_head, self.mode, self.window),
+                    build_refiner(self.tar_head, self.mode, self.window,
+                                  find_delay(self._tracker)),
                     VideoResult(meta['video_length'], self.score_average))
             elif self._video is None:
                 raise ValueError('a video must start with frame_id 0, got '
@@ -159,5 +162,9 @@ class BaseVISModel(BaseMOTModel):
         """Take the next frame of the running video."""
         tracks = self.track(image, meta, self._tracker)
         self._video.discard(self._tracker.discarded_ids)
-        for frame in self._video.refine(tracks, is_last):
-            self._video.add(self.decode(frame))
+        self._video.merge(find_merges(self._tracker))
+        refiner = self._video.refiner
+        self._video.add(map(self.decode, refiner.push(tracks)))
+        if is_last:
+            self._video.merge(find_last_merges(self._tracker))
+            self._video.add(map(self.decode, refiner.flush()))

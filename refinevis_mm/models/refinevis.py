@@ -10,6 +10,7 @@ from torch import Tensor
 from refinevis_mm.registry import MODELS, TASK_UTILS
 from refinevis_mm.structures import (ClipTargets, DecodedFrame, FrameOutput,
                                      FrameTracks, QueryMatch)
+from .association.detections import check_shares
 from .association.frame_tracking import track_frame
 from .association.tracker import Tracker, build_tracker
 from .base_vis_model import BaseVISModel
@@ -68,6 +69,10 @@ class RefineVIS(BaseVISModel):
             its frames, not only over those in which it was detected (the
             paper does not say). A tracklet that is missed often then ranks
             lower; TAR must have been trained. Defaults to False.
+        recovery_visible_thr (float): A recovered mask of which a smaller
+            share is free of detected objects is thought hidden and left out
+            (:func:`leave_out_hidden`). Defaults to 0, which keeps all as the
+            paper.
         cls_thr (float): Least mean class score of a reported (tracklet,
             class) pair. Defaults to 0.05, as IDOL.
         score_average (str): See :class:`BaseVISModel`; 'logits' is for frame
@@ -81,8 +86,9 @@ class RefineVIS(BaseVISModel):
         init_cfg (dict, optional): Initialisation config.
 
     Raises:
-        ValueError: If ``mode``, ``window``, ``frame_loss_on`` or
-            ``mask_resize`` is not allowed, or a part is missing.
+        ValueError: If ``mode``, ``window``, ``frame_loss_on``,
+            ``recovery_visible_thr`` or ``mask_resize`` is not allowed, or a
+            part is missing.
     """
 
     def __init__(self,
@@ -100,6 +106,7 @@ class RefineVIS(BaseVISModel):
                  frame_loss_on: str = 'first',
                  exclusive_recovery: bool = True,
                  score_missed: bool = False,
+                 recovery_visible_thr: float = 0.,
                  cls_thr: float = 0.05,
                  score_average: str = 'scores',
                  max_per_video: Optional[int] = None,
@@ -114,6 +121,7 @@ class RefineVIS(BaseVISModel):
         if mask_resize not in MASK_RESIZE:
             raise ValueError(f'mask_resize must be one of {MASK_RESIZE}, got '
                              f'{mask_resize!r}')
+        check_shares(recovery_visible_thr=recovery_visible_thr)
         if tar_head is None and window > 0:
             raise ValueError(
                 f'window must be 0 without tar_head, got {window}')
@@ -152,6 +160,7 @@ class RefineVIS(BaseVISModel):
         self.frame_loss_on = frame_loss_on
         self.exclusive_recovery = exclusive_recovery
         self.score_missed = score_missed
+        self.recovery_visible_thr = recovery_visible_thr
         self.mask_resize = mask_resize
 
     def loss(self, inputs: Tensor, data_samples: TrackSampleList,
@@ -304,7 +313,7 @@ class RefineVIS(BaseVISModel):
             cls_scores, masks = self.tar_head.predict(tracks, self.frame_model)
         return decode_tracks(tracks, cls_scores, masks,
                              self.exclusive_recovery, self.score_missed,
-                             self.mask_resize)
+                             self.mask_resize, self.recovery_visible_thr)
 
 
 def _check_denoising(frames: FrameOutput, name: str) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 
 from refinevis_mm.files import PathLike, is_inside, whole_file
 from refinevis_mm.structures import (VIEWS, FrameInstances, FrameResult,
-                                     best_pairs, check_form, class_name)
+                                     TrackMerges, best_pairs, check_form,
+                                     class_name)
 from .database import make_database, open_database, os_errors, tables_of
 from .stored_codes import check_codes, check_size
 
@@ -213,7 +214,7 @@ class VideoRecording:
         """Add the next frame, all of its views.
 
         First the rows that earlier frames hold of ``discarded_ids`` are
-        deleted from all views.
+        deleted from all views, then ``merges`` are carried out.
 
         Args:
             frame (:obj:`FrameResult`): The frame. Its ``frame_id`` must be
@@ -239,12 +240,49 @@ class VideoRecording:
                 'DELETE FROM instances WHERE view = ? AND track_id = ?',
                 [(key, int(track_id)) for key in range(len(self.views))
                  for track_id in frame.discarded_ids])
+            self._merge(frame.merges)
             self._db.execute('INSERT INTO frames VALUES (?, ?)',
                              (frame.frame_id, float(frame.time)))
             self._db.executemany(
                 'INSERT INTO instances VALUES '
                 '(NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)', rows)
         self._num_frames += 1
+
+    def merge(self, merges: TrackMerges) -> None:
+        """Carry out what the end of the video told of its tracks.
+
+        In a frame of both tracks, what the younger one says stays.
+
+        Args:
+            merges (:obj:`TrackMerges`): E.g. ``Session.last_merges``.
+
+        Raises:
+            OSError: If it cannot be written, see :meth:`add`.
+        """
+        with self._writing():
+            self._merge(merges)
+
+    def _merge(self, merges: TrackMerges) -> None:
+        """Rows of younger tracks become rows of the older ones."""
+        keys = range(len(self.views))
+        pairs = [(key, int(old), int(new)) for key in keys
+                 for old, new in sorted(merges.ids.items())]
+        for key, old, new in pairs:
+            self._db.execute(
+                'DELETE FROM instances WHERE view = ? AND track_id = ? AND '
+                'frame_id IN (SELECT frame_id FROM instances WHERE view = ? '
+                'AND track_id = ?)', (key, new, key, old))
+            self._db.execute(
+                'UPDATE instances SET track_id = ? WHERE view = ? AND '
+                'track_id = ?', (new, key, old))
+        # the scores of a track are those of its last row
+        self._db.executemany(
+            'UPDATE instances SET label = ?, score = ?, cls_scores = ? WHERE '
+            'row = (SELECT MAX(row) FROM instances WHERE view = ? AND '
+            'track_id = ?)', [(*_score_columns(scores), key, int(track_id))
+                              for key in keys
+                              for track_id, scores in merges.cls_scores.get(
+                                  self.views[key], {}).items()])
 
     def add_origin(self,
                    frame_id: int,
@@ -700,6 +738,13 @@ def _write_facts(db: sqlite3.Connection, facts: dict) -> None:
     db.executemany('INSERT OR REPLACE INTO facts VALUES (?, ?)',
                    [(name, json.dumps(value))
                     for name, value in facts.items()])
+
+
+def _score_columns(cls_scores: np.ndarray) -> Tuple[int, float, bytes]:
+    """Label, score and all scores of an instance from the scores (K, )."""
+    label = int(cls_scores.argmax())
+    return (label, float(cls_scores[label]), np.asarray(cls_scores,
+                                                        '<f8').tobytes())
 
 
 def _rows_of(key: int, frame_id: int,

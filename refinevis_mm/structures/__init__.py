@@ -9,6 +9,7 @@ from .mask_codes import MAX_PIXELS, encode_masks
 from .query_match import QueryMatch
 from .running_scores import RunningScores
 from .state_form import Values, check_form
+from .track_merges import TrackMerges, chain_merges, merge_entries
 from .tracklet import (FrameTracks, TrackletBatch, TrackletMemory,
                        interpolate_boxes)
 from .video_result import VideoResult, best_pairs, to_results_json
@@ -17,7 +18,8 @@ __all__ = [
     'CODE', 'FRAME_LEVEL', 'MAX_PIXELS', 'VIEWS', 'ClipTargets',
     'DecodedFrame', 'DnQueries', 'FrameInstances', 'FrameOutput',
     'FrameResult', 'FrameTargets', 'FrameTracks', 'LayerOutput', 'QueryMatch',
-    'RunningScores', 'TrackletBatch', 'TrackletMemory', 'Values',
-    'VideoResult', 'best_pairs', 'check_form', 'class_name', 'collate_slots',
-    'encode_masks', 'interpolate_boxes', 'to_results_json'
+    'RunningScores', 'TrackMerges', 'TrackletBatch', 'TrackletMemory',
+    'Values', 'VideoResult', 'best_pairs', 'chain_merges', 'check_form',
+    'class_name', 'collate_slots', 'encode_masks', 'interpolate_boxes',
+    'merge_entries', 'to_results_json'
 ]

@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """What a stream yields for one frame: numpy and plain Python only."""
 from dataclasses import dataclass, field, replace
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from .decoded_frame import DecodedFrame
 from .mask_codes import encode_masks
 from .running_scores import RunningScores
 from .state_form import Values, check_form
+from .track_merges import TrackMerges
 
 FRAME_LEVEL = 'frame_level'  # the result before refinement
 VIEWS = (FRAME_LEVEL, 'online', 'offline')
@@ -200,6 +201,42 @@ class FrameInstances:
             row for row, track_id in enumerate(self.ids) if track_id not in ids
         ])
 
+    def merged(self, ids: Mapping[int, int], cls_scores: Mapping[int,
+                                                                 np.ndarray],
+               classes: Sequence[str]) -> 'FrameInstances':
+        """The same frame after a merge.
+
+        Where several tracklets of one object stand in it, what the youngest
+        one, of the highest id, says stays.
+
+        Args:
+            ids (Mapping[int, int]): See :class:`TrackMerges`.
+            cls_scores (Mapping[int, np.ndarray]): Running mean of class
+                scores by id, of shape (K, ), where it is another one now.
+            classes (Sequence[str]): Class names.
+
+        Returns:
+            FrameInstances: The frame.
+        """
+        rows = {
+            ids.get(track_id, track_id): row
+            for track_id, row in sorted(zip(self.ids, range(len(self))))
+        }
+        frame = self.select(sorted(rows.values()))
+        frame = replace(
+            frame,
+            ids=[ids.get(track_id, track_id) for track_id in frame.ids],
+            cls_scores=frame.cls_scores.copy())
+        for row, track_id in enumerate(frame.ids):
+            if track_id in cls_scores:
+                scores = cls_scores[track_id]
+                label = int(scores.argmax())
+                frame.cls_scores[row] = scores
+                frame.labels[row] = label
+                frame.classes[row] = class_name(classes, label)
+                frame.scores[row] = float(scores[label])
+        return frame
+
 
 @dataclass
 class FrameResult:
@@ -220,6 +257,10 @@ class FrameResult:
         discarded_ids (list[int]): Tracklets the tracker judged noise since
             the last result: drop what earlier frames said of them before
             adding this frame. An id may come back later.
+        merges (:obj:`TrackMerges`): Tracklets found since the last result to
+            continue older ones: what earlier frames said of the younger one,
+            after ``discarded_ids``, is of the older one. In this frame they
+            have its id already.
     """
 
     frame_id: int
@@ -228,6 +269,12 @@ class FrameResult:
     views: Dict[str, FrameInstances]
     view: str
     discarded_ids: List[int] = field(default_factory=list)
+    merges: TrackMerges = field(default_factory=TrackMerges)
+
+    @property
+    def merged_ids(self) -> Dict[int, int]:
+        """dict[int, int]: Older id by younger id, see ``merges``."""
+        return self.merges.ids
 
     @property
     def instances(self) -> FrameInstances:

@@ -1,10 +1,11 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Class scores of tracklets, averaged as the frames come."""
-from typing import Dict, List, Sequence
+from typing import Dict, List, Mapping, Sequence
 
 import numpy as np
 
 from .state_form import check_form
+from .track_merges import merge_entries
 
 AVERAGES = ('scores', 'logits', 'max')
 
@@ -37,6 +38,7 @@ class RunningScores:
             raise ValueError(f'score_average must be one of {AVERAGES}, got '
                              f'{average!r}')
         self.average = average
+        self._combine = np.maximum if average == 'max' else np.add
         self._sums: Dict[int, np.ndarray] = {}
         self._counts: Dict[int, int] = {}
 
@@ -69,8 +71,7 @@ class RunningScores:
                 self._sums[instance_id] = np.zeros(len(scores))
                 self._counts[instance_id] = 0
             if counts:
-                combine = np.maximum if self.average == 'max' else np.add
-                combine(
+                self._combine(
                     self._sums[instance_id],
                     scores,
                     out=self._sums[instance_id])
@@ -107,6 +108,18 @@ class RunningScores:
         for instance_id in ids:
             self._sums.pop(instance_id, None)
             self._counts.pop(instance_id, None)
+
+    def merge(self, ids: Mapping[int, int]) -> None:
+        """Let the scores of some instances count for others.
+
+        A frame in which both count, one of them missed there, counts twice.
+
+        Args:
+            ids (Mapping[int, int]): See :class:`TrackMerges`; unknown ids are
+                skipped.
+        """
+        self._sums = merge_entries(self._sums, ids, self._combine)
+        self._counts = merge_entries(self._counts, ids, int.__add__)
 
     def state_dict(self) -> dict:
         """The state as plain numbers and lists.

@@ -2,12 +2,15 @@
 """Objects followed over frames: at inference and in training."""
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import Deque, Dict, List, Optional, Sequence, Tuple
+from typing import Deque, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
 from .state_form import Values, check_form
+from .track_merges import merge_entries
+
+Entry = Tuple[int, Tensor, bool]  # frame, embedding, whether detected
 
 
 @dataclass
@@ -48,6 +51,15 @@ class FrameTracks:
                                        for i in keep], self.embeds[keep],
             self.boxes[keep], self.detected[keep], self.mask_features,
             None if self.met is None else self.met[keep][:, keep])
+
+    def renamed(self, ids: Mapping[int, int]) -> 'FrameTracks':
+        """The same frame after a merge.
+
+        Args:
+            ids (Mapping[int, int]): See :class:`TrackMerges`; no two
+                tracklets of the frame may become one.
+        """
+        return replace(self, ids=[ids.get(i, i) for i in self.ids])
 
     @classmethod
     def from_state(cls, state: dict) -> 'FrameTracks':
@@ -149,7 +161,7 @@ class TrackletMemory:
         if window < 1:
             raise ValueError(f'window must be positive, got {window}')
         self.window = window
-        self._entries: Dict[int, Deque[Tuple[int, Tensor, bool]]] = {}
+        self._entries: Dict[int, Deque[Entry]] = {}
         self._last_box: Dict[int, Tensor] = {}
 
     def __len__(self) -> int:
@@ -235,6 +247,17 @@ class TrackletMemory:
             self._entries.pop(track_id, None)
             self._last_box.pop(track_id, None)
 
+    def merge(self, ids: Mapping[int, int]) -> None:
+        """Make one of tracklets that turned out to be one.
+
+        Args:
+            ids (Mapping[int, int]): See :class:`TrackMerges`; unknown ids are
+                skipped. A frame must not have a detection of both.
+        """
+        self._entries = merge_entries(self._entries, ids, _join_entries)
+        self._last_box = merge_entries(self._last_box, ids,
+                                       lambda _, younger: younger)
+
     def state_dict(self) -> Dict[int, dict]:
         """The state as tensors, numbers and lists.
 
@@ -299,6 +322,16 @@ class TrackletMemory:
         if len(dims) > 1:
             raise ValueError(f'{what} must have embeddings of one width, got '
                              f'{sorted(dims)}')
+
+
+def _join_entries(older: Deque[Entry], younger: Deque[Entry]) -> Deque[Entry]:
+    """Entries of two tracklets that end in the same frame."""
+    joined = {entry[0]: entry for entry in older}
+    for frame_id, embed, detected in younger:
+        if detected or frame_id not in joined:
+            joined[frame_id] = (frame_id, embed, detected)
+    frames = sorted(joined)
+    return deque((joined[frame] for frame in frames), maxlen=older.maxlen)
 
 
 def interpolate_boxes(boxes: Tensor, detected: Tensor,

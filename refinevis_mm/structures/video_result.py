@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Results of a video as run-length codes, and the rows of a result file."""
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .mask_codes import encode_masks
 from .running_scores import RunningScores
+from .track_merges import merge_entries
 
 
 class VideoResult:
@@ -95,6 +96,18 @@ class VideoResult:
         self._scores.discard(ids)
         for instance_id in ids:
             self._rles.pop(instance_id, None)
+
+    def merge(self, ids: Mapping[int, int]) -> None:
+        """Make one of instances that turned out to be one.
+
+        In a frame of both, what the younger one says stays.
+
+        Args:
+            ids (Mapping[int, int]): See :class:`TrackMerges`; unknown ids are
+                skipped.
+        """
+        self._scores.merge(ids)
+        self._rles = merge_entries(self._rles, ids, dict.__or__)
 
     def running_scores(self, ids: Sequence[int]) -> Tensor:
         """Mean class scores over the frames that count so far.

@@ -24,7 +24,8 @@ from pycocotools import mask as mask_utils
 from refinevis_mm.evaluation import evaluate_tracking, evaluate_vis
 from refinevis_mm.files import whole_file
 from refinevis_mm.recording import STATES, VideoRecording
-from refinevis_mm.structures import FrameResult, check_form, class_name
+from refinevis_mm.structures import (FrameResult, TrackMerges, check_form,
+                                     class_name)
 from refinevis_mm.utils.palette import instance_color
 from refinevis_mm.vis_json import (check_ground_truth, class_sources,
                                    num_frames_of, to_rles)
@@ -84,6 +85,9 @@ class FrameSpool:
         jpeg = _encode_frame(frame.image, self.frame_size, self.quality)
         self._file.write(len(jpeg).to_bytes(4, 'little') + jpeg)
         self.num_frames += 1
+
+    def merge(self, merges: TrackMerges) -> None:
+        """Frames show no ids: nothing to do."""
 
     def __iter__(self) -> Iterator[bytes]:
         """Read the JPEG images from the first one."""

@@ -9,7 +9,8 @@ from pycocotools import mask as mask_utils
 
 from refinevis_mm.recording import check_codes
 from refinevis_mm.structures import (CODE, FRAME_LEVEL, VIEWS, FrameInstances,
-                                     FrameResult, Values, check_form)
+                                     FrameResult, TrackMerges, Values,
+                                     check_form, merge_entries)
 from .text import draw_text, text_size
 from .vis_overlay import MAX_SIDE, display_scale, paint_instances, resize_image
 
@@ -201,6 +202,7 @@ class RefinementStrips:
             raise ValueError(f'frame {self._end} must come next, got frame '
                              f'{frame.frame_id}')
         self._discard(frame.discarded_ids)
+        self.merge(frame.merges)
         self._frames[self._end] = _Frame(
             resize_image(frame.image, min(self._scale, 1.)),
             _compare(frame.views[self.before], frame.views[after],
@@ -218,6 +220,23 @@ class RefinementStrips:
         for frame_id in list(self._frames):
             if not any(frame_id in ids for ids in (held, *shown)):
                 del self._frames[frame_id]
+
+    def merge(self, merges: TrackMerges) -> None:
+        """Make one of objects that turned out to be one.
+
+        Args:
+            merges (:obj:`TrackMerges`): Those of a frame are known already;
+                those that come behind all frames are not.
+        """
+        ids = merges.ids
+        by_id: Dict[int, _Strip] = {}
+        for strip in self._largest(self._strips, len(self._strips)):
+            strip.instance_id = ids.get(strip.instance_id, strip.instance_id)
+            by_id.setdefault(strip.instance_id, strip)
+        self._strips = list(by_id.values())
+        for frame in self._frames.values():
+            frame.instances = merge_entries(frame.instances, ids,
+                                            lambda _, younger: younger)
 
     @property
     def moments(self) -> List[Tuple[int, int]]:

@@ -6,7 +6,7 @@ import filecmp
 import numpy as np
 import pytest
 
-from refinevis_mm.apis import VISInferencer, init_model
+from refinevis_mm.apis import VISInferencer, init_model, outputs
 from refinevis_mm.apis.command_line import add_render_arguments
 from refinevis_mm.apis.outputs import (DEFAULT_OUTPUTS, OUTPUTS, Output,
                                        views_for)
@@ -17,6 +17,7 @@ from refinevis_mm.video_io import IterableSource, open_source
 from refinevis_mm.visualization import select_video
 from tests.tiny_detectors import CLASSES, TRACKER, find_squares, squares
 from tests.tiny_files import random_frames, write_model_files
+from tests.tiny_recordings import ResultStream, box
 
 NUM_FRAMES = 7
 
@@ -98,6 +99,9 @@ class Counter:
     def add(self, frame):
         assert frame.frame_id == self.num_frames
         self.num_frames += 1
+
+    def merge(self, merges):
+        """Frames are not counted by track."""
 
     def state_dict(self):
         return dict(num=self.num_frames)
@@ -183,3 +187,51 @@ def test_report_of_a_function(tmp_path):
         gt = dict(gt, categories=[dict(id=5, name='no')])
         inferencer.render(
             video, tmp_path / 'no', outputs=['report'], ground_truth=gt)
+
+
+def drawn_ids(tmp_path, monkeypatch, delay, stop=None):
+    """Ids in the frames of an overlay whose tracks turn out to be one."""
+    drawn = []
+
+    def draw(image, instances, score_thr):
+        drawn.append(instances.ids)
+        return image
+
+    monkeypatch.setattr(outputs, 'draw_frame', draw)
+    stream, size = ResultStream(size=(32, 48)), (32, 48)
+    tracks = [0, 0, 3, 3, 3, 0, 0, 5]
+    merges = {4: {3: 0}}  # frame 5 is the first after it
+    overlay = make_overlay(tmp_path, delay)
+    for frame_id, track in enumerate(tracks):
+        row = (track, [0.9, 0., 0.], True, box(4 * track, size=size))
+        overlay.add(
+            stream.frame(
+                dict.fromkeys(stream.views, [row]),
+                [5] if frame_id == 0 else [],
+                merged=merges.get(frame_id - 1)))
+        if frame_id == stop:
+            state = overlay.state_dict()
+            overlay = make_overlay(tmp_path, delay)
+            overlay.load_state_dict(state)
+    overlay.merge(stream.merge({5: 0}))
+    overlay.state_dict()
+    overlay.join(str(tmp_path / 'overlay.mp4'))
+    frames = open_source(str(tmp_path / 'overlay.mp4'))
+    assert len(list(frames)) == len(tracks)
+    return [ids for ids, in drawn]
+
+
+def make_overlay(folder, delay):
+    return outputs._Overlay(folder, 10., 0.3, ['cat', 'dog', 'owl'], delay)
+
+
+@pytest.mark.parametrize('stop', [None, 2, 5, 7])
+def test_frames_are_drawn_once_their_ids_are_settled(tmp_path, monkeypatch,
+                                                     stop):
+    found = drawn_ids(tmp_path, monkeypatch, 3, stop)
+    assert found == [0] * 8
+
+
+def test_without_delay_frames_are_drawn_at_once(tmp_path, monkeypatch):
+    found = drawn_ids(tmp_path, monkeypatch, 0)
+    assert found == [0, 0, 3, 3, 3, 0, 0, 5]

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mmdet.structures import DetDataSample, TrackDataSample
+from mmengine.config import Config
 from pycocotools import mask as mask_utils
 
 from refinevis_mm.apis import Session, init_model
@@ -263,7 +265,7 @@ def test_state_of_another_session_is_refused(model):
         Session(model, ['offline']).load_state_dict(state)
     with pytest.raises(ValueError, match='window 5, got 4'):
         Session(use(model, 'online', 5)).load_state_dict(state)
-    with pytest.raises(ValueError, match='format 4, got None'):
+    with pytest.raises(ValueError, match='format 5, got None'):
         Session(model).load_state_dict({})
     with pytest.raises(ValueError, match='format 4, got 2'):
         Session(model).load_state_dict(dict(state, format=2))
@@ -455,3 +457,102 @@ def test_masks_of_a_state_are_checked(model):
 def test_what_is_no_state(model, state):
     with pytest.raises(ValueError, match='session state must be'):
         Session(model).load_state_dict(state)
+
+
+@pytest.fixture(scope='module')
+def stitching(files, tmp_path_factory):
+    """The model with a tracker that joins fragments after three frames."""
+    config = Config.fromfile(files[0])
+    config.model.tracker = dict(
+        type='refinevis_mm.StitchingTracker',
+        delay=3,
+        link_thr=0.01,
+        tracker=dict(
+            type='refinevis_mm.StreamingTracker',
+            select_score_thr=0.,
+            high_score_thr=0.,
+            new_score_thr=0.,
+            match_thr=0.9,
+            num_active_frames=1,
+            num_frames_retain=1,
+            min_track_frames=1))
+    path = tmp_path_factory.mktemp('stitching') / 'config.py'
+    config.dump(path)
+    return init_model(str(path), files[1])
+
+
+def results_of(session, frames, stop=None):
+    """Tracklets of the views as a user puts the results together."""
+    results = {view: VideoResult() for view in session.views}
+    merges = 0
+
+    def add(frame):
+        nonlocal session, merges
+        merges += len(frame.merged_ids)
+        for view, result in results.items():
+            instances = frame.views[view]
+            result.discard(frame.discarded_ids)
+            result.merge(frame.merged_ids)
+            result.add_frame(frame.frame_id, instances.ids,
+                             torch.from_numpy(instances.cls_scores),
+                             torch.ones(len(instances), dtype=torch.bool),
+                             torch.from_numpy(instances.dense_masks()))
+
+    for frame_id, image in enumerate(frames):
+        for frame in session.step(image):
+            add(frame)
+        if frame_id == stop:
+            state = reload(session.state_dict())
+            session = Session(session.model, session.views)
+            session.load_state_dict(state)
+    for frame in session.flush():
+        add(frame)
+    for result in results.values():
+        result.merge(session.last_merges.ids)
+    return {
+        view: [(row['instances_id'], row['segmentations'])
+               for row in result.tracklets(0.)]
+        for view, result in results.items()
+    }, merges + len(session.last_merges.ids)
+
+
+@pytest.mark.parametrize('mode', ['online', 'offline'])
+def test_merged_ids_give_the_tracklets_of_the_test_loop(stitching, mode):
+    """What a stream says is what `RefineVIS.predict` says of the video."""
+    frames = random_frames(12)
+    model = use(stitching, mode, 4)
+    session = Session(model, [mode])
+    found, num_merges = results_of(session, frames)
+    assert num_merges > 0
+    samples = []
+    for frame_id, image in enumerate(frames):
+        inputs, meta = session.preprocess(image, frame_id)
+        sample = TrackDataSample()
+        meta.update(video_id=0, video_length=len(frames))
+        sample.video_data_samples = [DetDataSample(metainfo=meta)]
+        with torch.no_grad():
+            samples = model.predict(inputs[None, None], [sample])
+    model_cls_thr, model.cls_thr = model.cls_thr, 0.05
+    expected = {}
+    for row in samples[0].pred_tracklets:
+        expected[row['instances_id']] = row['segmentations']
+    model.cls_thr = model_cls_thr
+    assert expected and expected.items() <= dict(found[mode]).items()
+
+
+@pytest.mark.parametrize('stop', [3, 6, 10])
+def test_merges_survive_a_saved_state(stitching, stop):
+    frames = random_frames(12)
+    views = ('frame_level', 'online', 'offline')
+    whole, num = results_of(
+        Session(use(stitching, 'online', 4), views), frames)
+    parts, same = results_of(
+        Session(use(stitching, 'online', 4), views), frames, stop)
+    assert parts == whole and num == same > 0
+
+
+def test_offline_waits_until_ids_are_settled(stitching):
+    session = Session(use(stitching, 'offline', 4), ['offline'])
+    left = [len(session.step(image)) for image in random_frames(9)]
+    assert left == [0, 0, 0, 0, 0, 0, 4, 0, 0]
+    assert len(session.flush()) == 5

@@ -16,7 +16,7 @@ import pytest
 
 from refinevis_mm.recording import VideoRecording
 from tests.tiny_recordings import (CLASSES, SIZE, ResultStream, box, create,
-                                   random_frames)
+                                   merging_frames, random_frames)
 
 VIEWS = ('frame_level', 'online', 'offline')
 
@@ -55,6 +55,29 @@ def test_tracklets_are_those_of_video_result(path, seed):
                 view, 0., 2)) == stream.expected[view].tracklets(0., 2) != []
         assert list(
             recording.tracklets()) == stream.expected['offline'].tracklets()
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_merged_tracks_are_those_of_video_result(path, seed):
+    """With those that the end of the video tells, and after reopening."""
+    stream = ResultStream(VIEWS)
+    with create(path, VIEWS) as recording:
+        num_merges = 0
+        for frame in merging_frames(stream, 40, seed):
+            recording.add(frame)
+            num_merges += len(frame.merged_ids)
+            for view in VIEWS:
+                assert list(recording.tracklets(
+                    view)) == stream.expected[view].tracklets()
+        assert num_merges > 2
+        tracks = recording.tracks()
+        recording.merge(stream.merge({tracks[-1].id: tracks[0].id}))
+        recording.finish()
+    with VideoRecording.open(path) as recording:
+        assert len(recording.tracks()) == len(tracks) - 1
+        for view in VIEWS:
+            assert list(recording.tracklets(
+                view)) == stream.expected[view].tracklets() != []
 
 
 def test_frames_come_back_as_they_were(path):

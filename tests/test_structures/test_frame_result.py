@@ -5,6 +5,7 @@ import torch
 
 from refinevis_mm.structures import (DecodedFrame, FrameInstances, FrameResult,
                                      RunningScores, class_name)
+from tests.tiny_recordings import ResultStream, box
 
 
 @pytest.fixture
@@ -94,3 +95,27 @@ def test_other_states_are_refused(instances, change, match):
     state = dict(instances.state_dict(), **change)
     with pytest.raises(ValueError, match=match):
         FrameInstances.from_state(state)
+
+
+def test_a_frame_after_a_merge():
+    """What the younger one says stays; scores are the given ones."""
+    stream = ResultStream()
+    frame = stream.frame(
+        dict(online=[(1, [0.9, 0., 0.], False,
+                      box(0)), (4, [0., 0.5, 0.], True,
+                                box(2)), (5, [0., 0., 0.7], True,
+                                          box(4))])).views['online']
+    merged = frame.merged({
+        4: 1,
+        8: 7
+    }, {1: np.array([0.3, 0.2, 0.4])}, ['cat', 'dog', 'owl'])
+    assert (merged.ids, merged.labels, merged.classes,
+            merged.scores) == ([1, 5], [2,
+                                        2], ['owl',
+                                             'owl'], [0.4,
+                                                      pytest.approx(0.7)])
+    assert merged.masks == [frame.masks[1], frame.masks[2]]
+    assert merged.detected == [True, True]
+    assert frame.ids == [1, 4, 5] and frame.labels == [0, 1, 2]
+    chain = frame.merged({4: 0, 5: 0, 1: 0}, {}, [])
+    assert chain.ids == [0] and chain.masks == [frame.masks[2]]

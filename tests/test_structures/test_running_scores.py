@@ -131,3 +131,27 @@ def test_highest_scores():
     other.add([4], np.array([[0.6, 0.1]]), [True])
     assert other.mean(4).tolist() == [0.6, 0.3]
     assert scores.mean(4).tolist() == [0.5, 0.3]
+
+
+@pytest.mark.parametrize('average, expected', [('scores', [0.4, 0.3]),
+                                               ('max', [0.6, 0.5])])
+def test_merged_scores_count_for_one(average, expected):
+    """Three frames of two instances, by hand."""
+    running = RunningScores(average)
+    running.add([2, 4], np.array([[0.6, 0.], [0.4, 0.4]]), [True, True])
+    running.add([4], np.array([[0.2, 0.5]]), [True])
+    running.add([7], np.array([[0.9, 0.9]]), [True])
+    running.merge({4: 2, 8: 7, 3: 1})
+    assert running.ids == [2, 7]
+    np.testing.assert_allclose(running.mean(2), expected)
+    np.testing.assert_allclose(running.mean(7), [0.9, 0.9])
+
+
+def test_merged_logits_are_those_of_one_instance():
+    scores = np.random.default_rng(0).random((3, 1, 2)) / 3
+    apart, together = RunningScores('logits'), RunningScores('logits')
+    for track_id, row in zip((0, 1, 0), scores):
+        apart.add([track_id], row, [True])
+        together.add([0], row, [True])
+    apart.merge({1: 0})
+    np.testing.assert_allclose(apart.mean(0), together.mean(0))

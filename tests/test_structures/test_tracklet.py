@@ -115,3 +115,38 @@ def test_other_states_are_refused(change, match):
     with pytest.raises(ValueError, match=match):
         memory.load_state_dict(state, torch.device('cpu'))
     assert memory.ids == [5]
+
+
+def test_merged_tracklets_are_one_with_all_detections():
+    """The older one is missed where the younger one is detected."""
+
+    def frame(frame_id, **embeds):
+        ids = [int(name[1:]) for name in embeds]
+        rows = torch.tensor([[float(value)] * 2 for value in embeds.values()])
+        return FrameTracks(frame_id, {}, ids, rows.reshape(-1, 2),
+                           torch.full((len(ids), 4), float(frame_id)),
+                           torch.ones(len(ids), dtype=torch.bool),
+                           torch.zeros(1, 1, 1))
+
+    apart, together = TrackletMemory(4), TrackletMemory(4)
+    for frame_id, (rows, alone) in enumerate((
+        (dict(i0=1), dict(i0=1)),
+        (dict(i0=2, i1=9), dict(i0=2, i1=9)),
+        (dict(i1=8), dict(i1=8)),
+        (dict(i3=3), dict(i0=3)),
+        (dict(i1=7), dict(i1=7)),
+    )):
+        apart.push(frame(frame_id, **rows))
+        together.push(frame(frame_id, **alone))
+    apart.merge({3: 0, 6: 5})
+    assert apart.ids == together.ids == [0, 1]
+    for first, second in zip(apart.batch(), together.batch()):
+        torch.testing.assert_close(first, second)
+    torch.testing.assert_close(apart.current_boxes(), together.current_boxes())
+
+
+def test_a_frame_after_a_merge():
+    frame = FrameTracks(0, {}, [4, 2], torch.zeros(2, 3), torch.zeros(2, 4),
+                        torch.ones(2, dtype=torch.bool), torch.zeros(1, 1, 1))
+    assert frame.renamed({4: 1, 3: 0}).ids == [1, 2]
+    assert frame.ids == [4, 2]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from refinevis_mm.structures import TrackMerges
 from refinevis_mm.visualization import refinement_strips
 from refinevis_mm.visualization.refinement_strips import RefinementStrips
 from tests.tiny_recordings import ResultStream, box, random_frames
@@ -302,3 +303,17 @@ def test_bad_use():
     with pytest.raises(ValueError, match='frame 1 must come next, got .* 2'):
         strips.add(frames[2])
     strips.add(frames[1])
+
+
+def test_objects_that_are_one_have_one_strip():
+    """Recovered twice under two ids, later known to be one."""
+    rows = [recovering(0)] + [steady(0)] * 6 + [recovering(2)]
+    rows += [steady(2)] * 6
+    apart = follow(video(rows))
+    assert [track for track, _ in apart.moments] == [0, 2]
+    apart.merge(TrackMerges({2: 0}))
+    assert [track for track, _ in apart.moments] == [0]
+    frames = list(video(rows))
+    frames[-1].merges = TrackMerges({2: 0})
+    assert follow(frames).moments == apart.moments
+    assert apart.draw() is not None

@@ -9,13 +9,16 @@ from .query_matcher import QueryMatcher
 from .reference_pairs import (IoUPairSelector, OTAPairSelector, PairSelector,
                               ReferencePairs)
 from .similarity import bisoftmax_similarity, mask_iou
+from .stitching_tracker import StitchingTracker
 from .streaming_tracker import StreamingTracker
-from .tracker import Tracker
+from .tracker import (MergingTracker, Tracker, find_delay, find_last_merges,
+                      find_merges)
 
 __all__ = [
     'CenterPriorCost', 'ContrastiveHead', 'ContrastiveTracker',
-    'IoUPairSelector', 'OTAAssigner', 'OTAPairSelector', 'PairSelector',
-    'QueryMatcher', 'ReferencePairs', 'StreamingTracker', 'Tracker',
-    'aux_cosine_loss', 'bisoftmax_similarity', 'contrastive_loss', 'mask_iou',
-    'sample_negatives'
+    'IoUPairSelector', 'MergingTracker', 'OTAAssigner', 'OTAPairSelector',
+    'PairSelector', 'QueryMatcher', 'ReferencePairs', 'StitchingTracker',
+    'StreamingTracker', 'Tracker', 'aux_cosine_loss', 'bisoftmax_similarity',
+    'contrastive_loss', 'find_delay', 'find_last_merges', 'find_merges',
+    'mask_iou', 'sample_negatives'
 ]

@@ -83,6 +83,44 @@ class Tracker(Protocol):
         """
 
 
+@runtime_checkable
+class MergingTracker(Tracker, Protocol):
+    """A tracker that finds out later that two tracklets are one.
+
+    Attributes:
+        merged_ids (dict[int, int]): What the last :meth:`track` found to be
+            one, see :class:`TrackMerges`: what results say of the younger
+            tracklet so far is of the older one, whose id it has from now on.
+        delay (int): Frames after the first one of a tracklet in which that
+            is found out.
+    """
+
+    merged_ids: Dict[int, int]
+    delay: int
+
+    def finish(self) -> Dict[int, int]:
+        """End the video.
+
+        Returns:
+            dict[int, int]: As ``merged_ids``, what is found at the end.
+        """
+
+
+def find_merges(tracker: Tracker) -> Dict[int, int]:
+    """``merged_ids`` of a :class:`MergingTracker`, none of another one."""
+    return tracker.merged_ids if isinstance(tracker, MergingTracker) else {}
+
+
+def find_last_merges(tracker: Tracker) -> Dict[int, int]:
+    """End the video of a :class:`MergingTracker`; nothing of another one."""
+    return tracker.finish() if isinstance(tracker, MergingTracker) else {}
+
+
+def find_delay(tracker: Tracker) -> int:
+    """``delay`` of a :class:`MergingTracker`, 0 of another one."""
+    return tracker.delay if isinstance(tracker, MergingTracker) else 0
+
+
 def build_tracker(cfg: ConfigType, **defaults: Any) -> Tracker:
     """Build a tracker and check that it is one.
 

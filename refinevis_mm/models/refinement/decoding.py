@@ -12,7 +12,8 @@ def decode_tracks(tracks: FrameTracks,
                   mask_logits: Tensor,
                   exclusive_recovery: bool,
                   score_missed: bool = False,
-                  mask_resize: str = 'bilinear') -> DecodedFrame:
+                  mask_resize: str = 'bilinear',
+                  recovery_visible_thr: float = 0.) -> DecodedFrame:
     """Full-size masks of a frame's tracklets.
 
     Args:
@@ -25,11 +26,16 @@ def decode_tracks(tracks: FrameTracks,
             the mean of a tracklet. Defaults to False.
         mask_resize (str): Mode of :func:`resize_masks`. Defaults to
             'bilinear'.
+        recovery_visible_thr (float): See :func:`leave_out_hidden`. Defaults
+            to 0, which keeps all masks.
 
     Returns:
         :obj:`DecodedFrame`: The decoded frame.
     """
     mask_logits = resize_masks(mask_logits, tracks.meta, mask_resize)
+    if recovery_visible_thr > 0:
+        mask_logits = leave_out_hidden(mask_logits, tracks.detected,
+                                       recovery_visible_thr)
     masks = mask_logits > 0
     if exclusive_recovery and tracks.met is not None:
         masks = cut_recovered_masks(mask_logits, tracks.detected, tracks.met)
@@ -64,3 +70,27 @@ def cut_recovered_masks(mask_logits: Tensor, detected: Tensor,
         for rival in (detected & met[row]).nonzero().flatten():
             masks[row] &= mask_logits[row] > mask_logits[rival]
     return masks
+
+
+def leave_out_hidden(mask_logits: Tensor, detected: Tensor,
+                     visible_thr: float) -> Tensor:
+    """Recover nothing of what hides behind detected objects.
+
+    A missed object is either overlooked or hidden, and refinement draws it in
+    both cases. What was overlooked lies where no other object was found.
+
+    Args:
+        mask_logits (Tensor): Mask logits, has shape (N, H, W).
+        detected (Tensor): Bool, False for recovered masks, has shape (N, ).
+        visible_thr (float): Least share of the pixels of a recovered mask
+            that no detected object covers, in (0, 1].
+
+    Returns:
+        Tensor: Mask logits, -inf all over where the mask is left out, has
+        shape (N, H, W).
+    """
+    masks = mask_logits.flatten(1) > 0
+    free = ~masks[detected].any(0)
+    visible = (masks & free).sum(1) >= visible_thr * masks.sum(1)
+    hidden = ~(detected | visible)
+    return mask_logits.masked_fill(hidden[:, None, None], -torch.inf)

@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """TAR at inference: online window and offline clips (paper Sec. 3.6)."""
 from abc import ABCMeta, abstractmethod
-from typing import List, Optional, Sequence
+from typing import List, Mapping, Optional, Sequence
 
 import torch
 from torch import Tensor
@@ -9,6 +9,8 @@ from torch import Tensor
 from refinevis_mm.structures import (FrameTracks, TrackletMemory,
                                      interpolate_boxes)
 from .tar_head import TARHead
+
+MODES = ('online', 'offline')
 
 
 class BaseRefiner(metaclass=ABCMeta):
@@ -36,6 +38,14 @@ class BaseRefiner(metaclass=ABCMeta):
         """Forget tracklets that the tracker judged noise."""
 
     @abstractmethod
+    def merge(self, ids: Mapping[int, int]) -> None:
+        """Make one of tracklets that turned out to be one.
+
+        Args:
+            ids (Mapping[int, int]): See :class:`TrackMerges`.
+        """
+
+    @abstractmethod
     def state_dict(self) -> dict:
         """State between two frames: tensors, numbers, lists and strings."""
 
@@ -51,28 +61,33 @@ class BaseRefiner(metaclass=ABCMeta):
 
 def check_refinement(mode: str, window: int) -> None:
     """Raise ValueError if :func:`build_refiner` cannot take the arguments."""
-    if mode not in REFINERS:
-        raise ValueError(
-            f'mode must be one of {tuple(REFINERS)}, got {mode!r}')
+    if mode not in MODES:
+        raise ValueError(f'mode must be one of {MODES}, got {mode!r}')
     if not isinstance(window, int) or window < 0:
         raise ValueError(f'window must be a non-negative int, got {window!r}')
 
 
-def build_refiner(tar_head: Optional[TARHead], mode: str,
-                  window: int) -> BaseRefiner:
+def build_refiner(tar_head: Optional[TARHead],
+                  mode: str,
+                  window: int,
+                  delay: int = 0) -> BaseRefiner:
     """An empty refiner for a new video.
 
     Args:
         tar_head (:obj:`TARHead`, optional): Not needed for ``window=0``.
         mode (str): 'online' or 'offline'.
         window (int): Frames W; 0 refines nothing.
+        delay (int): Frames after which the tracker has settled what is one
+            tracklet; offline refinement waits for it. Defaults to 0.
 
     Returns:
         :obj:`BaseRefiner`: The refiner.
     """
     if window == 0:
         return PassThroughRefiner(tar_head, window)
-    return REFINERS[mode](tar_head, window)
+    if mode == 'offline':
+        return OfflineRefiner(tar_head, window, delay)
+    return OnlineRefiner(tar_head, window)
 
 
 class PassThroughRefiner(BaseRefiner):
@@ -88,6 +103,9 @@ class PassThroughRefiner(BaseRefiner):
 
     def discard(self, ids: Sequence[int]) -> None:
         """See :meth:`BaseRefiner.discard`."""
+
+    def merge(self, ids: Mapping[int, int]) -> None:
+        """See :meth:`BaseRefiner.merge`."""
 
     def state_dict(self) -> dict:
         """See :meth:`BaseRefiner.state_dict`."""
@@ -131,6 +149,10 @@ class OnlineRefiner(BaseRefiner):
         """See :meth:`BaseRefiner.discard`."""
         self.memory.discard(ids)
 
+    def merge(self, ids: Mapping[int, int]) -> None:
+        """See :meth:`BaseRefiner.merge`."""
+        self.memory.merge(ids)
+
     def state_dict(self) -> dict:
         """See :meth:`BaseRefiner.state_dict`."""
         return dict(memory=self.memory.state_dict())
@@ -145,20 +167,35 @@ class OfflineRefiner(BaseRefiner):
 
     A tracklet with a detection anywhere in the clip is emitted in all its
     frames. The last clip of a video may be shorter.
+
+    Args:
+        tar_head (:obj:`TARHead`): The refinement head.
+        window (int): Frames W of a clip.
+        delay (int): Frames that must have come after a clip. Defaults to 0.
     """
 
-    def __init__(self, tar_head: TARHead, window: int) -> None:
+    def __init__(self, tar_head: TARHead, window: int, delay: int = 0) -> None:
         super().__init__(tar_head, window)
+        self.delay = delay
         self._clip: List[FrameTracks] = []
 
     def push(self, frame: FrameTracks) -> List[FrameTracks]:
         """See :meth:`BaseRefiner.push`."""
         self._clip.append(frame)
-        return self.flush() if len(self._clip) == self.window else []
+        if len(self._clip) < self.window + self.delay:
+            return []
+        return self._refine_clip()
 
     def flush(self) -> List[FrameTracks]:
         """See :meth:`BaseRefiner.flush`."""
-        clip, self._clip = self._clip, []
+        frames = []
+        while self._clip:
+            frames += self._refine_clip()
+        return frames
+
+    def _refine_clip(self) -> List[FrameTracks]:
+        """Take the oldest W frames, or what there is, and refine them."""
+        clip, self._clip = (self._clip[:self.window], self._clip[self.window:])
         ids = sorted({i for frame in clip for i in frame.ids})
         if not ids:
             return clip
@@ -188,6 +225,10 @@ class OfflineRefiner(BaseRefiner):
         """See :meth:`BaseRefiner.discard`."""
         self._clip = [frame.without(ids) for frame in self._clip]
 
+    def merge(self, ids: Mapping[int, int]) -> None:
+        """See :meth:`BaseRefiner.merge`."""
+        self._clip = [frame.renamed(ids) for frame in self._clip]
+
     def state_dict(self) -> dict:
         """See :meth:`BaseRefiner.state_dict`."""
         return dict(clip=[dict(vars(frame)) for frame in self._clip])
@@ -202,6 +243,3 @@ class OfflineRefiner(BaseRefiner):
 def _find_meetings(detected: Tensor) -> Tensor:
     """Which tracklets of a window (N, W) share a frame, has shape (N, N)."""
     return (detected[:, None] & detected[None]).any(-1)
-
-
-REFINERS = dict(online=OnlineRefiner, offline=OfflineRefiner)

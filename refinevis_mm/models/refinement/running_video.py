@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """What the test loop of a model remembers of its video."""
 from dataclasses import dataclass
-from typing import List, Sequence, Union
+from typing import Iterable, Mapping, Sequence, Union
 
 from refinevis_mm.structures import DecodedFrame, FrameTracks, VideoResult
 from .refiners import BaseRefiner
@@ -31,26 +31,21 @@ class RunningVideo:
         self.refiner.discard(ids)
         self.result.discard(ids)
 
-    def refine(self, tracks: TrackedFrame,
-               is_last: bool) -> List[TrackedFrame]:
-        """Take the next tracked frame.
+    def merge(self, ids: Mapping[int, int]) -> None:
+        """Make one of tracklets that turned out to be one.
 
         Args:
-            tracks (:obj:`FrameTracks` | :obj:`DecodedFrame`): The frame.
-            is_last (bool): Whether it ends the video.
-
-        Returns:
-            list[:obj:`FrameTracks` | :obj:`DecodedFrame`]: Frames finished
-            by it: itself online, up to W frames offline.
+            ids (Mapping[int, int]): See :class:`TrackMerges`.
         """
-        frames = self.refiner.push(tracks)
-        return frames + self.refiner.flush() if is_last else frames
+        self.refiner.merge(ids)
+        self.result.merge(ids)
 
-    def add(self, frame: DecodedFrame) -> None:
-        """Add a finished frame to the results.
+    def add(self, frames: Iterable[DecodedFrame]) -> None:
+        """Add finished frames to the results.
 
         Args:
-            frame (:obj:`DecodedFrame`): The next one in order.
+            frames (Iterable[:obj:`DecodedFrame`]): The next ones in order.
         """
-        self.result.add_frame(frame.frame_id, frame.ids, frame.cls_scores,
-                              frame.scored, frame.masks)
+        for frame in frames:
+            self.result.add_frame(frame.frame_id, frame.ids, frame.cls_scores,
+                                  frame.scored, frame.masks)

@@ -157,3 +157,33 @@ def test_refined_frames_know_who_met_in_the_window(refiner_type, tar_head):
     assert done[1].met[row[4], row[9]] and done[1].met[row[2], row[4]]
     assert not done[1].met[row[2], row[9]]
     assert sorted(done[2].ids) == [2, 4]  # 9 has left the window
+
+
+def test_offline_waits_for_the_tracker(tar_head):
+    """Clips are refined under the ids that are known `delay` frames later."""
+    video = _video([[1], [1], [2], [2], [2]])
+    refiner = OfflineRefiner(tar_head, 2, delay=2)
+    assert [refiner.push(frame) for frame in video[:3]] == [[], [], []]
+    refiner.merge({2: 1})
+    out = refiner.push(video[3].renamed({2: 1}))
+    assert [frame.frame_id for frame in out] == [0, 1]
+    assert refiner.push(video[4].renamed({2: 1})) == []
+    out += refiner.flush()
+    one = _run(OfflineRefiner(tar_head, 2), _video([[1]] * 5))
+    assert [frame.ids for frame in out] == [[1]] * 5
+    for first, second in zip(out, one):
+        assert_close(first.embeds, second.embeds)
+    assert refiner.flush() == []
+
+
+def test_online_merges_its_memory(tar_head):
+    video = _video([[1], [], [2], [2]])
+    refiner = OnlineRefiner(tar_head, 4)
+    for frame in video[:3]:
+        refiner.push(frame)
+    refiner.merge({2: 1})
+    out, = refiner.push(video[3].renamed({2: 1}))
+    assert out.ids == [1] and out.detected.all()
+    embeds, _, detected, padding = refiner.memory.batch()
+    assert detected.tolist() == [[True, False, True, True]]
+    assert embeds.shape[1] == 4 and not padding.any()
