@@ -177,7 +177,7 @@ def _shapes(name: str, config: str, file_name: str, sha256: str,
 ENTRIES: Tuple[ZooEntry, ...] = (
     _shapes(
         'refinevis-small_occluded-shapes',
-        'refinevis_mobilenet-v2_1xb4-600_occluded-shapes-temporal.py',
+        'refinevis_mobilenet-v2_1xb4-600_occluded-shapes-stitching.py',
         'refinevis_mobilenet-v2_occluded-shapes-temporal.pth',
         'af6ca2cd9a03df73ab7a9f8e128189bcfb462eeca3c2f029131f05d67476da0d',
         9023403,
@@ -192,7 +192,7 @@ ENTRIES: Tuple[ZooEntry, ...] = (
             '1 CPU core, 13 minutes, after '
             'refinevis-small-phase1_occluded-shapes'
         },
-        metrics=dict(AP=50.7, AP50=77.9, AP75=59.4, AR1=36.4, AR10=59.6)),
+        metrics=dict(AP=53.5, AP50=80.8, AP75=58.2, AR1=35.7, AR10=59.0)),
     _shapes(
         'refinevis-small-phase1_occluded-shapes',
         'refinevis_mobilenet-v2_2xb2-5k_occluded-shapes.py',
