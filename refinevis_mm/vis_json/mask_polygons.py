@@ -7,7 +7,8 @@ import numpy as np
 import pycocotools.mask as mask_utils
 from contourpy import FillType, contour_generator  # comes with matplotlib
 
-TOLERANCES = (2., 1., 0.5)  # pixels, see mask_polygons
+# pixels, see mask_polygons; the last one leaves out what lies on straight lines
+TOLERANCES = (2., 1., 0.5, 0.01)
 MIN_IOU = 0.98
 DIGITS = 2  # after the point, as CVAT writes coordinates
 
@@ -30,7 +31,7 @@ def mask_polygons(mask: np.ndarray, min_iou: float = MIN_IOU) -> List[list]:
     each hole: every rule of filling leaves the hole free. The smallest parts
     and holes are left out as long as they are a half of what ``min_iou``
     allows, and as few points as it allows are kept: those from which the
-    outline is at most 2, 1 or 0.5 pixels away, else all.
+    outline is at most 2, 1 or 0.5 pixels away, else all corners.
 
     Args:
         mask (np.ndarray): Bool, has shape (H, W).
@@ -47,7 +48,7 @@ def mask_polygons(mask: np.ndarray, min_iou: float = MIN_IOU) -> List[list]:
                               area * (1 - min_iou) / 2) if area else []
     code = mask_utils.encode(np.asfortranarray(mask, np.uint8))
     polygons: List[list] = []
-    for tolerance in (*TOLERANCES, 0.):
+    for tolerance in TOLERANCES:
         polygons = [_join(region, tolerance) for region in regions]
         if all(map(len, polygons)) and polygons:
             found = mask_utils.merge(
@@ -106,7 +107,5 @@ def _join(region: _Region, tolerance: float) -> List[float]:
 
 def _simplify(ring: np.ndarray, tolerance: float) -> np.ndarray:
     """Fewer points, from which no point is further away."""
-    if not tolerance:
-        return ring
     return cv2.approxPolyDP(ring.astype(np.float32), tolerance,
                             True)[:, 0].astype(float)
