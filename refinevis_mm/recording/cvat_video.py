@@ -5,14 +5,14 @@ import os.path as osp
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional
 from xml.sax.saxutils import XMLGenerator
+from xml.sax.xmlreader import AttributesImpl
 
 import numpy as np
 from pycocotools import mask as mask_utils
 
 from refinevis_mm.files import PathLike, whole_folder, write_text
 from refinevis_mm.structures import class_name
-from refinevis_mm.vis_json import (MIN_IOU, TRACK_ID, cvat_labels,
-                                   mask_polygons)
+from refinevis_mm.vis_json import MIN_IOU, TRACK_ID, cvat_labels, mask_polygons
 from .plain_text import plain_text
 from .video_recording import VideoRecording
 
@@ -115,10 +115,8 @@ class _Writer:
     @contextmanager
     def element(self, tag: str, **attributes: Any) -> Iterator[None]:
         """An element with others in it."""
-        self._xml.startElement(tag, {
-            key: str(value)
-            for key, value in attributes.items()
-        })
+        texts = {key: str(value) for key, value in attributes.items()}
+        self._xml.startElement(tag, AttributesImpl(texts))
         yield
         self._xml.endElement(tag)
         self._xml.characters('\n')

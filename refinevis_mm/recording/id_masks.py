@@ -87,7 +87,7 @@ def paint(instances: FrameInstances, values: Dict[int, int],
     Returns:
         np.ndarray: Pixels, 0 where there is nothing. Has shape (H, W).
     """
-    pixels = np.zeros(instances.size, dtype)
+    pixels: np.ndarray = np.zeros(instances.size, dtype)
     masks = dict(zip(instances.ids, instances.masks))
     for track_id, value in values.items():
         if masks.get(track_id) is not None:

@@ -79,7 +79,7 @@ def _without_specks(regions: Sequence[_Region], most: float) -> List[_Region]:
     """Leave out the smallest parts and holes, ``most`` pixels together."""
     rings = [ring for region in regions for ring in (region[0], *region[1])]
     areas = sorted(map(_area, rings))
-    specks = np.searchsorted(np.cumsum(areas), most, side='right')
+    specks = int(np.searchsorted(np.cumsum(areas), most, side='right'))
     least = areas[min(specks, len(areas) - 1)]
     kept = [
         _Region(region.outline,
