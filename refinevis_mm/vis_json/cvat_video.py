@@ -14,6 +14,7 @@ writes them; what it keeps of an object is
 Tracks with the same ``track_id`` are one object when a file is read; without
 one, those of the same group; without both, each is an object of its own.
 """
+import lzma
 import re
 import zlib
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ import numpy as np
 import pycocotools.mask as mask_utils
 
 from .packed_masks import MaskError, compress_mask
+from .vis_files import MAX_PACKED, MIN_UNPACKED
 
 TRACK_ID = 'track_id'  # attribute of labels
 NO_TRACK = -1
@@ -33,6 +35,8 @@ LAST_TRACK = 2**31 - 1
 SHAPES = ('polygon', 'mask')
 OTHER_SHAPES = ('box', 'cuboid', 'ellipse', 'points', 'polyline', 'skeleton')
 MAX_FRAMES = 10**7
+# of damaged, locked and unknown kinds of zips
+ZIP_ERRORS = (BadZipFile, EOFError, RuntimeError, lzma.LZMAError, zlib.error)
 Masks = Dict[int, dict]  # run-length codes by position of the frame
 
 
@@ -114,7 +118,7 @@ def read_cvat_video(path: str, size: Tuple[int, int]) -> AnnotatedVideo:
         with _open_xml(path) as file:
             events = ElementTree.iterparse(file, ('start', 'end'))
             return _read(events, path, size)
-    except (ElementTree.ParseError, BadZipFile, zlib.error) as error:
+    except (ElementTree.ParseError, *ZIP_ERRORS) as error:
         raise ValueError(f"'{path}' must be XML of CVAT, but cannot be read: "
                          f'{error}') from error
 
@@ -134,7 +138,13 @@ def _open_xml(path: str) -> Iterator[IO[bytes]]:
             if len(names) != 1:
                 raise ValueError(f"'{path}' must have one XML of CVAT, got "
                                  f'{len(names)}')
-            with archive.open(names[0]) as member:
+            facts = archive.getinfo(names[0])
+            limit = max(MAX_PACKED * facts.compress_size, MIN_UNPACKED)
+            if facts.file_size > limit:  # no more than that is read
+                raise ValueError(f"'{path}' unpacks to more than {limit} "
+                                 'bytes; unpack it and give the .xml if you '
+                                 'trust it')
+            with archive.open(facts) as member:
                 yield member
 
 

@@ -43,19 +43,26 @@ def mask_polygons(mask: np.ndarray, min_iou: float = MIN_IOU) -> List[list]:
         from the left upper corner of the frame, in [0, W] and [0, H]; two
         digits after the point. Empty for a mask without pixels.
     """
-    area = np.count_nonzero(mask)
-    regions = _without_specks(list(_trace(mask)),
-                              area * (1 - min_iou) / 2) if area else []
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return []
+    top, left = int(rows[0]), int(columns[0])
+    mask = mask[top:rows[-1] + 1, left:columns[-1] + 1]  # far faster
+    regions = _without_specks(
+        list(_trace(mask)),
+        np.count_nonzero(mask) * (1 - min_iou) / 2)
     code = mask_utils.encode(np.asfortranarray(mask, np.uint8))
     polygons: List[list] = []
     for tolerance in TOLERANCES:
         polygons = [_join(region, tolerance) for region in regions]
-        if all(map(len, polygons)) and polygons:
+        if all(map(len, polygons)):
             found = mask_utils.merge(
                 mask_utils.frPyObjects(polygons, *mask.shape))
             if mask_utils.iou([found], [code], [False])[0, 0] >= min_iou:
                 break
-    return polygons
+    return [(np.reshape(polygon,
+                        (-1, 2)) + (left, top)).ravel().round(DIGITS).tolist()
+            for polygon in polygons]
 
 
 def _trace(mask: np.ndarray) -> Iterator[_Region]:

@@ -7,14 +7,13 @@ a line. 10 is "ignored" where there are fewer classes.
 """
 import posixpath
 import re
-import zlib
 from typing import Dict, List, Sequence, Set, Tuple
-from zipfile import BadZipFile, ZipFile, is_zipfile
+from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 import pycocotools.mask as mask_utils
 
-from .cvat_video import AnnotatedVideo
+from .cvat_video import ZIP_ERRORS, AnnotatedVideo
 from .id_maps import check_sharp, find_cores, read_id_map
 
 MOTS_FACTOR = 1000  # pixel = class * 1000 + number
@@ -63,7 +62,7 @@ def read_mots_png(path: str, stems: Sequence[str],
     try:
         with ZipFile(path) as archive:
             return _read(archive, path, stems, size)
-    except (BadZipFile, zlib.error, UnicodeDecodeError) as error:
+    except (UnicodeDecodeError, *ZIP_ERRORS) as error:
         raise ValueError(f"'{path}' must be a zip of MOTS PNG, but cannot be "
                          f'read: {error}') from error
 

@@ -234,5 +234,18 @@ def test_bad_zip(tmp_path):
     path.write_bytes(data)
     with pytest.raises(ValueError, match='cannot be read'):
         read_cvat_video(str(path), SIZE)
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('a.xml', b' ' * (2**26 + 1))
+    with pytest.raises(ValueError, match='unpacks to more than 67108864'):
+        read_cvat_video(str(path), SIZE)
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('a.xml', '<annotations/>')
+    data = bytearray(path.read_bytes())
+    for where in (data.index(b'PK\x03\x04') + 6,
+                  data.index(b'PK\x01\x02') + 8):
+        data[where] |= 1  # locked by a password
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match='cannot be read: .* encrypted'):
+        read_cvat_video(str(path), SIZE)
     with pytest.raises(FileNotFoundError):
         read_cvat_video(str(tmp_path / 'absent.xml'), SIZE)
