@@ -482,6 +482,8 @@ def test_page(page, tmp_path, user_data, named_weights, small_configs, used,
      'no weights of the name "mask-rcnn_absent"'),
     ('python tools/video_demo.py street.mp4 mmdet::absent/absent.py absent.pth '
      '--out-dir out', 'absent.py'),
+    ('cvat-cli task auto-annotate 1 --function-module '
+     'refinevis_mm.apis.cvat_function -p absent=str:a', 'absent=str:a'),
     ('make absent', "no target 'absent'"),
     ('pip install -e ".[absent]"', "no extra 'absent'"),
     ('pip install -r absent.txt', 'absent.txt'),

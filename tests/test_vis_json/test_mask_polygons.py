@@ -68,6 +68,10 @@ def test_holes_and_parts():
     mask[20:30, 20:30] = True
     mask[30:50, 60:75] = True
     polygons = mask_polygons(mask)
+    # outline and holes turn opposite ways, so that no rule fills the holes
+    x, y = np.reshape(polygons[0], (-1, 2)).T
+    turning = abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
+    assert turning == pytest.approx(40 * 40 - 26 * 26, rel=0.02)
     areas = [fill([polygon], mask.shape).sum() for polygon in polygons]
     assert areas == pytest.approx([40 * 40 - 26 * 26, 20 * 15, 100], rel=0.05)
     for filled in (fill(polygons,
