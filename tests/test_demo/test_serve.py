@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -115,6 +116,24 @@ def test_two_cameras(address, inferencer):
     assert num_results > 0
     assert requests.get(f'{address}/cameras', timeout=60).json() == []
     assert requests.get(urls[0], timeout=60).status_code == 404
+
+
+def test_side_by_side(address, inferencer):
+    """Cameras that send at the same time do not mix."""
+
+    def send(seed):
+        url = f'{address}/cameras/cam_{seed}'
+        requests.put(url, timeout=60)
+        return [post(url, image) for image in random_frames(8, seed=seed)]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(send, range(4)))
+    for seed, results in enumerate(found):
+        session = inferencer.session()
+        assert results == [
+            expected(session.step(image))
+            for image in random_frames(8, seed=seed)
+        ]
 
 
 def test_state_goes_on(address, inferencer):
