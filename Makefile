@@ -5,8 +5,9 @@
 # make test-ops  tests that need compiled mmcv and mmtrack, in a venv of their
 #                own; compiles mmcv (about half an hour) unless the folder
 #                WHEELS has a wheel of it
-# make test-zoo  tests that need torchvision, rfdetr or transformers, in a
-#                venv of their own; on Linux with torch for CUDA unless
+# make test-zoo  tests that need torchvision, rfdetr, transformers,
+#                supervision, cvat-sdk, datumaro or FastAPI, in a venv of
+#                their own; on Linux with torch for CUDA unless
 #                TORCH_INDEX is set
 # make train     train the small model on OccludedShapes
 # make fast      add the compiled attention kernel (needs a C++ compiler)
@@ -49,7 +50,7 @@ OPS_TESTS := tests/test_compat tests/test_models/test_layers
 $(OPS_STAMP): export MMCV_WITH_OPS = 1
 $(OPS_STAMP): export FORCE_CUDA = 0
 
-# torchvision, rfdetr and transformers
+# torchvision, rfdetr, transformers, supervision, cvat-sdk, datumaro, FastAPI
 ZOO_VENV ?= .venv-zoo
 ZOO_CONSTRAINTS := requirements/constraints-zoo.txt
 ZOO_STAMP := $(ZOO_VENV)/.installed-zoo
@@ -123,7 +124,7 @@ test-ops: $(OPS_STAMP)
 
 $(ZOO_STAMP): $(CONSTRAINTS) $(ZOO_CONSTRAINTS) setup.py pyproject.toml
 	@rm -rf $(ZOO_VENV)
-	@echo "Creating $(ZOO_VENV) with torchvision, rfdetr and transformers ..."
+	@echo "Creating $(ZOO_VENV) with torchvision, rfdetr, supervision and others ..."
 	@$(PYTHON) -m venv $(ZOO_VENV)
 	@$(ZOO_PIP) install $$(grep -E '^(setuptools|wheel)==' $(CONSTRAINTS))
 	@$(ZOO_PIP) install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
@@ -133,7 +134,7 @@ $(ZOO_STAMP): $(CONSTRAINTS) $(ZOO_CONSTRAINTS) setup.py pyproject.toml
 	@$(ZOO_PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-test-zoo: $(ZOO_STAMP)
+test-zoo: $(ZOO_STAMP) browser
 	@$(ZOO_VENV)/bin/python -m pytest -q -m zoo
 
 lint: $(STAMP)

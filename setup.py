@@ -114,5 +114,8 @@ setup(
         docs=requirements('docs'),
         mmtrack=requirements('mmtrack'),
         zoo=requirements('zoo'),
-        rfdetr=requirements('rfdetr')),
+        rfdetr=requirements('rfdetr'),
+        supervision=requirements('supervision'),
+        cvat=requirements('cvat'),
+        serving=requirements('serving')),
     zip_safe=False)

@@ -27,7 +27,8 @@ from mmengine.logging import MMLogger
 from mmengine.registry import Registry
 from mmengine.utils import ManagerMixin
 
-PROGRAMS = ('python', 'mim', 'bash', 'pip', 'git', 'make', 'source')
+PROGRAMS = ('python', 'mim', 'bash', 'pip', 'git', 'make', 'source',
+            'cvat-cli')
 FILE_COMMANDS = ('cat', 'cp', 'env', 'head', 'ls', 'mkdir', 'mv', 'rm')
 # a call is: how many words, the words, the folder, the environment, END
 PRELUDE = r'''

@@ -2,6 +2,8 @@
 """Every command and every piece of Python in the documentation runs."""
 import contextlib
 import importlib
+import importlib.util
+import inspect
 import io
 import os.path as osp
 import re
@@ -100,6 +102,8 @@ FILES = {
         'OFFICIAL.pth': write_official
     }
 }
+# packages without which a page is not run; `make test-zoo` has them
+NEEDS = {'docs/supervision.md': 'supervision'}
 # weights that every reader has fetched
 NAMED = ('mask2former-r50_coco', )
 
@@ -170,8 +174,32 @@ def check_named(call: Call, root: Path) -> None:
     assert osp.exists(find_config(entry.config)), entry.config
 
 
+def check_function(call: Call, root: Path) -> None:
+    """The module of a command for CVAT takes the parameters."""
+    words = call.words
+    module = importlib.import_module(words[words.index('--function-module') +
+                                           1])
+    known = inspect.signature(module.create).parameters
+    for flag, value in zip(words, words[1:]):
+        if flag == '-p':
+            assert value.split('=')[0] in known, value
+
+
+def check_serve(call: Call, root: Path) -> None:
+    """The tool exists and, where FastAPI is, understands its options."""
+    check_exists(call, root)
+    if importlib.util.find_spec('fastapi') is not None:
+        check_arguments(call, root)
+
+
 MMTRACK = 'mmtrack with compiled mmcv is not installed; run by make test-ops'
 ALLOWED = [
+    Allowed(r'cvat-cli .*', 'needs a server; test_cvat_function.py runs it',
+            check_function),
+    Allowed(r'python demo/serve.py .*',
+            'serves until Ctrl-C; run in test_serve.py', check_serve),
+    Allowed(r'python my_project/send_video.py http.*',
+            'needs that server; run in test_serve.py', check_exists),
     Allowed(r'pip install .*', 'installs', check_pip),
     Allowed(r'git clone REPOSITORY', 'downloads'),
     Allowed(r'source .venv/bin/activate', 'the environment of the test'),
@@ -403,8 +431,10 @@ def used() -> Dict[str, Set[str]]:
 
 @pytest.mark.parametrize('page', [
     pytest.param(
-        page, id=name, marks=pytest.mark.slow if name in SLOW else ())
-    for page, name in NAMES.items()
+        page,
+        id=name,
+        marks=[pytest.mark.slow] * (name in SLOW) + [pytest.mark.zoo] *
+        (name in NEEDS)) for page, name in NAMES.items()
 ])
 def test_page(page, tmp_path, user_data, named_weights, small_configs, used,
               monkeypatch):
@@ -414,6 +444,8 @@ def test_page(page, tmp_path, user_data, named_weights, small_configs, used,
     for name, write in FILES.get(NAMES[page], {}).items():
         write(root / name)
     found = used.setdefault(NAMES[page], set())
+    if NAMES[page] in NEEDS:
+        pytest.importorskip(NEEDS[NAMES[page]])
     with contextlib.closing(Reader(root, page, found, monkeypatch)) as reader:
         reader.terminal.run(BEFORE.get(NAMES[page], ''))
         for block in docs_markdown.blocks(page):
@@ -450,6 +482,8 @@ def test_page(page, tmp_path, user_data, named_weights, small_configs, used,
      'no weights of the name "mask-rcnn_absent"'),
     ('python tools/video_demo.py street.mp4 mmdet::absent/absent.py absent.pth '
      '--out-dir out', 'absent.py'),
+    ('cvat-cli task auto-annotate 1 --function-module '
+     'refinevis_mm.apis.cvat_function -p absent=str:a', 'absent=str:a'),
     ('make absent', "no target 'absent'"),
     ('pip install -e ".[absent]"', "no extra 'absent'"),
     ('pip install -r absent.txt', 'absent.txt'),

@@ -220,6 +220,8 @@ def find_config(name: str) -> str:
 
 def _shipped_config(name: str) -> str:
     """Path of a config of mmdet or of ours, which may not exist."""
+    if osp.isabs(name):  # of a name of the user
+        return name
     if name.startswith(MMDET):
         folder = Path(get_installed_path('mmdet'), '.mim', 'configs')
         return str(folder / name[len(MMDET):])

@@ -13,7 +13,8 @@ from mmengine.logging import print_log
 from refinevis_mm.models import BaseVISModel
 from refinevis_mm.models.association import find_delay
 from refinevis_mm.recording import (VideoRecording, write_coco_video,
-                                    write_id_masks, write_results_json,
+                                    write_cvat_video, write_id_masks,
+                                    write_mots_png, write_results_json,
                                     write_tracks_csv)
 from refinevis_mm.structures import (VIEWS, FrameInstances, FrameResult,
                                      TrackMerges, Values, check_form)
@@ -290,6 +291,17 @@ OUTPUTS: Dict[str, Output] = {
         # track ids as pixel values
         Output(
             'masks', 'masks', lambda recording, path, job: write_id_masks(
+                recording, path, score_thr=job.score_thr)),
+        # tracks to be corrected in CVAT
+        Output(
+            'cvat', 'cvat', lambda recording, path, job: write_cvat_video(
+                recording,
+                path,
+                score_thr=job.score_thr,
+                name=Path(job.source.name).stem or 'video')),
+        # class and track id as pixel values, for CVAT and others
+        Output(
+            'mots', 'mots.zip', lambda recording, path, job: write_mots_png(
                 recording, path, score_thr=job.score_thr)),
         # a page to click through, with all frames in it
         Output(

@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Results as one picture of ids per frame."""
 import os.path as osp
-from typing import List, Optional, Sequence
+from typing import Dict, Optional, Sequence
 
 import numpy as np
 from PIL import Image
@@ -61,24 +61,41 @@ def write_id_masks(recording: VideoRecording,
         raise ValueError(f'ids must be below {MAX_PIXEL} to be written as '
                          f'maps, got {highest - 1}')
     # painted in this order, the last one stays
-    order = [track.id for track in sorted(tracks, key=lambda t: t.score)]
+    values = {
+        track.id: track.id + 1
+        for track in sorted(tracks, key=lambda track: track.score)
+    }
+    dtype = np.uint8 if highest <= MAX_PALETTE else np.uint16
     with whole_folder(folder, force) as work:
         for frame_id, _, instances in recording.frames(view):
-            image = _draw(instances, order, highest)
+            image = Image.fromarray(paint(instances, values, dtype))
+            if dtype == np.uint8:
+                image.putpalette(_palette(highest))
             image.save(osp.join(work, f'{stems[frame_id]}.png'))
 
 
-def _draw(instances: FrameInstances, order: List[int],
-          highest: int) -> Image.Image:
-    """Draw the instances of a frame in a given order of ids."""
-    small = highest <= MAX_PALETTE
-    pixels = np.zeros(instances.size, np.uint8 if small else np.uint16)
+def paint(instances: FrameInstances, values: Dict[int, int],
+          dtype: type) -> np.ndarray:
+    """Paint the masks of a frame.
+
+    Args:
+        instances (:obj:`FrameInstances`): The frame.
+        values (dict[int, int]): Pixel of each id, in the order in which they
+            are painted; the last one stays. Others are left out.
+        dtype (type): Of the pixels.
+
+    Returns:
+        np.ndarray: Pixels, 0 where there is nothing. Has shape (H, W).
+    """
+    pixels: np.ndarray = np.zeros(instances.size, dtype)
     masks = dict(zip(instances.ids, instances.masks))
-    for track_id in order:
+    for track_id, value in values.items():
         if masks.get(track_id) is not None:
-            pixels[mask_utils.decode(masks[track_id]) > 0] = track_id + 1
-    image = Image.fromarray(pixels)
-    if small:
-        colors = [instance_color(i)[::-1] for i in range(highest)]
-        image.putpalette(np.array([(0, 0, 0), *colors], np.uint8).tobytes())
-    return image
+            pixels[mask_utils.decode(masks[track_id]) > 0] = value
+    return pixels
+
+
+def _palette(highest: int) -> bytes:
+    """Colours of the pixels, as in overlays."""
+    colors = [instance_color(i)[::-1] for i in range(highest)]
+    return np.array([(0, 0, 0), *colors], np.uint8).tobytes()

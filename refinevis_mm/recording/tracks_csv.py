@@ -7,6 +7,7 @@ from pycocotools import mask as mask_utils
 
 from refinevis_mm.files import PathLike, whole_file
 from refinevis_mm.structures import FrameInstances
+from .plain_text import plain_text
 from .video_recording import STATES, VideoRecording
 
 COLUMNS = ('frame', 'time_s', 'track_id', 'class', 'score', 'frame_score',
@@ -75,7 +76,7 @@ def write_tracks_csv(recording: VideoRecording,
 
 def _as_text(name: str) -> str:
     """A name as one line that is no formula."""
-    text = ''.join(char if char.isprintable() else ' ' for char in name)
+    text = plain_text(name)
     return f"'{text}" if text.lstrip().startswith(FORMULA) else text
 
 

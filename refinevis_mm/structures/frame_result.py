@@ -1,7 +1,8 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """What a stream yields for one frame: numpy and plain Python only."""
 from dataclasses import dataclass, field, replace
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import (TYPE_CHECKING, Dict, List, Mapping, Optional, Sequence,
+                    Tuple)
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from .mask_codes import encode_masks
 from .running_scores import RunningScores
 from .state_form import Values, check_form
 from .track_merges import TrackMerges
+
+if TYPE_CHECKING:
+    from supervision import Detections
 
 FRAME_LEVEL = 'frame_level'  # the result before refinement
 VIEWS = (FRAME_LEVEL, 'online', 'offline')
@@ -320,6 +324,41 @@ class FrameResult:
     def detected(self) -> List[bool]:
         """list[bool]: See :class:`FrameInstances`."""
         return self.instances.detected
+
+    def to_supervision(self) -> 'Detections':
+        """The main view as the package supervision takes it.
+
+        Objects without a mask in this frame (missed, and not recovered) are
+        left out: they have no place in it.
+
+        Returns:
+            supervision.Detections: Of M objects: ``xyxy`` as
+            ``boxes``, float32, (M, 4); ``mask`` bool, (M, H, W); ``confidence``
+            the running scores, float32, (M, ); ``class_id`` and
+            ``tracker_id`` int, (M, ); ``data['class_name']`` str, (M, ), by
+            which its annotators label; ``data['detected']`` bool, (M, ).
+
+        Raises:
+            ImportError: If supervision is not installed.
+        """
+        try:
+            from supervision import Detections
+        except ImportError as error:
+            raise ImportError(
+                'FrameResult.to_supervision needs the package supervision. '
+                'Run: pip install "refinevis_mm[supervision]"') from error
+        instances = self.instances
+        seen = instances.select(
+            [row for row, mask in enumerate(instances.masks) if mask])
+        return Detections(
+            xyxy=seen.boxes,
+            mask=seen.dense_masks(),
+            confidence=np.array(seen.scores, np.float32),
+            class_id=np.array(seen.labels, int),
+            tracker_id=np.array(seen.ids, int),
+            data=dict(
+                class_name=np.array(seen.classes, str),
+                detected=np.array(seen.detected, bool)))
 
 
 def class_name(classes: Sequence[str], label: int) -> str:

@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Id maps: images whose pixels are the numbers of objects."""
-from typing import Collection, Set
+from typing import IO, Collection, Optional, Set
 
 import numpy as np
 from PIL import Image
@@ -10,11 +10,13 @@ MIN_EDGES = 3  # ids, see check_sharp
 STRETCHED = {'L;2': 85, 'L;4': 17}  # Pillow makes greys of all 8 bits
 
 
-def read_id_map(path: str) -> np.ndarray:
+def read_id_map(path: str, file: Optional[IO[bytes]] = None) -> np.ndarray:
     """Read an id map.
 
     Args:
         path (str): PNG of one channel, 1 to 16 bits, or with a palette.
+        file (IO[bytes], optional): Its content, where ``path`` is but a name
+            for messages. Defaults to None.
 
     Returns:
         np.ndarray: Pixel values (palette indices), (H, W).
@@ -23,7 +25,7 @@ def read_id_map(path: str) -> np.ndarray:
         ValueError: If it cannot be read or has several channels.
     """
     try:
-        with Image.open(path, formats=['PNG']) as image:
+        with Image.open(file or path, formats=['PNG']) as image:
             step = STRETCHED.get(image.tile[0][3], 1)
             values = np.asarray(image)
     except Exception as error:  # Pillow has all kinds of them for bad files

@@ -20,7 +20,7 @@ from .validation import ALL_CROWDS, VISChecker, all_crowds, raise_defect
 
 NAMED = 5  # videos in a message
 BATCH = 4  # objects whose codes are looked into at once
-MAX_PACKED = 100  # times that a gzipped JSON may be longer than its file
+MAX_PACKED = 100  # times that a packed file may be longer than it is
 MIN_UNPACKED = 2**26  # bytes that any may have
 
 PathOrObject = Union[str, os.PathLike, dict, list]

@@ -114,7 +114,8 @@ class VISJsonWriter:
                        video_id: int,
                        category_id: int,
                        segmentations: Sequence[Any],
-                       iscrowd: int = 0) -> int:
+                       iscrowd: int = 0,
+                       track_id: Optional[int] = None) -> int:
         """Write an annotation; boxes and areas are those of the masks.
 
         Args:
@@ -123,6 +124,8 @@ class VISJsonWriter:
             segmentations (Sequence): For each frame a mask (H, W) bool, RLE,
                 polygons, or None; a mask without pixels counts as None.
             iscrowd (int): 0 or 1. Defaults to 0.
+            track_id (int, optional): What the object is called where it comes
+                from, written as it is. Defaults to None, which writes none.
 
         Returns:
             int: The annotation's id, 1-based.
@@ -149,9 +152,11 @@ class VISJsonWriter:
         self.num_crowds += iscrowd
         if self.num_annotations > 1:
             self._file.write(',\n')
+        ids = {} if track_id is None else dict(track_id=track_id)
         json.dump(
             dict(
                 id=self.num_annotations,
+                **ids,
                 video_id=video_id,
                 category_id=category_id,
                 iscrowd=iscrowd,

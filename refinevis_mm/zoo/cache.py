@@ -43,6 +43,8 @@ def weights_path(entry: ZooEntry, cache_dir: Optional[str] = None) -> str:
     Returns:
         str: Path of a file that may not exist.
     """
+    if osp.isabs(entry.address):
+        return entry.address
     if entry.address == SHIPPED:
         paths = [osp.join(item, entry.file_name) for item in _SHIPPED_FOLDERS]
         return next(filter(osp.isfile, paths), paths[-1])
@@ -65,8 +67,10 @@ def fetch_weights(entry: ZooEntry, cache_dir: Optional[str] = None) -> str:
         str: Path of the file.
 
     Raises:
-        FileNotFoundError: If it belongs to the source repository and is not
-            there.
+        FileNotFoundError: If it belongs to the source repository or to the
+            user and is not there.
+        ValueError: If one of the user has another SHA-256 than its entry
+            says.
         DownloadError: If it cannot be fetched.
         CheckpointError: If the package rfdetr cannot fetch it.
         ImportError: If that package is needed and not installed.
@@ -78,6 +82,8 @@ def fetch_weights(entry: ZooEntry, cache_dir: Optional[str] = None) -> str:
     path = weights_path(entry, cache_dir)
     if entry.address == SHIPPED:
         return _check_shipped(entry, path)
+    if osp.isabs(entry.address):
+        return _check_in_place(entry, path)
     if not osp.isfile(path):
         _fetch(entry, path)
     elif entry.sha256 and not _known_sha256(path).startswith(entry.sha256):
@@ -103,13 +109,41 @@ def fetch_address(address: str, cache_dir: Optional[str] = None) -> str:
         ValueError: If it is no such address.
         DownloadError: If it cannot be fetched.
     """
-    name = osp.basename(urlsplit(address).path) or 'weights'
-    digits = hashlib.sha256(address.encode()).hexdigest()[:8]
-    path = osp.join(cache_dir or cache_folder(), f'{digits}-{name}')
+    name = address_file_name(address)
+    path = osp.join(cache_dir or cache_folder(), name)
     if not osp.isfile(path):
         from .download import download
         known = re.search(r'-([0-9a-f]{8})\.pth$', name)
         download(address, path, known.group(1) if known else '')
+    return path
+
+
+def address_file_name(address: str) -> str:
+    """Name in the cache of the file of an address.
+
+    Args:
+        address (str): See :func:`fetch_address`.
+
+    Returns:
+        str: Digits of the address's SHA-256, so that files of one name do not
+        meet, and the name at the address.
+    """
+    name = osp.basename(urlsplit(address).path) or 'weights'
+    return f'{hashlib.sha256(address.encode()).hexdigest()[:8]}-{name}'
+
+
+def _check_in_place(entry: ZooEntry, path: str) -> str:
+    """Check that a file of the user is there, and the one that is meant."""
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'weights of "{entry.name}" must be at '
+                                f'{path}, but there is no such file')
+    if entry.sha256:
+        from .download import file_sha256
+        digest = file_sha256(path)
+        if not digest.startswith(entry.sha256.lower()):
+            raise ValueError(f'SHA-256 of {path} must begin with '
+                             f'{entry.sha256}, as the entry of "{entry.name}" '
+                             f'says, got {digest}')
     return path
 
 

@@ -35,10 +35,12 @@ class ZooEntry:
         config (str): Base name of a shipped config, or a config of mmdet as
             'mmdet::folder/name.py'.
         address (str): Where the file comes from: https://..., file://...,
-            hf://owner/repo/file, or 'shipped' for a file of this repository.
+            hf://owner/repo/file, 'shipped' for a file of this repository, or
+            the full path of a file that is used where it lies.
         file_name (str): Its name in the cache.
         licence (str): Licence of the weights.
-        class_names (str): Key of the classes in ``CLASS_LISTS``.
+        class_names (str): Key of the classes in ``CLASS_LISTS``, '' with
+            ``own_classes``.
         result (:obj:`StatedResult`, optional): The published accuracy.
             Defaults to None.
         sha256 (str): Hex digits that the file's SHA-256 begins with: all 64,
@@ -57,6 +59,8 @@ class ZooEntry:
             to {}.
         verified (str): What was checked in this project. Defaults to ''.
         untried (str): What was not. Defaults to ''.
+        own_classes (tuple[str]): Class names that are in no list. Defaults to
+            ().
     """
 
     name: str
@@ -76,11 +80,20 @@ class ZooEntry:
     training: Dict[str, Any] = field(default_factory=dict)
     verified: str = ''
     untried: str = ''
+    own_classes: Tuple[str, ...] = ()
 
     @property
     def classes(self) -> Tuple[str, ...]:
         """tuple[str]: Class names in the order of the labels."""
-        return tuple(CLASS_LISTS[self.class_names].read())
+        return self.own_classes or tuple(CLASS_LISTS[self.class_names].read())
+
+    @property
+    def class_summary(self) -> str:
+        """str: Number of classes, and the data set that they are of."""
+        number = str(len(self.classes))
+        if self.own_classes:
+            return number
+        return f'{number} of {CLASS_LISTS[self.class_names].title}'
 
 
 def licence_line(entry: ZooEntry) -> str:

@@ -4,7 +4,6 @@ import os.path as osp
 from typing import List, Sequence
 
 from .cache import weights_path
-from .class_lists import CLASS_LISTS
 from .entry import SHIPPED, ZooEntry
 
 HEADER = ('name', 'classes', 'licence', 'AP as its source states', 'size')
@@ -40,9 +39,8 @@ def table_rows(entries: Sequence[ZooEntry]) -> List[List[str]]:
             licence += f' [{notes.index(entry.licence_note) + 1}]'
         if entry.non_commercial:
             licence += ', NON-COMMERCIAL'
-        title = CLASS_LISTS[entry.class_names].title
         rows.append([
-            entry.name, f'{len(entry.classes)} of {title}', licence,
+            entry.name, entry.class_summary, licence,
             _stated_ap(entry),
             _size(entry)
         ])
@@ -117,13 +115,15 @@ def where(entry: ZooEntry) -> str:
         entry (:obj:`ZooEntry`): The weights.
 
     Returns:
-        str: 'shipped', 'cached', 'by <package>' where another package keeps
-        them, or '-'.
+        str: 'shipped', 'cached', 'in place' for a file of the user, 'by
+        <package>' where another package keeps them, or '-'.
     """
     if entry.loader != 'checkpoint':
         return f'by {entry.loader}'
     if not osp.isfile(weights_path(entry)):
         return '-'
+    if osp.isabs(entry.address):
+        return 'in place'
     return 'shipped' if entry.address == SHIPPED else 'cached'
 
 

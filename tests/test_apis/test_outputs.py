@@ -62,7 +62,7 @@ def assert_same(name, path, other):
     """Two files or folders of one output say the same."""
     if path.is_dir():
         names = [child.name for child in path.iterdir()]
-        assert len(names) == NUM_FRAMES
+        assert len(names) == {'masks': NUM_FRAMES, 'cvat': 2}[name]
         assert filecmp.cmpfiles(path, other, names, False)[0] == names
     elif name == 'overlay':
         times = [[frame.time for frame in open_source(str(file))]

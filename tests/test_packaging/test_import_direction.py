@@ -60,8 +60,10 @@ OPEN = {
 # Libraries that one place imports.
 DOORS = {
     'av': 'video_io',
+    'cvat_sdk': 'apis.cvat_function',
     'mmtrack': 'compat.mmtrack',
     'rfdetr': 'models.frame_level.rfdetr_package',
+    'supervision': 'structures.frame_result',
 }
 
 

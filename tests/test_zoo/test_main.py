@@ -102,10 +102,18 @@ def test_fetch(cache, monkeypatch, capsys):
     assert (cache / 'a.pth').read_bytes() == CONTENT
 
 
+def test_card(monkeypatch, capsys):
+    run(monkeypatch, '--card', 'mask2former-d2-r50_coco')
+    text = capsys.readouterr().out
+    assert text.startswith('---\nlicense: cc-by-nc-4.0\n')
+    assert text.endswith('\n') and not text.endswith('\n\n')
+    assert '# mask2former-d2-r50_coco\n' in text
+
+
 def test_errors(monkeypatch, capsys):
     assert 'the nearest are mask2former-r50_coco,' in error_of(
         monkeypatch, 'mask2former-r50_coc')
-    for args in (['--fetch'], ['a', '--write-metafiles'],
+    for args in (['--fetch'], ['--card'], ['a', '--write-metafiles'],
                  ['a', '--fetch', '--write-metafiles']):
         with pytest.raises(SystemExit) as stop:
             run(monkeypatch, *args)

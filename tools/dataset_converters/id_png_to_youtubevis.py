@@ -28,11 +28,10 @@ from mmengine.utils import track_iter_progress
 
 from refinevis_mm.utils import one_line_errors
 from refinevis_mm.video_io import image_folder, read_image, visible_names
-from refinevis_mm.vis_json import (VISJsonWriter, check_sharp, find_cores,
-                                   load_json, read_id_map)
+from refinevis_mm.vis_json import (MOTS_FACTOR, VISJsonWriter, check_sharp,
+                                   find_cores, load_json, read_id_map)
 
 UNKNOWN = dict(davis=255, mots=10000)
-MOTS_FACTOR = 1000  # pixel = class * 1000 + number
 DEFAULT_CLASS = 'object'
 
 
