@@ -114,5 +114,7 @@ setup(
         docs=requirements('docs'),
         mmtrack=requirements('mmtrack'),
         zoo=requirements('zoo'),
+        fleet=requirements('fleet'),
+        ray=requirements('fleet') + requirements('ray'),
         rfdetr=requirements('rfdetr')),
     zip_safe=False)

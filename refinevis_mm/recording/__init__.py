@@ -4,11 +4,15 @@ from .coco_video import write_coco_video
 from .id_masks import write_id_masks
 from .results_json import write_results_json
 from .stored_codes import check_codes
+from .track_rows import TrackRow, track_rows
 from .tracks_csv import write_tracks_csv
+from .tracks_parquet import (check_pyarrow, join_tracks_parquet,
+                             write_tracks_parquet)
 from .video_recording import STATES, TrackSummary, VideoRecording
 
 __all__ = [
-    'STATES', 'TrackSummary', 'VideoRecording', 'check_codes',
-    'write_coco_video', 'write_id_masks', 'write_results_json',
-    'write_tracks_csv'
+    'STATES', 'TrackRow', 'TrackSummary', 'VideoRecording', 'check_codes',
+    'check_pyarrow', 'join_tracks_parquet', 'track_rows', 'write_coco_video',
+    'write_id_masks', 'write_results_json', 'write_tracks_csv',
+    'write_tracks_parquet'
 ]
