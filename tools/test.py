@@ -18,14 +18,13 @@ from refinevis_mm.apis.inference import find_checkpoint, load_model_weights
 from refinevis_mm.compat.checkpoints import read_file
 from refinevis_mm.engine.samplers import WholeVideoSampler
 from refinevis_mm.evaluation.finished_videos import FinishedVideos
-from refinevis_mm.files import one_run
+from refinevis_mm.files import file_sha256, one_run
 from refinevis_mm.utils import (add_runner_arguments, end_workers_with_parent,
                                 init_cpu_distributed, merge_runner_arguments,
                                 one_line_errors)
 from refinevis_mm.vis_json import check_same_classes, classes_of
 
 RESUME_DIR = 'unfinished_test'
-READ_BYTES = 1 << 24
 
 
 def parse_args() -> argparse.Namespace:
@@ -125,15 +124,12 @@ def fingerprint(cfg: Config) -> str:
     Raises:
         OSError: If the checkpoint cannot be read.
     """
-    weights = hashlib.sha256()
-    with open(cfg.load_from, 'rb') as file:
-        while chunk := file.read(READ_BYTES):
-            weights.update(chunk)
+    weights = file_sha256(cfg.load_from)
     parts = {key: cfg.get(key) for key in ('model', 'test_cfg')}
     parts['dataset'] = cfg.test_dataloader.dataset
     text = json.dumps(parts, sort_keys=True, default=str)
     config = hashlib.sha256(text.encode()).hexdigest()
-    return f'checkpoint {weights.hexdigest()}\nconfig {config}\n'
+    return f'checkpoint {weights}\nconfig {config}\n'
 
 
 @one_line_errors
