@@ -16,7 +16,7 @@ PACKAGE = 'refinevis_mm'
 # never sideways. `__init__` is the package itself.
 FLOORS = (
     ('version', 'files'),
-    ('registry', 'structures', 'compat'),
+    ('registry', 'structures', 'compat', 'storage'),
     ('video_io', 'vis_json'),
     ('__init__', 'models', 'datasets'),
     ('utils', ),
@@ -24,6 +24,7 @@ FLOORS = (
     ('recording', ),
     ('visualization', ),
     ('engine', 'apis'),
+    ('fleet', ),
 )
 # The same inside of refinevis_mm.models.
 MODEL_FLOORS = (
@@ -60,7 +61,10 @@ OPEN = {
 # Libraries that one place imports.
 DOORS = {
     'av': 'video_io',
+    'fsspec': 'storage',
     'mmtrack': 'compat.mmtrack',
+    'pyarrow': 'recording.tracks_parquet',
+    'ray': 'fleet.ray_engine',
     'rfdetr': 'models.frame_level.rfdetr_package',
 }
 
