@@ -171,8 +171,8 @@ def main() -> None:
             DumpResults(out_file_path=args.out))
     folder = cfg.test_dataloader.sampler.get('resume_dir')
     if args.shard is not None:  # tasks of other shares use it, too
-        folder = osp.join(folder, '.share-{}-of-{}'.format(
-            args.shard[0] + 1, args.shard[1]))
+        folder = osp.join(
+            folder, '.share-{}-of-{}'.format(args.shard[0] + 1, args.shard[1]))
     with one_run(folder) if folder and is_main_process() else nullcontext():
         runner.test()
 

@@ -35,7 +35,7 @@ class Engine(Protocol):
 
     A worker is a :class:`FleetWorker` somewhere. Which video goes to which
     worker, and what becomes of the videos of a worker that is gone, is
-    decided by :func:`run_fleet` alone, the same for all engines.
+    decided by :class:`FleetLoop` alone, the same for all engines.
 
     Attributes:
         max_workers (int): Workers that may be started; their numbers lie

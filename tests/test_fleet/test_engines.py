@@ -16,7 +16,7 @@ from refinevis_mm.storage import (StorageError, list_files, read_bytes,
                                   send_file)
 from tests.s3_server import s3_bucket
 from tests.tiny_fleet import (PLAIN_OUTPUTS, KillingEngine, differences,
-                              make_engine, tiny_settings, write_clips)
+                              tiny_settings, write_clips)
 
 NUM_CLIPS = 4
 
@@ -62,22 +62,6 @@ def test_serial_results_are_those_of_one_video_at_a_time(root, tmp_path):
             outputs=PLAIN_OUTPUTS)
         assert differences(tmp_path / name,
                            root / 'serial/videos' / name) == ['video.json']
-
-
-@pytest.mark.parametrize('name', [
-    pytest.param('local', marks=pytest.mark.slow),
-    pytest.param('ray', marks=[pytest.mark.fleet, pytest.mark.slow])
-])
-def test_killed_workers_do_not_show(name, root, tmp_path):
-    if name == 'ray':
-        pytest.importorskip('ray')
-    settings = tiny_settings(root, tmp_path)
-    engine = KillingEngine(make_engine(name, settings), kills=2)
-    summary = run(root, settings, engine)
-    assert len(engine.killed) == 2
-    assert [failure['name'] for failure in summary.failures] == ['broken']
-    assert 'cannot be read as a video' in summary.failures[0]['reason']
-    assert differences(tmp_path, root / 'serial') == []
 
 
 def test_a_killed_worker_is_followed_at_its_checkpoint(root, tmp_path):
