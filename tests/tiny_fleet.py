@@ -4,8 +4,9 @@ import filecmp
 import os
 import random
 import signal
+import time
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
 import cv2
 
@@ -65,54 +66,63 @@ def differences(folder: Path, other: Path) -> List[str]:
 class KillingEngine:
     """An engine whose workers are killed at random while they run a video.
 
+    Not more than two die of one video, for the third would be its failure.
+
     Args:
         engine (:obj:`LocalEngine` | :obj:`RayEngine`): The engine.
-        kills (int): How many.
+        kills (int): How many at most.
+        chance (float): That one is killed soon after a video begins.
         seed (int): Of the random moments.
-        chance (float): That a worker is killed at an event.
     """
 
     def __init__(self,
                  engine: Any,
                  kills: int,
-                 seed: int = 0,
-                 chance: float = 0.3) -> None:
+                 chance: float = 1.,
+                 seed: int = 0) -> None:
         self.engine = engine
         self.max_workers = engine.max_workers
         self.kills_left = kills
         self.chance = chance
-        self.killed: List[Tuple[str, int]] = []  # video, frames told of
+        self.killed: List[str] = []  # names of videos
         self._rng = random.Random(seed)
         self._running: Dict[int, VideoUnit] = {}
         self._pids: Dict[int, int] = {}
-        self._frames: Dict[int, int] = {}
+        self._kill_at = float('inf')
 
     def start(self, worker: int) -> None:
         self._pids.pop(worker, None)
         self.engine.start(worker)
 
     def assign(self, worker: int, unit: VideoUnit) -> None:
-        self._frames[worker] = 0
         self.engine.assign(worker, unit)
         self._running[worker] = unit
+        if self.kills_left and self._rng.random() < self.chance:
+            self._kill_at = time.monotonic() + self._rng.uniform(0, 0.5)
 
     def wait(self, seconds: float) -> List[Event]:
-        events = self.engine.wait(min(seconds, 0.05))
+        events = self.engine.wait(min(seconds, 0.02))
         for worker, kind, value in events:
             if kind is Kind.READY:
                 self._pids[worker] = self._pid(worker)
             elif kind in (Kind.DONE, Kind.DIED):
                 self._running.pop(worker, None)
-            elif kind is Kind.FRAMES:
-                self._frames[worker] += value
-        alive = sorted(set(self._running) & set(self._pids))
-        if alive and self.kills_left and self._rng.random() < self.chance:
-            worker = self._rng.choice(alive)
-            self.kills_left -= 1
-            self.killed.append(
-                (self._running.pop(worker).name, self._frames[worker]))
-            os.kill(self._pids.pop(worker), signal.SIGKILL)
+        if time.monotonic() >= self._kill_at:
+            self._kill_at = float('inf')
+            self._kill()
         return events
+
+    def _kill(self) -> None:
+        """Kill a worker that runs a video, if there is one."""
+        workers = [
+            worker for worker in sorted(self._running)
+            if self.killed.count(self._running[worker].name) < 2
+        ]
+        if workers and self.kills_left:
+            worker = self._rng.choice(workers)
+            self.killed.append(self._running.pop(worker).name)
+            self.kills_left -= 1
+            os.kill(self._pids.pop(worker), signal.SIGKILL)
 
     def close(self) -> None:
         self.engine.close()

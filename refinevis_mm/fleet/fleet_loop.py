@@ -9,7 +9,7 @@ from .engine import Engine, Event, Kind
 from .progress import FleetProgress
 from .video_unit import VideoUnit
 
-MAX_ATTEMPTS = 3  # workers that may die of a video
+MAX_DEATHS = 3  # of a video, without a checkpoint between them
 MAX_STARTS = 3  # times in a row that a worker may die before it has a model
 WAIT = 1.  # seconds
 
@@ -17,14 +17,16 @@ WAIT = 1.  # seconds
 class FleetLoop:
     """The videos and workers of a run, whatever the engine.
 
-    A video whose worker dies goes first to the next worker that is free; the
-    third death is its failure. A worker that dies is started anew, unless it
-    dies three times in a row before it has a model.
+    A video whose worker dies goes first to the next worker that is free. It
+    fails when three die of it in a row, none of which came to a checkpoint:
+    long videos may outlive any number of workers. A worker that dies is
+    started anew, unless it dies three times in a row before it has a model.
 
     Args:
         units (Sequence[:obj:`VideoUnit`]): Videos to run.
         engine (:obj:`Engine`): Where the workers are.
         progress (:obj:`FleetProgress`): Shows how far it is.
+        checkpoint_every (int): Frames between checkpoints.
 
     Attributes:
         records (dict[str, dict]): Of videos that have their results, by name.
@@ -33,9 +35,10 @@ class FleetLoop:
     """
 
     def __init__(self, units: Sequence[VideoUnit], engine: Engine,
-                 progress: FleetProgress) -> None:
+                 progress: FleetProgress, checkpoint_every: int) -> None:
         self.engine = engine
         self.progress = progress
+        self.checkpoint_every = checkpoint_every
         self.records: Dict[str, dict] = {}
         self.failures: Dict[str, dict] = {}
         self._queue: Deque[VideoUnit] = deque(units)
@@ -43,6 +46,7 @@ class FleetLoop:
         self._alive: Set[int] = set(range(min(engine.max_workers, len(units))))
         self._ready: Set[int] = set()
         self._any_ready = False
+        self._taken: Counter = Counter()  # frames of its video, by worker
         self._deaths: Counter = Counter()  # of videos
         self._false_starts: Counter = Counter()  # of workers
 
@@ -68,6 +72,7 @@ class FleetLoop:
             if not self._queue:
                 return
             self._running[worker] = self._queue.popleft()
+            self._taken[worker] = 0
             self.engine.assign(worker, self._running[worker])
 
     def _handle(self, event: Event) -> None:
@@ -82,6 +87,7 @@ class FleetLoop:
             self._leave(worker, value)
         elif kind is Kind.FRAMES:
             self.progress.add_frames(value)
+            self._taken[worker] += value
         elif kind is Kind.DONE:
             if value.lost:
                 raise StorageError(f'{value.reason}; what is finished stays, '
@@ -106,9 +112,11 @@ class FleetLoop:
         self._ready.discard(worker)
         if unit is not None:
             self._deaths[unit.name] += 1
-            if self._deaths[unit.name] == MAX_ATTEMPTS:
+            if self._taken[worker] >= self.checkpoint_every:
+                self._deaths[unit.name] = 0
+            if self._deaths[unit.name] == MAX_DEATHS:
                 self._fail(
-                    unit, f'{cause}, the last of {MAX_ATTEMPTS} that '
+                    unit, f'{cause}, the last of {MAX_DEATHS} that '
                     'died of this video')
             else:
                 self.progress.say(f'{unit.name}: {cause}; another one goes on')

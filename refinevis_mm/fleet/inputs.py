@@ -160,8 +160,10 @@ def _unit(item: dict, options: dict) -> VideoUnit:
     """A video of an item, with the options of all."""
     name = item.get('name')
     if name is None:
-        end = item['input'].rstrip('/').split('/')[-1]
-        name = _without_suffix(end)
+        path = item['input']
+        if is_address(path):  # what signs it is no name
+            path = path.split('?')[0]
+        name = _without_suffix(path.rstrip('/').split('/')[-1])
     own = {
         key: item[key]
         for key in SOURCE_OPTIONS if item.get(key) is not None

@@ -51,7 +51,7 @@ class LocalEngine:
                  settings: FleetSettings,
                  max_workers: Optional[int] = None) -> None:
         if max_workers is None and settings.device == 'cuda':
-            max_workers = torch.cuda.device_count()
+            max_workers = max(1, torch.cuda.device_count())
         elif max_workers is None:
             max_workers = os.cpu_count() or 1
         if max_workers < 1:

@@ -1,6 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Workers that are actors on Ray; the only module that imports it."""
 import logging
+import socket
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -12,6 +13,7 @@ from .worker import (START_ERRORS, FleetSettings, FleetWorker, VideoReport,
                      quiet)
 
 FRAMES_EVERY = 2.  # seconds between two questions to a worker
+PATIENCE = 10.  # seconds for an address to answer
 INSTALL = 'refinevis_mm[ray]'
 
 
@@ -217,6 +219,8 @@ def _connect(address: Optional[str]) -> None:
     import ray
     where = 'on this machine' if address is None else f'at "{address}"'
     try:
+        if address not in (None, 'auto', 'local'):
+            _knock(address)
         ray.init(
             address=address,
             log_to_driver=False,
@@ -228,6 +232,14 @@ def _connect(address: Optional[str]) -> None:
     except (RuntimeError, ValueError) as error:
         text = ' '.join(str(error).split())
         raise ValueError(f'Ray {where} cannot be used: {text}') from error
+
+
+def _knock(address: str) -> None:
+    """OSError if nobody listens: Ray itself would ask for minutes."""
+    host, _, port = address.split('://')[-1].rpartition(':')
+    if not host or not port.isdecimal():
+        raise OSError('it must be HOST:PORT, ray://HOST:PORT or auto')
+    socket.create_connection((host, int(port)), PATIENCE).close()
 
 
 def _cause(error: BaseException) -> str:

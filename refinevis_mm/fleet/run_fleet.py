@@ -43,9 +43,10 @@ def run_fleet(units: Sequence[VideoUnit],
 
     Videos that are finished in ``settings.out`` are left out. A video whose
     worker dies goes first to the next worker that is free, and goes on at its
-    checkpoint; after three dead workers it counts as failed. When all videos
-    are through, the manifest, the list of hashes, the list of failures and,
-    with the output 'parquet', the table of all tracks are written. They do
+    checkpoint; after three deaths in a row without one it counts as failed.
+    When all videos are through, the manifest, the list of hashes, the list of
+    failures and, with the output 'parquet', the table of all tracks are
+    written. They do
     not depend on which worker did what, nor on what died.
 
     Args:
@@ -87,7 +88,8 @@ def run_fleet(units: Sequence[VideoUnit],
         num_skipped, failures = len(records), []
         if left:
             with closing(make_engine()) as engine:
-                loop = FleetLoop(left, engine, progress)
+                loop = FleetLoop(left, engine, progress,
+                                 settings.checkpoint_every)
                 loop.process()
             records.update(loop.records)
             failures = list(loop.failures.values())

@@ -54,7 +54,7 @@ class SimulatedFleet:
         driver (float): Share of the time in which the driver was busy.
         storage (float): Share of the time in which the storage was busy.
         num_deaths (int): Workers that died while they ran a video.
-        num_failed (int): Videos of which three workers died.
+        num_failed (int): Videos of which three workers died in a row.
     """
 
     seconds: float
@@ -71,7 +71,8 @@ class SimulatedEngine:
     The driver and the storage serve one video at a time, in the order in
     which they are asked. A worker dies at a random moment, exponentially
     distributed; its video goes on elsewhere at the last checkpoint, but comes
-    through the storage again.
+    through the storage again. A frame of this engine is what lies between two
+    checkpoints.
 
     Args:
         costs (:obj:`FleetCosts`): What everything takes; video ``i`` must be
@@ -125,6 +126,7 @@ class SimulatedEngine:
         if costs.checkpoint < math.inf and death > begin:
             done = math.floor((death - begin) / costs.checkpoint)
             self._left[video] -= done * costs.checkpoint
+            self._push(death, worker, Kind.FRAMES, done)
         self._push(death, worker, Kind.DIED, 'it died')
 
     def wait(self, seconds: float) -> List[Event]:
@@ -156,7 +158,8 @@ def simulate_fleet(costs: FleetCosts,
     """
     units = [VideoUnit(str(index), '') for index in range(len(costs.videos))]
     engine = SimulatedEngine(costs, num_workers, seed)
-    loop = FleetLoop(units, engine, FleetProgress(io.StringIO()))
+    loop = FleetLoop(
+        units, engine, FleetProgress(io.StringIO()), checkpoint_every=1)
     loop.process()
     total = sum(costs.videos) / num_workers
     return SimulatedFleet(

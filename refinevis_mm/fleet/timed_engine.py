@@ -1,7 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """What workers and videos cost, measured at any engine."""
 import time
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from .engine import Engine, Event, Kind
 from .video_unit import VideoUnit
@@ -18,6 +18,8 @@ class TimedEngine:
             model.
         videos (list[tuple[int, float]]): Frames of each video that was run,
             and seconds from its assignment to its report.
+        driver (float): Seconds of processor time that this process took from
+            the first model to the last report.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -25,7 +27,9 @@ class TimedEngine:
         self.max_workers = engine.max_workers
         self.starts: List[float] = []
         self.videos: List[Tuple[int, float]] = []
+        self.driver = 0.
         self._since: Dict[int, float] = {}
+        self._driver_since: Optional[float] = None
 
     def start(self, worker: int) -> None:
         """See :meth:`Engine.start`."""
@@ -43,10 +47,13 @@ class TimedEngine:
         now = time.perf_counter()
         for worker, kind, value in events:
             if kind is Kind.READY:
+                if self._driver_since is None:
+                    self._driver_since = time.process_time()
                 self.starts.append(now - self._since[worker])
             elif kind is Kind.DONE and value.record is not None:
                 self.videos.append(
                     (value.record['num_frames'], now - self._since[worker]))
+                self.driver = time.process_time() - (self._driver_since or 0.)
         return events
 
     def close(self) -> None:

@@ -136,6 +136,9 @@ def prepare_settings(config: Any,
     if osp.exists(name):  # workers may run in another folder
         name = osp.abspath(name)
     for output in options.get('outputs', DEFAULT_OUTPUTS):
+        if output not in OUTPUTS:
+            raise ValueError(f'outputs must be out of {tuple(OUTPUTS)}, got '
+                             f'{output!r}')
         check = OUTPUTS[output].check
         if check is not None:  # here, not once a video
             check()

@@ -45,9 +45,9 @@ def test_one_video(tmp_path, monkeypatch):
 
 def test_lines_are_relative_to_their_list(tmp_path):
     (tmp_path / 'clips.txt'
-     ).write_text('# mine\nb.mp4\n\n/data/a.mp4\n s3://lab/c.mp4 \n')
+     ).write_text('# mine\nb.mp4\n\n/data/a.mp4\n s3://lab/c.mp4?sign=/x \n')
     assert named(read_units(str(tmp_path / 'clips.txt'))) == dict(
-        a='/data/a.mp4', b=str(tmp_path / 'b.mp4'), c='s3://lab/c.mp4')
+        a='/data/a.mp4', b=str(tmp_path / 'b.mp4'), c='s3://lab/c.mp4?sign=/x')
 
 
 @pytest.mark.parametrize('name', ['m.json', 'dict.json', 'm.jsonl'])

@@ -16,6 +16,7 @@ class Settings:
     """What a run needs to know of its settings."""
 
     outputs = ('csv', )
+    checkpoint_every = 5
 
     def __init__(self, out, **facts):
         self.out = str(out)
@@ -31,7 +32,8 @@ class FakeEngine:
     Args:
         folder: Of the results.
         plan: By video what happens to it the first, second ... time: 'done',
-            'dies', 'bad' or 'lost'; 'done' if nothing is said.
+            'dies', 'dies late' (behind a checkpoint), 'bad' or 'lost'; 'done'
+            if nothing is said.
         starts: The same by worker, for its starts: 'ready', 'refused', 'dies'
             or a version.
     """
@@ -59,7 +61,9 @@ class FakeEngine:
     def assign(self, worker, unit):
         self.log.append((unit.name, worker))
         what = (self.plan.get(unit.name) or deque(['done'])).popleft()
-        if what == 'dies':
+        if what == 'dies late':
+            self._events.append((worker, Kind.FRAMES, 5))
+        if what.startswith('dies'):
             self._events.append((worker, Kind.DIED, 'killed'))
             return
         report = VideoReport(None, 'no video', lost=what == 'lost')
@@ -135,6 +139,17 @@ def test_a_video_that_kills_its_workers(tmp_path):
     assert json.loads(
         (tmp_path / 'failures.json').read_text()) == summary.failures
     assert len(FleetFolder(str(tmp_path)).manifest()['videos']) == 4
+
+
+def test_a_long_video_outlives_its_workers(tmp_path):
+    late, early = ['dies late'], ['dies']
+    summary, _, _ = run(tmp_path / 'a', plan=dict(v2=late * 9))
+    assert summary.failures == []
+    plan = early * 2 + late + early * 2
+    summary, _, _ = run(tmp_path / 'b', plan=dict(v2=plan))
+    assert summary.failures == []
+    summary, _, _ = run(tmp_path / 'c', plan=dict(v2=plan + early))
+    assert [failure['name'] for failure in summary.failures] == ['v2']
 
 
 def test_failures_are_tried_again_and_nothing_else(tmp_path):
