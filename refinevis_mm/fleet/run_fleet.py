@@ -46,8 +46,7 @@ def run_fleet(units: Sequence[VideoUnit],
     checkpoint; after three deaths in a row without one it counts as failed.
     When all videos are through, the manifest, the list of hashes, the list of
     failures and, with the output 'parquet', the table of all tracks are
-    written. They do
-    not depend on which worker did what, nor on what died.
+    written. They do not depend on which worker did what, nor on what died.
 
     Args:
         units (Sequence[:obj:`VideoUnit`]): The videos.

@@ -1,8 +1,11 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """The same results from all engines, whoever is killed."""
+import functools
+import http.server
 import io
 import shutil
 import sys
+import threading
 from dataclasses import replace
 
 import fsspec
@@ -14,6 +17,7 @@ from refinevis_mm.fleet import (FleetFolder, FleetProgress, LocalEngine,
                                 read_units, run_fleet)
 from refinevis_mm.storage import (StorageError, list_files, read_bytes,
                                   send_file)
+from tests.docs_checkout import write_video
 from tests.s3_server import s3_bucket
 from tests.tiny_fleet import (PLAIN_OUTPUTS, KillingEngine, differences,
                               tiny_settings, write_clips)
@@ -74,40 +78,78 @@ def test_a_killed_worker_is_followed_at_its_checkpoint(root, tmp_path):
     assert differences(tmp_path, root / 'serial') == []
 
 
-def test_a_storage_holds_checkpoints_too(root):
-    """No disk is shared: results and checkpoints lie behind an address."""
+@pytest.fixture
+def box(root):
+    """``memory://box``, with the clips in ``in``."""
     fs = fsspec.filesystem('memory')
     for path in (root / 'clips').rglob('*'):
         if path.is_file():
-            fs.pipe_file(f'/in/{path.relative_to(root)}', path.read_bytes())
-    out, units = 'memory://results', read_units('memory://in/clips/*')
-    settings = tiny_settings(root, out)
+            name = path.relative_to(root / 'clips')
+            fs.pipe_file(f'/box/in/{name}', path.read_bytes())
+    yield 'memory://box'
+    fs.rm('/box', recursive=True)
+
+
+# the overlay of a video grows in segments, which a checkpoint needs too
+@pytest.mark.parametrize('outputs, kept', [
+    (PLAIN_OUTPUTS, {'clip000/recording.sqlite'}),
+    (('overlay', 'csv'), {
+        'clip000/overlay-000000.mp4', 'clip000/overlay-000001.mp4',
+        'clip000/recording.sqlite'
+    }),
+])
+def test_a_storage_holds_checkpoints_too(outputs, kept, root, box, tmp_path):
+    """No disk is shared: results and checkpoints lie behind an address."""
+    whole = tiny_settings(root, tmp_path, outputs=outputs)
+    run(root, whole, SerialEngine(whole))
+    settings = tiny_settings(root, f'{box}/out', outputs=outputs)
 
     def run_once(engine):
         return run_fleet(
-            units,
+            read_units(f'{box}/in/*'),
             settings,
             lambda: engine,
             progress=FleetProgress(io.StringIO()))
 
     with pytest.raises(SystemExit):
         run_once(Breaks(settings))
-    assert set(list_files(f'{out}/unfinished')) == {'clip000/recording.sqlite'}
+    assert set(list_files(f'{box}/out/unfinished')) == kept
     summary = run_once(SerialEngine(settings))
     assert summary.num_frames == 6 + 7 + 8 + 9 - 4
-    reason = 'memory://in/clips/broken.mp4" cannot be read as a video'
-    assert reason in summary.failures[0]['reason']
-    assert list_files(f'{out}/unfinished') == {}
-    whole, found = FleetFolder(str(root / 'serial')), FleetFolder(out)
-    for video, other in zip(whole.manifest()['videos'],
-                            found.manifest()['videos']):
-        assert video['files'] == other['files']
-        for file in video['files']:
-            assert whole.read(video['name'],
-                              file) == found.read(video['name'], file)
+    assert f'{box}/in/broken.mp4" cannot be read as a video' in (
+        summary.failures[0]['reason'])
+    assert list_files(f'{box}/out/unfinished') == {}
+    for name in (*list_files(tmp_path / 'videos'), '../SHA256SUMS'):
+        if not name.endswith('video.json'):  # it names the input
+            path = f'{box}/out/videos/{name}'.replace('videos/../', '')
+            assert read_bytes(path) == (tmp_path / 'videos' /
+                                        name).read_bytes()
     assert run_once(SerialEngine(settings)).num_skipped == NUM_CLIPS
-    fs.rm('/in', recursive=True)
-    fs.rm('/results', recursive=True)
+
+
+@pytest.mark.fleet
+def test_videos_of_a_web_server(root, tmp_path):
+    pytest.importorskip('aiohttp')
+    write_video(tmp_path / 'clip.mp4')
+    handler = functools.partial(
+        http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f'http://127.0.0.1:{server.server_port}'
+        (tmp_path / 'list.txt').write_text(f'{address}/clip.mp4\n'
+                                           f'{address}/absent.mp4\n')
+        settings = tiny_settings(root, tmp_path / 'out')
+        summary = run_fleet(
+            read_units(f'{address}/list.txt'),
+            settings,
+            lambda: SerialEngine(settings),
+            progress=FleetProgress(io.StringIO()))
+        server.shutdown()
+    assert [item['reason'] for item in summary.failures
+            ] == [f'"{address}/absent.mp4" does not exist']
+    video, = FleetFolder(settings.out).manifest()['videos']
+    assert video['input'] == f'{address}/clip.mp4'
+    assert (video['name'], video['num_frames']) == ('clip', 6)
 
 
 @pytest.mark.fleet
