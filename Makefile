@@ -9,6 +9,8 @@
 #                supervision, cvat-sdk, datumaro or FastAPI, in a venv of
 #                their own; on Linux with torch for CUDA unless
 #                TORCH_INDEX is set
+# make test-fleet  tests that need Ray, pyarrow or an S3 server, in a venv of
+#                their own
 # make train     train the small model on OccludedShapes
 # make fast      add the compiled attention kernel (needs a C++ compiler)
 # make lint      ruff, isort, yapf, codespell, docstring coverage, mypy
@@ -56,6 +58,13 @@ ZOO_CONSTRAINTS := requirements/constraints-zoo.txt
 ZOO_STAMP := $(ZOO_VENV)/.installed-zoo
 ZOO_PIP := $(ZOO_VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
+# Ray, pyarrow, s3fs and moto
+FLEET_VENV ?= .venv-fleet
+FLEET_CONSTRAINTS := requirements/constraints-fleet.txt
+FLEET_STAMP := $(FLEET_VENV)/.installed-fleet
+FLEET_PIP := $(FLEET_VENV)/bin/python -m pip --disable-pip-version-check \
+	--quiet
+
 # small tensors: more threads than this only wait for each other
 export OMP_NUM_THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); \
 	[ $$n -lt 4 ] && echo $$n || echo 4)
@@ -64,7 +73,7 @@ export OMP_NUM_THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); \
 # starve each other otherwise
 export GOMP_SPINCOUNT ?= 10000
 
-.PHONY: demo test test-ops test-zoo browser lint docs train fast setup clean
+.PHONY: demo test test-ops test-zoo test-fleet browser lint docs train fast setup clean
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -137,6 +146,16 @@ $(ZOO_STAMP): $(CONSTRAINTS) $(ZOO_CONSTRAINTS) setup.py pyproject.toml
 test-zoo: $(ZOO_STAMP) browser
 	@$(ZOO_VENV)/bin/python -m pytest -q -m zoo
 
+$(FLEET_STAMP): $(CONSTRAINTS) $(FLEET_CONSTRAINTS)
+	@rm -rf $(FLEET_VENV)
+	@$(MAKE) --no-print-directory setup VENV=$(FLEET_VENV)
+	@echo "Installing Ray, pyarrow, s3fs and moto into $(FLEET_VENV) ..."
+	@$(FLEET_PIP) install --no-deps -r $(FLEET_CONSTRAINTS)
+	@touch $@
+
+test-fleet: $(FLEET_STAMP)
+	@OMP_NUM_THREADS=1 $(FLEET_VENV)/bin/python -m pytest -q -m fleet
+
 lint: $(STAMP)
 	@$(BIN)/ruff check --quiet $(PYTHON_FILES)
 	@$(BIN)/python -m isort --check-only --quiet $(PYTHON_FILES)
@@ -207,5 +226,5 @@ fast: $(STAMP)
 	@$(PIP) install --no-build-isolation torch-ms-deform-attn==0.1.1
 
 clean:
-	rm -rf $(VENV) $(OPS_VENV) $(ZOO_VENV) build .mypy_cache .ruff_cache \
+	rm -rf $(VENV) $(OPS_VENV) $(ZOO_VENV) $(FLEET_VENV) build .mypy_cache .ruff_cache \
 	refinevis_mm.egg-info refinevis_mm/.mim

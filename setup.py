@@ -114,6 +114,8 @@ setup(
         docs=requirements('docs'),
         mmtrack=requirements('mmtrack'),
         zoo=requirements('zoo'),
+        fleet=requirements('fleet'),
+        ray=requirements('fleet') + requirements('ray'),
         rfdetr=requirements('rfdetr'),
         supervision=requirements('supervision'),
         cvat=requirements('cvat'),

@@ -6,6 +6,7 @@ name that ends in ``.partial``; a process that is killed leaves no more than
 that behind.
 """
 import errno
+import hashlib
 import os
 import os.path as osp
 import secrets
@@ -18,6 +19,7 @@ from filelock import FileLock, Timeout  # comes with torch
 
 PARTIAL = '.partial'
 LOCK = '.lock'  # see one_run
+READ_BYTES = 1 << 22
 # What a file system says that has no locks.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -240,6 +242,25 @@ def delete(path: PathLike) -> None:
         shutil.rmtree(path)
     elif osp.lexists(path):
         os.remove(path)
+
+
+def file_sha256(path: PathLike) -> str:
+    """Hash a file.
+
+    Args:
+        path (str | PathLike): The file.
+
+    Returns:
+        str: Its SHA-256 in hex digits.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while chunk := file.read(READ_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _is_folder(path: PathLike) -> bool:

@@ -93,6 +93,12 @@ def write_video(path: Path, length: int = LENGTH) -> None:
     writer.release()
 
 
+def write_clip(path: Path) -> None:
+    """A tiny video in a folder."""
+    path.parent.mkdir(exist_ok=True)
+    write_video(path)
+
+
 def write_backbone(path: Path) -> None:
     """What ``make data/<backbone>_imagenet.pth`` makes, random."""
     torch.manual_seed(0)

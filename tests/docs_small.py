@@ -28,6 +28,10 @@ ARGUMENTS = {
     '--number 1',
     'compose_clips.py':
     '--number 1',
+    'fleet.py':  # no Ray, no pyarrow, no other processes
+    '--engine serial --outputs results csv',
+    'benchmark_fleet.py':
+    '--workers 1 --outputs results',
     'make_everyday.py':
     '--valid-images 1',
     'three_phases.py':

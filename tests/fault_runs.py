@@ -73,6 +73,13 @@ def jobs(work: Path) -> Dict[str, Job]:
             'overlay', 'timeline', 'masks', 'results', 'csv', 'coco',
             '--checkpoint-every', '2'
         ], ['--resume']),
+        'fleet':
+        Job([
+            'fleet.py', f'{frames}/*',
+            str(ROOT / SMALL), WEIGHTS, '--out', '{out}', '--engine', 'local',
+            '--max-workers', '2', '--outputs', 'results', 'csv',
+            '--checkpoint-every', '2'
+        ]),
         'report':
         Job([
             'visualization/report.py', video,

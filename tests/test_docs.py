@@ -28,7 +28,7 @@ from refinevis_mm.zoo import find_entry
 from refinevis_mm.zoo.part_file import CACHE_ENV
 from tests import docs_markdown, docs_small
 from tests.docs_checkout import (ROOT, make_checkout, make_data,
-                                 write_backbone, write_class_names,
+                                 write_backbone, write_class_names, write_clip,
                                  write_maskdino, write_named, write_official,
                                  write_tracked)
 from tests.docs_runner import (SESSION, Call, Done, Terminal, as_process,
@@ -40,7 +40,7 @@ PAGES = sorted([
 ])
 NAMES = {page: page.relative_to(ROOT).as_posix() for page in PAGES}
 # those with many commands
-SLOW = ('README.md', 'docs/data.md', 'docs/get_started.md',
+SLOW = ('README.md', 'docs/data.md', 'docs/fleet.md', 'docs/get_started.md',
         'docs/model_zoo.md', 'docs/own_video.md', 'docs/results.md',
         'docs/training.md', 'docs/visualization.md')
 SMALL_CONFIG = ('configs/refinevis/'
@@ -94,6 +94,10 @@ FILES = {
         'solov2.pth':
         partial(write_tracked,
                 'mmdet::solov2/solov2-light_r18_fpn_ms-3x_coco.py')
+    },
+    'docs/fleet.md': {
+        'clips/one.mp4': write_clip,
+        'clips/two.mp4': write_clip
     },
     'docs/official_checkpoints.md': {
         'OFFICIAL.pth': write_official
@@ -210,6 +214,8 @@ ALLOWED = [
     Allowed(r'python \S*/youtubevis2coco.py .*', MMTRACK),
     Allowed(r'python \S*t\S*.py \S*tar-mmtrack\S*.py .*', MMTRACK,
             check_arguments),
+    Allowed(r'python \S+ .*(--ray-address|s3://).*',
+            'a cluster or a bucket; run by make test-fleet', check_arguments),
     Allowed(r'python tests/parity/report.py',
             'ten seconds; the tests in tests/parity measure the same',
             check_exists),

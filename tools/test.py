@@ -7,6 +7,7 @@ import os
 import os.path as osp
 from contextlib import nullcontext
 from types import SimpleNamespace
+from typing import Optional, Tuple
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -18,14 +19,13 @@ from refinevis_mm.apis.inference import find_checkpoint, load_model_weights
 from refinevis_mm.compat.checkpoints import read_file
 from refinevis_mm.engine.samplers import WholeVideoSampler
 from refinevis_mm.evaluation.finished_videos import FinishedVideos
-from refinevis_mm.files import one_run
-from refinevis_mm.utils import (add_runner_arguments, end_workers_with_parent,
-                                init_cpu_distributed, merge_runner_arguments,
-                                one_line_errors)
+from refinevis_mm.files import file_sha256, one_run
+from refinevis_mm.utils import (add_runner_arguments, add_shard_argument,
+                                end_workers_with_parent, init_cpu_distributed,
+                                merge_runner_arguments, one_line_errors)
 from refinevis_mm.vis_json import check_same_classes, classes_of
 
 RESUME_DIR = 'unfinished_test'
-READ_BYTES = 1 << 24
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,8 +51,13 @@ def parse_args() -> argparse.Namespace:
         help='keep the results of each finished video in DIR (default: '
         'unfinished_test in the work dir) and skip the videos that a killed '
         'run has left there')
+    add_shard_argument(
+        parser, 'test one share of the videos, whose results --resume keeps; '
+        'the numbers come of a last run without it')
     add_runner_arguments(parser)
     args = parser.parse_args()
+    if args.shard is not None and args.resume is None:
+        parser.error('--shard needs --resume, for the results of all shares')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
@@ -83,16 +88,21 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         if args.out is not None:
             raise ValueError('--out needs the predictions of all videos, '
                              'which --resume skips')
-        set_resume(cfg, args.resume or osp.join(cfg.work_dir, RESUME_DIR))
+        set_resume(cfg, args.resume or osp.join(cfg.work_dir, RESUME_DIR),
+                   args.shard)
     return cfg
 
 
-def set_resume(cfg: Config, folder: str) -> None:
+def set_resume(cfg: Config,
+               folder: str,
+               shard: Optional[Tuple[int, int]] = None) -> None:
     """Let a test skip the videos that a killed run has finished.
 
     Args:
         cfg (Config): The config; changed in place.
         folder (str): Where the results of finished videos are kept.
+        shard (tuple[int, int], optional): Position, from 0, and number of
+            tasks that share the videos out. Defaults to None.
 
     Raises:
         ValueError: If the config does not test frame by frame with
@@ -109,6 +119,8 @@ def set_resume(cfg: Config, folder: str) -> None:
             raise ValueError('--resume needs VISMetric alone, since skipped '
                              f'videos are its results only, got {metric.type}')
         metric.resume_dir = folder
+        metric.evaluate_later = shard is not None
+    sampler.shard = shard
     sampler.resume_dir = folder
     FinishedVideos(folder).claim(fingerprint(cfg))
 
@@ -125,15 +137,12 @@ def fingerprint(cfg: Config) -> str:
     Raises:
         OSError: If the checkpoint cannot be read.
     """
-    weights = hashlib.sha256()
-    with open(cfg.load_from, 'rb') as file:
-        while chunk := file.read(READ_BYTES):
-            weights.update(chunk)
+    weights = file_sha256(cfg.load_from)
     parts = {key: cfg.get(key) for key in ('model', 'test_cfg')}
     parts['dataset'] = cfg.test_dataloader.dataset
     text = json.dumps(parts, sort_keys=True, default=str)
     config = hashlib.sha256(text.encode()).hexdigest()
-    return f'checkpoint {weights.hexdigest()}\nconfig {config}\n'
+    return f'checkpoint {weights}\nconfig {config}\n'
 
 
 @one_line_errors
@@ -161,6 +170,9 @@ def main() -> None:
         runner.test_evaluator.metrics.append(
             DumpResults(out_file_path=args.out))
     folder = cfg.test_dataloader.sampler.get('resume_dir')
+    if args.shard is not None:  # tasks of other shares use it, too
+        folder = osp.join(
+            folder, '.share-{}-of-{}'.format(args.shard[0] + 1, args.shard[1]))
     with one_run(folder) if folder and is_main_process() else nullcontext():
         runner.test()
 

@@ -9,13 +9,14 @@ import warnings
 from contextlib import closing, redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Sequence
 
 from mmengine.config import DictAction
 from mmengine.utils import ProgressBar
 
 from refinevis_mm.files import PARTIAL
-from refinevis_mm.utils import add_model_arguments, add_source_arguments
+from refinevis_mm.utils import (add_model_arguments, add_shard_argument,
+                                add_source_arguments)
 from refinevis_mm.video_io import FrameSource, open_source
 from refinevis_mm.vis_json import load_json
 from refinevis_mm.visualization import select_video
@@ -48,6 +49,30 @@ def parse_video_arguments(description: str,
         'webcam, or address (rtsp://...)')
     add_model_arguments(parser)
     add_render_arguments(parser, output)
+    add_inference_arguments(parser)
+    add_source_arguments(parser)
+    _add_report_arguments(parser)
+    if output is None:
+        add_shard_argument(
+            parser, 'render one share of many videos, the input being a glob '
+            'pattern, a list or a manifest as of tools/fleet.py; goes on by '
+            'itself')
+    args = parser.parse_args()
+    if args.gt is None and (args.video_id, args.video_name) != (None, None):
+        parser.error('--video-id and --video-name need --gt')
+    if None not in (args.video_id, args.video_name):
+        parser.error('--video-id and --video-name exclude each other')
+    if output is None and args.shard and (args.title, args.gt) != (None, None):
+        parser.error('--title and --gt are for one video, --shard for many')
+    return args
+
+
+def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what changes a model, and what it may accept.
+
+    Args:
+        parser (argparse.ArgumentParser): Receives the options.
+    """
     parser.add_argument(
         '--mode',
         choices=['online', 'offline'],
@@ -57,7 +82,6 @@ def parse_video_arguments(description: str,
         type=int,
         help='frames seen by refinement, 0 switches it off; default: the '
         'config\'s')
-    add_source_arguments(parser)
     parser.add_argument(
         '--allow-mismatch',
         action='store_true',
@@ -73,13 +97,6 @@ def parse_video_arguments(description: str,
         nargs='+',
         action=DictAction,
         help='override settings of the config, as key=value pairs')
-    _add_report_arguments(parser)
-    args = parser.parse_args()
-    if args.gt is None and (args.video_id, args.video_name) != (None, None):
-        parser.error('--video-id and --video-name need --gt')
-    if None not in (args.video_id, args.video_name):
-        parser.error('--video-id and --video-name exclude each other')
-    return args
 
 
 def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,18 +128,41 @@ def add_render_arguments(parser: argparse.ArgumentParser,
         parser.add_argument('--out', required=True, help='file to write')
         parser.set_defaults(outputs=[output])
     else:
-        parser.epilog = 'outputs: ' + ', '.join(
-            f'{output.name} ({output.file})' for output in OUTPUTS.values())
         parser.add_argument(
             '--out-dir', required=True, help='the dir to save the files')
-        parser.add_argument(
-            '--outputs',
-            nargs='+',
-            choices=list(OUTPUTS),
-            default=list(DEFAULT_OUTPUTS),
-            metavar='OUTPUT',
-            help='files to write, see below; default: '
-            f'{" ".join(DEFAULT_OUTPUTS)}')
+        add_outputs_argument(parser, DEFAULT_OUTPUTS)
+    add_run_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on from the last checkpoint of a run that was stopped')
+
+
+def add_outputs_argument(parser: argparse.ArgumentParser,
+                         default: Sequence[str]) -> None:
+    """Add the option that says what to write, and the list of all.
+
+    Args:
+        parser (argparse.ArgumentParser): Receives the option.
+        default (Sequence[str]): Names out of ``OUTPUTS``.
+    """
+    parser.epilog = 'outputs: ' + ', '.join(f'{output.name} ({output.file})'
+                                            for output in OUTPUTS.values())
+    parser.add_argument(
+        '--outputs',
+        nargs='+',
+        choices=list(OUTPUTS),
+        default=list(default),
+        metavar='OUTPUT',
+        help=f'files to write, see below; default: {" ".join(default)}')
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of any run over a video.
+
+    Args:
+        parser (argparse.ArgumentParser): Receives the options.
+    """
     parser.add_argument(
         '--score-thr',
         type=float,
@@ -130,10 +170,6 @@ def add_render_arguments(parser: argparse.ArgumentParser,
         help='least score of a drawn object')
     parser.add_argument(
         '--device', default='cpu', help='cpu, cuda, cuda:1 ...')
-    parser.add_argument(
-        '--resume',
-        action='store_true',
-        help='go on from the last checkpoint of a run that was stopped')
     parser.add_argument(
         '--checkpoint-every',
         type=int,

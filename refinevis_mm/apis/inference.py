@@ -69,14 +69,7 @@ def init_model(config: Union[str, Config],
             the keys.
     """
     device = check_device(device)
-    if checkpoint is None:
-        config, checkpoint = _files_of(config)
-    cfg = Config.fromfile(find_config(config)) if isinstance(
-        config, str) else copy.deepcopy(config)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    cfg = as_video_config(cfg)
-    if cfg_options is not None:
-        cfg.merge_from_dict(cfg_options)
+    cfg, checkpoint = resolve_model(config, checkpoint, cfg_options)
     model = MODELS.build(cfg.model)
     model.weights, entry = find_checkpoint(checkpoint)
     model.classes = load_model_weights(model, model.weights, allow_mismatch)
@@ -86,6 +79,36 @@ def init_model(config: Union[str, Config],
     if model.window == 0:
         print_log('refinement is off (window 0)', logger='current')
     return model.to(device).eval()
+
+
+def resolve_model(config: Union[str, Config],
+                  checkpoint: Optional[str] = None,
+                  cfg_options: Optional[dict] = None) -> Tuple[Config, str]:
+    """Find out what :func:`init_model` builds, without building it.
+
+    Args:
+        config (str | :obj:`Config`): See :func:`init_model`.
+        checkpoint (str, optional): See :func:`init_model`. Defaults to None.
+        cfg_options (dict, optional): Settings that override those of the
+            model of video. Defaults to None.
+
+    Returns:
+        tuple[:obj:`Config`, str]: A config of a model of video, and file,
+        address or name of its weights; :func:`init_model` takes both.
+
+    Raises:
+        OSError: If the config file is missing.
+        ValueError: See :func:`init_model`.
+    """
+    if checkpoint is None:
+        config, checkpoint = _files_of(config)
+    cfg = Config.fromfile(find_config(config)) if isinstance(
+        config, str) else copy.deepcopy(config)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    cfg = as_video_config(cfg)
+    if cfg_options is not None:
+        cfg.merge_from_dict(cfg_options)
+    return cfg, checkpoint
 
 
 def _files_of(name: Union[str, Config]) -> Tuple[str, str]:

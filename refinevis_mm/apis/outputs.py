@@ -12,10 +12,11 @@ from mmengine.logging import print_log
 
 from refinevis_mm.models import BaseVISModel
 from refinevis_mm.models.association import find_delay
-from refinevis_mm.recording import (VideoRecording, write_coco_video,
-                                    write_cvat_video, write_id_masks,
-                                    write_mots_png, write_results_json,
-                                    write_tracks_csv)
+from refinevis_mm.recording import (VideoRecording, check_pyarrow,
+                                    write_coco_video, write_cvat_video,
+                                    write_id_masks, write_mots_png,
+                                    write_results_json, write_tracks_csv,
+                                    write_tracks_parquet)
 from refinevis_mm.structures import (VIEWS, FrameInstances, FrameResult,
                                      TrackMerges, Values, check_form)
 from refinevis_mm.video_io import (FrameSource, H264Writer, concat_videos,
@@ -86,6 +87,8 @@ class Output(NamedTuple):
         compares (bool): Shows what refinement changed; left out where
             nothing is refined or changed.
         all_views (bool): Wants the frame level, online and offline.
+        check (Callable, optional): Raises ImportError before the first frame
+            where a package is missing. None: it needs no other.
     """
 
     name: str
@@ -94,6 +97,7 @@ class Output(NamedTuple):
     draw: Optional[Callable[[RenderJob], Drawing]] = None
     compares: bool = False
     all_views: bool = False
+    check: Optional[Callable[[], None]] = None
 
 
 @dataclass
@@ -284,6 +288,13 @@ OUTPUTS: Dict[str, Output] = {
         Output(
             'csv', 'tracks.csv', lambda recording, path, job: write_tracks_csv(
                 recording, path, score_thr=job.model.cls_thr)),
+        # the same for pandas, DuckDB and Spark, with masks
+        Output(
+            'parquet',
+            'tracks.parquet',
+            lambda recording, path, job: write_tracks_parquet(
+                recording, path, score_thr=job.model.cls_thr),
+            check=check_pyarrow),
         # annotations with track ids
         Output(
             'coco', 'coco_video.json', lambda recording, path, job:

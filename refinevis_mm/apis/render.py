@@ -71,7 +71,9 @@ def render_video(
         ground_truth: Optional[dict] = None,
         settings: Optional[dict] = None,
         on_start: Optional[Callable[[int], None]] = None,
-        on_frame: Optional[Callable[[], None]] = None) -> RenderedVideo:
+        on_frame: Optional[Callable[[], None]] = None,
+        on_checkpoint: Optional[Callable[[Path],
+                                         None]] = None) -> RenderedVideo:
     """Find, follow and refine the objects of a video, and show them.
 
     What can be made is the table ``OUTPUTS`` of
@@ -114,11 +116,15 @@ def render_video(
             number of frames that are finished already. Defaults to None.
         on_frame (Callable, optional): Called after every finished frame.
             Defaults to None.
+        on_checkpoint (Callable, optional): Called after every checkpoint that
+            frames follow, with the folder of all that a resumed run needs,
+            to bring it to where another machine finds it. Defaults to None.
 
     Returns:
         :obj:`RenderedVideo`: The files and a summary.
 
     Raises:
+        ImportError: If a package that an output needs is not installed.
         OSError: If the files cannot be written.
         RenderStopped: If Ctrl-C or SIGTERM stopped it; a KeyboardInterrupt.
         ValueError: If an argument is not allowed, the video has no frame or
@@ -145,7 +151,7 @@ def render_video(
             num_before = run.num_frames
             if on_start is not None:
                 on_start(num_before)
-            run.process(checkpoint_every, on_frame)
+            run.process(checkpoint_every, on_frame, on_checkpoint)
             run.write_files()
             tracks = run.recording.tracks()
         run.publish()
@@ -286,12 +292,14 @@ class _Run:
         self._start_drawings()
 
     def process(self, checkpoint_every: int,
-                on_frame: Optional[Callable[[], None]]) -> None:
+                on_frame: Optional[Callable[[], None]],
+                on_checkpoint: Optional[Callable[[Path], None]]) -> None:
         """Take the frames that are left.
 
         Args:
             checkpoint_every (int): Frames between checkpoints.
             on_frame (Callable, optional): See :func:`render_video`.
+            on_checkpoint (Callable, optional): See :func:`render_video`.
         """
         if self.recording is not None and self.recording.finished:
             return
@@ -310,10 +318,14 @@ class _Run:
                     break
                 if self.session.num_frames % checkpoint_every == 0:
                     self._checkpoint()
+                    if on_checkpoint is not None:
+                        on_checkpoint(self.folder.path)
         if self.recording is None:
             raise ValueError(NO_FRAME)
         if signals and not self.job.source.live:
             self._checkpoint()
+            if on_checkpoint is not None:
+                on_checkpoint(self.folder.path)
             raise RenderStopped(
                 f'stopped after {self.session.num_frames} frames')
         if self.job.ground_truth is not None:
@@ -475,6 +487,10 @@ def _check_outputs(outputs: Sequence[str], session: Session) -> List[str]:
     if unknown or not outputs:
         got = repr(unknown[0]) if unknown else 'none'
         raise ValueError(f'outputs must be out of {tuple(OUTPUTS)}, got {got}')
+    for name in outputs:
+        check = OUTPUTS[name].check
+        if check is not None:
+            check()
     compared = FRAME_LEVEL in session.views and session.view != FRAME_LEVEL
     return [
         name for name in OUTPUTS

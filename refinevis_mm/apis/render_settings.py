@@ -3,6 +3,8 @@
 import json
 from typing import Any, Collection, Iterator, Sequence, Tuple
 
+from mmengine.config import Config
+
 from refinevis_mm.video_io import FrameSource
 from .session import Session
 
@@ -23,7 +25,7 @@ def render_settings(session: Session, source: FrameSource, score_thr: float,
     Returns:
         dict: Numbers, text and lists by name, as JSON gives them back.
     """
-    model, cfg = session.model, session.model.cfg
+    model = session.model
     settings = dict(
         source.settings,
         fps=source.fps,
@@ -36,12 +38,25 @@ def render_settings(session: Session, source: FrameSource, score_thr: float,
         score_thr=score_thr,
         drawn=sorted(drawn))
     settings.pop('allow_damaged', None)
-    dataset = cfg.get('test_dataloader', {}).get('dataset', {})
-    parts = dict(model=cfg.model, pipeline=dataset.get('pipeline', []))
-    settings.update(_flatten('', parts))
+    settings.update(config_settings(model.cfg))
     for name in ('model.mode', 'model.window'):  # the session has its own
         settings.pop(name, None)
     return json.loads(json.dumps(settings, default=str))
+
+
+def config_settings(cfg: Config) -> dict:
+    """What the results of any video depend on in a config.
+
+    Args:
+        cfg (:obj:`Config`): A config with a ``model``.
+
+    Returns:
+        dict: Values of the model and of the test pipeline by dotted name, as
+        JSON gives them back.
+    """
+    dataset = cfg.get('test_dataloader', {}).get('dataset', {})
+    parts = dict(model=cfg.model, pipeline=dataset.get('pipeline', []))
+    return json.loads(json.dumps(dict(_flatten('', parts)), default=str))
 
 
 def check_settings(found: dict,

@@ -73,9 +73,12 @@ class VISMetric(BaseMetric):
             if they do not come, so that a killed run can be continued with
             :class:`WholeVideoSampler`. Defaults to None, which keeps
             results in memory only.
+        evaluate_later (bool): Only leave the results in ``resume_dir``, for a
+            run that finds those of all videos there. Defaults to False.
 
     Raises:
-        ValueError: If ``format_only`` comes without ``outfile_prefix``.
+        ValueError: If ``format_only`` comes without ``outfile_prefix``, or
+            ``evaluate_later`` without ``resume_dir``.
         FileNotFoundError: If ``ann_file`` does not exist.
     """
     default_prefix = 'vis'
@@ -91,13 +94,16 @@ class VISMetric(BaseMetric):
                  tracking: bool = False,
                  best_tracklet: bool = False,
                  options: Optional[Dict[str, Any]] = None,
-                 resume_dir: Optional[str] = None) -> None:
+                 resume_dir: Optional[str] = None,
+                 evaluate_later: bool = False) -> None:
         super().__init__(
             collect_device=collect_device,
             prefix=prefix,
             collect_dir=collect_dir)
         if format_only and outfile_prefix is None:
             raise ValueError('format_only needs an outfile_prefix, got None')
+        if evaluate_later and resume_dir is None:
+            raise ValueError('evaluate_later needs a resume_dir, got None')
         if not osp.isfile(ann_file):
             raise FileNotFoundError(f'ann_file does not exist: {ann_file}')
         self.ann_file = ann_file
@@ -107,6 +113,7 @@ class VISMetric(BaseMetric):
         self.tracking = tracking
         self.best_tracklet = best_tracklet
         self.options = dict(options or {})
+        self.evaluate_later = evaluate_later
         self.finished = FinishedVideos(resume_dir) if resume_dir else None
         self._ground_truth: Optional[dict] = None
         self._last_files: Optional[Dict[Any, str]] = None
@@ -178,12 +185,15 @@ class VISMetric(BaseMetric):
         Returns:
             dict[str, float]: The numbers of :func:`evaluate_vis`, with
             ``tracking`` those of :func:`evaluate_tracking`, with
-            ``best_tracklet`` also ``J``; nothing with ``format_only``.
+            ``best_tracklet`` also ``J``; nothing with ``format_only`` or
+            ``evaluate_later``.
 
         Raises:
             ValueError: If the results do not fit the annotation file.
             OSError: If the submission cannot be written.
         """
+        if self.evaluate_later:
+            return {}
         ground_truth = self._load_ground_truth()
         if self.finished is not None:
             known = [video_id for video_id, _ in results]

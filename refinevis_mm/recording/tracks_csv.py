@@ -1,14 +1,12 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Tracks as a table, for spreadsheets."""
 import csv
-from typing import Iterator, List, Optional, Union
-
-from pycocotools import mask as mask_utils
+from typing import Optional
 
 from refinevis_mm.files import PathLike, whole_file
-from refinevis_mm.structures import FrameInstances
 from .plain_text import plain_text
-from .video_recording import STATES, VideoRecording
+from .track_rows import track_rows
+from .video_recording import VideoRecording
 
 COLUMNS = ('frame', 'time_s', 'track_id', 'class', 'score', 'frame_score',
            'state', 'x', 'y', 'width', 'height', 'area_px', 'source_frame')
@@ -53,40 +51,23 @@ def write_tracks_csv(recording: VideoRecording,
         OSError: If the file cannot be written.
         ValueError: If there is no such view.
     """
-    tracks = {
-        track.id: (track.id, _as_text(track.name), round(track.score, DIGITS))
-        for track in recording.tracks(view) if track.score >= score_thr
-    }
-
-    numbers = [number for number, _ in recording.origins()]
-
     with whole_file(path) as part, open(
             part, 'w', encoding='utf-8', newline='') as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(COLUMNS)
-        for frame_id, time, instances in recording.frames(view):
-            for track_id, cells in zip(instances.ids, _cells(instances)):
-                if track_id in tracks:
-                    writer.writerow([
-                        frame_id,
-                        round(time, DIGITS), *tracks[track_id], *cells,
-                        numbers[frame_id]
-                    ])
+        for row in track_rows(recording, view, score_thr):
+            track, area = row.track, '' if row.area is None else row.area
+            writer.writerow([
+                row.frame,
+                round(row.time, DIGITS), track.id,
+                _as_text(track.name),
+                round(track.score, DIGITS),
+                round(row.frame_score, DIGITS), row.state,
+                *(row.box or ('', ) * 4), area, row.source_frame
+            ])
 
 
 def _as_text(name: str) -> str:
     """A name as one line that is no formula."""
     text = plain_text(name)
     return f"'{text}" if text.lstrip().startswith(FORMULA) else text
-
-
-def _cells(instances: FrameInstances) -> Iterator[list]:
-    """What a frame says of each instance, from ``frame_score`` on."""
-    recovered, missed = instances.recovered, instances.missed
-    for row, mask in enumerate(instances.masks):
-        state = STATES[recovered[row] + 2 * missed[row]]
-        place: List[Union[int, str]] = [''] * 5
-        if mask is not None:
-            x1, y1, x2, y2 = instances.boxes[row].astype(int).tolist()
-            place = [x1, y1, x2 - x1, y2 - y1, int(mask_utils.area(mask))]
-        yield [round(instances.scores[row], DIGITS), state, *place]

@@ -9,7 +9,7 @@ import os.path as osp
 import re
 import signal
 import sys
-from typing import Callable
+from typing import Callable, Tuple
 
 import torch.distributed as dist
 from mmengine.config import Config, DictAction
@@ -19,8 +19,9 @@ from ..compat.checkpoints import CheckpointError
 
 __all__ = [
     'add_converter_arguments', 'add_model_arguments', 'add_runner_arguments',
-    'add_source_arguments', 'end_workers_with_parent', 'init_cpu_distributed',
-    'merge_runner_arguments', 'one_line_errors'
+    'add_shard_argument', 'add_source_arguments', 'end_workers_with_parent',
+    'init_cpu_distributed', 'merge_runner_arguments', 'one_line',
+    'one_line_errors'
 ]
 
 TRACEBACK_ENV = 'REFINEVIS_TRACEBACK'
@@ -52,17 +53,28 @@ def one_line_errors(main: Callable[[], None]) -> Callable[[], None]:
                 NotImplementedError) as error:
             if os.environ.get(TRACEBACK_ENV):
                 raise
-            lines = str(error).strip().splitlines()
-            # errors of data loader workers carry a traceback in their text
-            reason = lines[-1].strip() if lines else type(error).__name__
-            reason = MISSING_BACKBONE.sub(r'\g<0> Run: make \1', reason)
-            # names of files and classes may hold what moves the cursor
-            reason = ''.join(
-                char if char.isprintable() else f'\\x{ord(char):02x}'
-                for char in reason)
-            sys.exit(f'error: {reason} (set {TRACEBACK_ENV}=1 for details)')
+            sys.exit(f'error: {one_line(error)} '
+                     f'(set {TRACEBACK_ENV}=1 for details)')
 
     return wrapped
+
+
+def one_line(error: BaseException) -> str:
+    """Say in one line what went wrong.
+
+    Args:
+        error (BaseException): What was raised.
+
+    Returns:
+        str: The last line of its text, or its kind where it has none.
+    """
+    lines = str(error).strip().splitlines()
+    # errors of data loader workers carry a traceback in their text
+    reason = lines[-1].strip() if lines else type(error).__name__
+    reason = MISSING_BACKBONE.sub(r'\g<0> Run: make \1', reason)
+    # names of files and classes may hold what moves the cursor
+    return ''.join(char if char.isprintable() else f'\\x{ord(char):02x}'
+                   for char in reason)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,6 +115,31 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         '--max-size',
         type=int,
         help='scale frames down whose longer side has more pixels')
+
+
+def add_shard_argument(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add ``--shard i/n``, for tasks that share the videos out.
+
+    The argument becomes (i - 1, n).
+
+    Args:
+        parser (argparse.ArgumentParser): Receives the option.
+        text (str): What it does.
+    """
+    parser.add_argument(
+        '--shard',
+        type=_parse_shard,
+        metavar='I/N',
+        help=f'{text}; I from 1 to N, for sbatch --array=1-N')
+
+
+def _parse_shard(text: str) -> Tuple[int, int]:
+    """Read ``i/n``."""
+    found = re.fullmatch(r'(\d+)/(\d+)', text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(
+            f'it must be I/N with I from 1 to N, got {text!r}')
+    return int(found[1]) - 1, int(found[2])
 
 
 def add_converter_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,12 +8,12 @@ import math
 import os
 import zlib
 from numbers import Real
-from pathlib import Path
 from typing import (Any, Callable, Collection, List, Optional, Sequence, Tuple,
                     Union)
 
 from mmengine.logging import print_log
 
+from refinevis_mm.storage import read_bytes
 from .defects import ERROR, Defect
 from .packed_masks import pack_plain_masks
 from .validation import ALL_CROWDS, VISChecker, all_crowds, raise_defect
@@ -30,7 +30,8 @@ def load_json(source: PathOrObject) -> Union[dict, list]:
     """Read a JSON file, plain or gzipped; loaded objects pass through.
 
     Args:
-        source (str | PathLike | dict | list): Path, or the content itself.
+        source (str | PathLike | dict | list): Path or address, as
+            s3://bucket/valid.json, or the content itself.
 
     Returns:
         dict | list: The content.
@@ -41,7 +42,7 @@ def load_json(source: PathOrObject) -> Union[dict, list]:
     """
     if isinstance(source, (dict, list)):
         return source
-    data = Path(source).read_bytes()
+    data = read_bytes(source)
     try:
         return json.loads(unpack_json(data, str(source)))
     except (ValueError, RecursionError) as error:

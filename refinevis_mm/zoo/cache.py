@@ -9,10 +9,12 @@ from contextlib import suppress
 from typing import Optional
 from urllib.parse import urlsplit
 
-from refinevis_mm.files import write_text
+from refinevis_mm.files import file_sha256, write_text
+from refinevis_mm.storage import fetch_file
 from .entry import SHIPPED, ZooEntry
 from .part_file import CACHE_ENV
 
+SCHEMES = ('http', 'https', 'file', 'hf')  # whose downloads go on
 _PACKAGE = osp.dirname(osp.dirname(osp.abspath(__file__)))
 # of a wheel, and of a source checkout
 _SHIPPED_FOLDERS = (osp.join(_PACKAGE, '.mim', 'checkpoints'),
@@ -95,9 +97,10 @@ def fetch_address(address: str, cache_dir: Optional[str] = None) -> str:
     """Give the file of an address, fetched if it is not there.
 
     Args:
-        address (str): https://, http://, file:// or hf://owner/repo/file. A
+        address (str): https://, http://, file:// or hf://owner/repo/file; a
             name as OpenMMLab's, which ends in 8 digits of the SHA-256, is
-            checked.
+            checked. Or of another storage that fsspec knows, as s3:// and
+            gs://.
         cache_dir (str, optional): Folder of fetched weights. Defaults to
             None, :func:`cache_folder`.
 
@@ -108,13 +111,19 @@ def fetch_address(address: str, cache_dir: Optional[str] = None) -> str:
     Raises:
         ValueError: If it is no such address.
         DownloadError: If it cannot be fetched.
+        OSError: If another storage does not have it or does not answer.
+        ImportError: If a package that knows that storage is not installed.
     """
     name = address_file_name(address)
     path = osp.join(cache_dir or cache_folder(), name)
-    if not osp.isfile(path):
+    if osp.isfile(path):
+        return path
+    if urlsplit(address).scheme in SCHEMES:
         from .download import download
         known = re.search(r'-([0-9a-f]{8})\.pth$', name)
         download(address, path, known.group(1) if known else '')
+    else:
+        fetch_file(address, path)
     return path
 
 
@@ -181,7 +190,6 @@ def _known_sha256(path: str) -> str:
             digest, _, state = file.read().partition(' ')
         if state == _state(path):
             return digest
-    from .download import file_sha256
     digest = file_sha256(path)
     _remember_sha256(path, digest)
     return digest

@@ -4,16 +4,15 @@
 A transfer that breaks off goes on from there the next time. Only a file that
 is complete and has the expected SHA-256 is moved to its place.
 """
-import hashlib
 import os.path as osp
 from contextlib import closing
 from typing import Any, Iterator, Optional, Tuple
 
+from refinevis_mm.files import file_sha256
 from .lock import one_process
 from .part_file import DownloadError, PartFile
 from .progress import Progress
-from .source import (CHUNK, PARTIAL_CONTENT, RANGE_REFUSED, Source,
-                     content_range)
+from .source import PARTIAL_CONTENT, RANGE_REFUSED, Source, content_range
 
 
 def download(address: str,
@@ -56,25 +55,6 @@ def download(address: str,
                 f'it elsewhere and put it at {path}')
         part.finish()
     return digest
-
-
-def file_sha256(path: str) -> str:
-    """Hash a file.
-
-    Args:
-        path (str): The file.
-
-    Returns:
-        str: Its SHA-256 in hex digits.
-
-    Raises:
-        OSError: If it cannot be read.
-    """
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _transfer(source: Source, part: PartFile,

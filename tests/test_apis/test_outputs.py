@@ -78,8 +78,13 @@ def assert_same(name, path, other):
         assert path.read_bytes() == other.read_bytes()
 
 
-@pytest.mark.parametrize('name', OUTPUTS)
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=pytest.mark.fleet if output.check else ())
+    for name, output in OUTPUTS.items()
+])
 def test_each_goes_on(model, tmp_path, name):
+    if OUTPUTS[name].check is not None:
+        pytest.importorskip('pyarrow')
     session = Session(model, views_for([name], model))
     options = dict(outputs=[name], score_thr=0.05)
     made = render_video(session, video(), tmp_path / 'whole', **options)

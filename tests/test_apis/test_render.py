@@ -178,10 +178,10 @@ def test_recording_is_that_of_the_stream(session, tmp_path):
 
 
 def test_all_outputs(session, tmp_path):
-    rendered = render_video(
-        session(), video(3), tmp_path, outputs=list(OUTPUTS))
+    plain = [name for name, output in OUTPUTS.items() if not output.check]
+    rendered = render_video(session(), video(3), tmp_path, outputs=plain)
     assert rendered.files == [
-        str(tmp_path / output.file) for output in OUTPUTS.values()
+        str(tmp_path / OUTPUTS[name].file) for name in plain
     ]
     assert names_in(tmp_path / 'masks') == [f'{k:06d}.png' for k in range(3)]
     images = json.loads((tmp_path / 'coco_video.json').read_text())['images']

@@ -16,7 +16,7 @@ PACKAGE = 'refinevis_mm'
 # never sideways. `__init__` is the package itself.
 FLOORS = (
     ('version', 'files'),
-    ('registry', 'structures', 'compat'),
+    ('registry', 'structures', 'compat', 'storage'),
     ('video_io', 'vis_json'),
     ('__init__', 'models', 'datasets'),
     ('utils', ),
@@ -24,6 +24,7 @@ FLOORS = (
     ('recording', ),
     ('visualization', ),
     ('engine', 'apis'),
+    ('fleet', ),
 )
 # The same inside of refinevis_mm.models.
 MODEL_FLOORS = (
@@ -61,7 +62,10 @@ OPEN = {
 DOORS = {
     'av': 'video_io',
     'cvat_sdk': 'apis.cvat_function',
+    'fsspec': 'storage',
     'mmtrack': 'compat.mmtrack',
+    'pyarrow': 'recording.tracks_parquet',
+    'ray': 'fleet.ray_engine',
     'rfdetr': 'models.frame_level.rfdetr_package',
     'supervision': 'structures.frame_result',
 }

@@ -179,6 +179,35 @@ def test_killed_run_continues(folder):
     assert 'another checkpoint or config' in done.stderr
 
 
+@pytest.mark.slow
+def test_shares_and_a_last_run(folder):
+    """The numbers come of the videos of all tasks."""
+    looked_at = []
+    for shard in ('1/3', '2/3', '3/3'):
+        done, frames = run(folder, '--resume', 'shares', '--shard', shard)
+        assert done.returncode == 0, done.stderr
+        assert 'vis/AP' not in done.stdout
+        looked_at.append({name.split(':')[0] for name in frames})
+    # the longest first, to whom has the fewest frames
+    assert looked_at == [{'9'}, {'4', '30'}, {'2'}]
+    done, frames = run(folder, '--resume', 'shares')
+    assert done.returncode == 0 and not frames
+    assert 'vis/AP: 1.0000' in done.stdout
+    whole = json.loads((folder / 'whole.json').read_text())
+    assert json.loads((folder / 'out.json').read_text()) == whole
+
+
+@pytest.mark.parametrize('args, match', [
+    (['--shard', '1/3'], '--shard needs --resume'),
+    (['--resume', '--shard', '0/3'], "with I from 1 to N, got '0/3'"),
+    (['--resume', '--shard', 'all'], "got 'all'"),
+])
+def test_shares_that_cannot_be(folder, args, match):
+    done, frames = run(folder, *args)
+    assert done.returncode == 2 and not frames
+    assert match in done.stderr
+
+
 def test_second_run_is_refused(folder):
     with one_run(folder / 'taken'):
         done, frames = run(folder, '--resume', 'taken')

@@ -3,6 +3,7 @@
 
 Example:
     python tools/analysis_tools/eval_vis.py valid.json results.json
+    python tools/analysis_tools/eval_vis.py valid.json outputs/fleet
     python tools/analysis_tools/eval_vis.py valid.json results.json --tracking
     python tools/analysis_tools/eval_vis.py valid.json results.json \\
         --tracking wise --score-thr 0
@@ -13,6 +14,7 @@ Example:
 """
 import argparse
 import json
+import os.path as osp
 import sys
 from contextlib import redirect_stdout
 from typing import Iterable, List, Optional
@@ -24,6 +26,7 @@ from refinevis_mm.evaluation import (evaluate_best_tracklet, evaluate_davis,
                                      evaluate_tracking, evaluate_vis)
 from refinevis_mm.evaluation.davis_eval import TASKS
 from refinevis_mm.evaluation.tracking_eval import CLASSES
+from refinevis_mm.fleet import load_fleet_results
 from refinevis_mm.vis_json import load_json, missing_results
 
 COLUMNS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR1', 'AR10', 'AR100',
@@ -72,7 +75,9 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         'gt', help='annotations in YouTube-VIS format, .json or .json.gz')
     parser.add_argument(
-        'results', help='results in submission format, .json or .json.gz')
+        'results',
+        help='results in submission format, .json or .json.gz, or folder or '
+        'address of a fleet')
     parser.add_argument(
         '--json', action='store_true', help='print JSON instead of a table')
     parser.add_argument(
@@ -316,11 +321,31 @@ def print_tables(args: argparse.Namespace, stats: dict) -> None:
         print(f'DAVIS, {args.davis}:\n{format_davis(stats["davis"])}')
 
 
+def load_results(results: str, gt: dict) -> list:
+    """Load a results file, or what a fleet has left.
+
+    Args:
+        results (str): The file, or folder or address of a fleet.
+        gt (dict): Loaded annotations.
+
+    Returns:
+        list: Result rows.
+
+    Raises:
+        ValueError: If they are malformed or not those of the annotations.
+        OSError: If a file cannot be read.
+    """
+    if results.endswith(('.json', '.json.gz')) or osp.isfile(results):
+        return load_json(results)
+    return load_fleet_results(results, gt)
+
+
 def main(argv: Optional[List[str]] = None) -> int:
     """Evaluate and print; returns the exit code."""
     args = parse_args(argv)
     try:
-        gt, results = load_json(args.gt), load_json(args.results)
+        gt = load_json(args.gt)
+        results = load_results(args.results, gt)
         with redirect_stdout(sys.stderr):  # the log, for numbers alone
             stats = evaluate(args, gt, results)
     except (OSError, ValueError) as error:

@@ -24,30 +24,40 @@ class WholeVideoSampler(Sampler):
         seed (int, optional): Not used; the Runner gives one to all samplers.
         resume_dir (str, optional): Folder where :class:`VISMetric` leaves
             results. Defaults to None, which skips nothing.
+        shard (tuple[int, int], optional): Position, from 0, and number of
+            tasks that share the videos out, each with ranks of its own.
+            Defaults to None, all videos.
 
     Raises:
         TypeError: If the data set is no data set of videos.
-        ValueError: If the data set is not one for testing, or a file of the
-            folder is broken.
+        ValueError: If the data set is not one for testing, a file of the
+            folder is broken, or there is no such share.
     """
 
     def __init__(self,
                  dataset: BaseVideoDataset,
                  seed: Optional[int] = None,
-                 resume_dir: Optional[str] = None) -> None:
+                 resume_dir: Optional[str] = None,
+                 shard: Optional[Tuple[int, int]] = None) -> None:
         if not isinstance(dataset, BaseVideoDataset):
             raise TypeError('dataset must be a BaseVideoDataset, got '
                             f'{type(dataset).__name__}')
         if not dataset.test_mode:
             raise ValueError('WholeVideoSampler gives frames in their order, '
                              'got a data set with test_mode=False')
+        index, number = shard or (0, 1)
+        if not 0 <= index < number:
+            raise ValueError('shard must be (position, number) with 0 <= '
+                             f'position < number, got {shard}')
         finished = FinishedVideos(resume_dir).ids() if resume_dir else set()
         rank, world_size = get_dist_info()
         lengths = [
             dataset.get_len_per_video(video) for video in range(len(dataset))
         ]
+        own = share_videos(lengths, number)[index]
+        parts = share_videos([lengths[video] for video in own], world_size)
         self.frames: List[Tuple[int, int]] = [
-            (video, frame) for video in share_videos(lengths, world_size)[rank]
+            (video, frame) for video in (own[place] for place in parts[rank])
             if not finished
             or dataset.get_data_info(video)['video_id'] not in finished
             for frame in range(lengths[video])
