@@ -14,6 +14,9 @@ from refinevis_mm.fleet import (DEFAULT_OUTPUTS, FleetProgress, SerialEngine,
 from tests.tiny_fleet import (PLAIN_OUTPUTS, KillingEngine, differences,
                               make_engine, tiny_settings, write_clips)
 
+# the last digits of results depend on the number of threads
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 NUM_VIDEOS = int(os.environ.get('FLEET_VIDEOS', 6))
 NUM_KILLS = int(os.environ.get('FLEET_KILLS', 2))
 
@@ -44,7 +47,8 @@ def root(tmp_path_factory):
     [('local', PLAIN_OUTPUTS),
      pytest.param('local', DEFAULT_OUTPUTS, marks=pytest.mark.fleet),
      pytest.param('ray', DEFAULT_OUTPUTS, marks=pytest.mark.fleet)])
-def test_equal_to_the_serial_run(name, outputs, root, tmp_path):
+def test_equal_to_the_serial_run(name, outputs, root, tmp_path, monkeypatch):
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
     if 'parquet' in outputs:
         pytest.importorskip('pyarrow')
     if name == 'ray':
