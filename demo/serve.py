@@ -23,7 +23,7 @@ from refinevis_mm.visualization import draw_frame
 MAX_CAMERAS, MAX_BYTES = 16, dict(POST=16 << 20, PUT=256 << 20)
 PAGE = Path(__file__).with_suffix('.html').read_bytes()
 FACTS = ('frame_id', 'time', 'ids', 'classes', 'scores', 'detected', 'masks',
-         'discarded_ids')
+         'discarded_ids', 'merged_ids')
 PART = b'Content-Type: image/jpeg\r\n\r\n%b\r\n--frame\r\n'
 
 
@@ -103,10 +103,12 @@ def create_app(inferencer: VISInferencer) -> FastAPI:
         return Response(buffer.getvalue())
 
     @app.delete('/cameras/{name}')
-    def close(name: str, camera: Camera = Depends(find)) -> List[dict]:
+    def close(name: str, camera: Camera = Depends(find)) -> dict:
         with camera.lock:
             cameras.pop(name, None)
-            return camera.show(camera.session.flush())
+            results = camera.show(camera.session.flush())
+            merged = camera.session.last_merges.ids
+            return dict(results=results, merged_ids=merged)
 
     @app.get('/cameras/{name}')
     def watch(name: str, camera: Camera = Depends(find)) -> Response:

@@ -16,6 +16,8 @@ from typing import Any, Dict, Iterator, List, Sequence, Tuple
 from .files import PathLike, delete, whole_file
 
 ADDRESS = re.compile(r'([A-Za-z][A-Za-z0-9+.-]+)://')
+# answers of a web server about one file; with 408 and 429 it is busy
+REFUSED = set(range(400, 500)) - {408, 429}
 
 
 class StorageError(OSError):
@@ -274,6 +276,9 @@ def _told(address: PathLike) -> Iterator[None]:
         raise ValueError(f'"{address}": {_line(error)}') from error
     # each storage has exceptions of its own
     except Exception as error:
+        if getattr(error, 'status', 0) in REFUSED:
+            raise PermissionError(f'"{address}" may not be read or written '
+                                  f'here: {_line(error)}') from error
         raise StorageError(f'the storage of "{address}" does not answer: '
                            f'{_line(error)}') from error
 

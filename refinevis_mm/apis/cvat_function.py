@@ -13,6 +13,7 @@ from typing import Any, List, Optional, Set, Tuple
 import numpy as np
 from PIL.Image import Image
 
+from refinevis_mm.models.association import find_delay
 from refinevis_mm.structures import FrameInstances
 from refinevis_mm.vis_json import cvat_labels, mask_polygons
 from .vis_inferencer import VISInferencer
@@ -70,7 +71,7 @@ class CvatFunction:
     Raises:
         ImportError: If cvat_sdk is not installed.
         ValueError: If the model does not name its classes, names two alike,
-            or refines offline.
+            refines offline, or has a tracker that settles ids later.
     """
 
     def __init__(self, inferencer: VISInferencer) -> None:
@@ -82,6 +83,11 @@ class CvatFunction:
         if self._session.view == 'offline':
             raise ValueError("the model must have mode 'online', got "
                              "'offline': CVAT takes one image at a time")
+        tracker = inferencer.model.tracker
+        if find_delay(tracker):
+            raise ValueError('the tracker must settle ids at once, got '
+                             f'{type(tracker).__name__}: shapes that CVAT has '
+                             'keep theirs')
         self.spec = sdk.DetectionFunctionSpec(labels=[
             sdk.label_spec(
                 label['name'],

@@ -45,7 +45,6 @@ class FleetLoop:
         self._running: Dict[int, VideoUnit] = {}
         self._alive: Set[int] = set(range(min(engine.max_workers, len(units))))
         self._ready: Set[int] = set()
-        self._any_ready = False
         self._taken: Counter = Counter()  # frames of its video, by worker
         self._deaths: Counter = Counter()  # of videos
         self._false_starts: Counter = Counter()  # of workers
@@ -81,7 +80,6 @@ class FleetLoop:
         if kind is Kind.READY:
             _check_version(value)
             self._ready.add(worker)
-            self._any_ready = True
             self._false_starts[worker] = 0
         elif kind is Kind.REFUSED:
             self._leave(worker, value)
@@ -127,7 +125,7 @@ class FleetLoop:
         """Go on without a worker that cannot start, if there are others."""
         self._alive.discard(worker)
         self._ready.discard(worker)
-        if not self._any_ready or not self._alive:
+        if not self._alive:
             raise ValueError(f'workers cannot start: {reason}')
         self.progress.say(f'a worker cannot start: {reason}')
 

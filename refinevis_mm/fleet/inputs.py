@@ -97,7 +97,7 @@ def _of_pattern(pattern: str) -> List[dict]:
     fixed = re.split(r'[*?[]', pattern)[0]
     start = fixed.rfind('/') + 1
     return [
-        dict(input=path, name=_without_suffix(path[start:].rstrip('/')))
+        dict(input=path, name=_without_suffix(path, path[start:].rstrip('/')))
         for path in found
     ]
 
@@ -163,7 +163,7 @@ def _unit(item: dict, options: dict) -> VideoUnit:
         path = item['input']
         if is_address(path):  # what signs it is no name
             path = path.split('?')[0]
-        name = _without_suffix(path.rstrip('/').split('/')[-1])
+        name = _without_suffix(item['input'], path.rstrip('/').split('/')[-1])
     own = {
         key: item[key]
         for key in SOURCE_OPTIONS if item.get(key) is not None
@@ -196,6 +196,8 @@ def _beside(path: str, name: str) -> str:
     return join(folder, name) if folder else name
 
 
-def _without_suffix(name: str) -> str:
-    """A name without the suffix of a file; 0.5 has none."""
+def _without_suffix(path: str, name: str) -> str:
+    """A name without the suffix of a file; folders and 0.5 have none."""
+    if osp.isdir(path):
+        return name
     return re.sub(r'(?<=[^/.])\.(?=[0-9]*[A-Za-z])[A-Za-z0-9]{2,5}$', '', name)

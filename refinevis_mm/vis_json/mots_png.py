@@ -32,9 +32,13 @@ def is_mots_png(path: str) -> bool:
     """
     if not is_zipfile(path):
         return False
-    with ZipFile(path) as archive:
-        return any(
-            MOTS_FOLDER in name.split('/')[:-1] for name in archive.namelist())
+    try:
+        with ZipFile(path) as archive:
+            return any(
+                MOTS_FOLDER in name.split('/')[:-1]
+                for name in archive.namelist())
+    except ZIP_ERRORS as error:
+        raise ValueError(f"zip '{path}' is damaged: {error}") from error
 
 
 def read_mots_png(path: str, stems: Sequence[str],

@@ -229,14 +229,20 @@ class RefinementStrips:
                 those that come behind all frames are not.
         """
         ids = merges.ids
-        by_id: Dict[int, _Strip] = {}
-        for strip in self._largest(self._strips, len(self._strips)):
-            strip.instance_id = ids.get(strip.instance_id, strip.instance_id)
-            by_id.setdefault(strip.instance_id, strip)
-        self._strips = list(by_id.values())
+        if not ids:
+            return
         for frame in self._frames.values():
             frame.instances = merge_entries(frame.instances, ids,
                                             lambda _, younger: younger)
+        by_id: Dict[int, _Strip] = {}
+        for strip in self._strips:
+            strip.instance_id = ids.get(strip.instance_id, strip.instance_id)
+            shown = self._frames[strip.moment].instances[strip.instance_id]
+            strip.change = shown.change
+        for strip in self._largest(self._strips, len(self._strips)):
+            if strip.change >= MIN_CHANGE:
+                by_id.setdefault(strip.instance_id, strip)
+        self._strips = list(by_id.values())
 
     @property
     def moments(self) -> List[Tuple[int, int]]:

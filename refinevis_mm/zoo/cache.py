@@ -89,6 +89,8 @@ def fetch_weights(entry: ZooEntry, cache_dir: Optional[str] = None) -> str:
     if not osp.isfile(path):
         _fetch(entry, path)
     elif entry.sha256 and not _known_sha256(path).startswith(entry.sha256):
+        if entry.of_user:
+            return _check_in_place(entry, path)
         _say_own(entry, path)
     return path
 
@@ -149,7 +151,7 @@ def _check_in_place(entry: ZooEntry, path: str) -> str:
     if entry.sha256:
         from .download import file_sha256
         digest = file_sha256(path)
-        if not digest.startswith(entry.sha256.lower()):
+        if not digest.startswith(entry.sha256):
             raise ValueError(f'SHA-256 of {path} must begin with '
                              f'{entry.sha256}, as the entry of "{entry.name}" '
                              f'says, got {digest}')

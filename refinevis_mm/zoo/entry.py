@@ -61,6 +61,7 @@ class ZooEntry:
         untried (str): What was not. Defaults to ''.
         own_classes (tuple[str]): Class names that are in no list. Defaults to
             ().
+        of_user (bool): From a file of the user's. Defaults to False.
     """
 
     name: str
@@ -81,6 +82,7 @@ class ZooEntry:
     verified: str = ''
     untried: str = ''
     own_classes: Tuple[str, ...] = ()
+    of_user: bool = False
 
     @property
     def classes(self) -> Tuple[str, ...]:

@@ -83,6 +83,8 @@ def _read(name: str, facts: Dict[str, Any], what: str,
     if not set(digits) <= set('0123456789abcdef') or len(digits) > SHA256:
         raise ValueError(f'{what}: sha256 must be hex digits, got {digits!r}')
     more = {key: facts[key] for key in given if key != 'result'}
+    if digits:
+        more['sha256'] = digits
     if 'result' in facts:
         more['result'] = StatedResult(**facts['result'])
     address = facts['checkpoint']
@@ -102,6 +104,7 @@ def _read(name: str, facts: Dict[str, Any], what: str,
         address=address,
         file_name=file_name,
         licence=facts['licence'],
+        of_user=True,
         **_classes(facts['classes'], what))
 
 

@@ -515,7 +515,12 @@ def failed_run(session, out_dir):
     (lambda state: [state], 'the checkpoint in .* must be dict, got list'),
     (lambda state: dict(
         state, drawings=dict(state['drawings'], overlay=dict(
-            num_segments=10**12))), 'must hold 1000000000000 segments'),
+            num_segments=10**12, view='online', held=[]))),
+     'must hold 1000000000000 segments'),
+    (lambda state: dict(
+        state, drawings=dict(state['drawings'], overlay=dict(
+            num_segments=0, view='online', held=[dict(time=0.)]))),
+     "the state of the overlay lacks 'image'"),
     (lambda state: dict(
         state, drawings=dict(state['drawings'], before_after={})),
      "the state of the strips lacks 'after'"),

@@ -267,7 +267,7 @@ def test_state_of_another_session_is_refused(model):
         Session(use(model, 'online', 5)).load_state_dict(state)
     with pytest.raises(ValueError, match='format 5, got None'):
         Session(model).load_state_dict({})
-    with pytest.raises(ValueError, match='format 4, got 2'):
+    with pytest.raises(ValueError, match='format 5, got 2'):
         Session(model).load_state_dict(dict(state, format=2))
     state['tracker']['memory_len'] += 1
     frames = random_frames(2)

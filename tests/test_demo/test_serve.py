@@ -29,7 +29,7 @@ pytestmark = pytest.mark.zoo
 
 ROOT = Path(__file__).parents[2]
 FACTS = ('frame_id', 'time', 'ids', 'classes', 'scores', 'detected', 'masks',
-         'discarded_ids')
+         'discarded_ids', 'merged_ids')
 
 
 @pytest.fixture(scope='module')
@@ -112,7 +112,8 @@ def test_two_cameras(address, inferencer):
             num_results += sum(map(len, (frame.ids for frame in results)))
     for url, session in zip(urls, sessions):
         answer = requests.delete(url, timeout=60)
-        assert answer.json() == expected(session.flush())
+        assert answer.json() == dict(
+            results=expected(session.flush()), merged_ids={})
     assert num_results > 0
     assert requests.get(f'{address}/cameras', timeout=60).json() == []
     assert requests.get(urls[0], timeout=60).status_code == 404

@@ -29,7 +29,8 @@ from torch import Tensor
 from refinevis_mm.apis import Session, init_model
 from refinevis_mm.evaluation import evaluate_tracking, evaluate_vis
 from refinevis_mm.models import RefineVIS, StreamingTracker, Tracker
-from refinevis_mm.models.association import mask_iou
+from refinevis_mm.models.association import (find_last_merges, find_merges,
+                                             mask_iou)
 from refinevis_mm.models.layers.nms import greedy_nms
 from refinevis_mm.structures import FrameOutput, VideoResult, to_results_json
 from refinevis_mm.utils import add_model_arguments, one_line_errors
@@ -163,8 +164,11 @@ def run_video(model: RefineVIS, trackers: Dict[str, Tracker],
             seconds[name] += time.perf_counter() - start
             decoded = model.decode(tracks, refined=False)
             results[name].discard(tracker.discarded_ids)
+            results[name].merge(find_merges(tracker))
             results[name].add_frame(frame_id, decoded.ids, decoded.cls_scores,
                                     decoded.scored, decoded.masks)
+    for name, tracker in trackers.items():
+        results[name].merge(find_last_merges(tracker))
     return {
         name: result.tracklets(model.cls_thr, model.max_per_video)
         for name, result in results.items()

@@ -250,12 +250,11 @@ class RoIRefinementMixin:
         else:
             tracks = self._frame_tracks(feats, instances, list(row_of_id),
                                         meta)
-            results = [
-                self._decode(frame)
-                for frame in self._video.refine(tracks, _is_last(meta))
-            ]
-        for result in results:
-            self._video.add(result)
+            frames = self._video.refiner.push(tracks)
+            if _is_last(meta):
+                frames += self._video.refiner.flush()
+            results = [self._decode(frame) for frame in frames]
+        self._video.add(results)
         return results
 
     def video_metainfo(self, meta: dict) -> dict:

@@ -16,7 +16,7 @@ from torch import Tensor
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import Values, check_form
 from .detections import check_counts, check_finite, check_keys, check_shares
-from .tracker import build_tracker
+from .tracker import build_tracker, find_delay
 
 # Log-odds that one fragment continues another: cosines of the embeddings at
 # the ends, of the mean embeddings and of the mean class scores, the speed that
@@ -137,6 +137,9 @@ class StitchingTracker:
         if link_thr in (0, 1):
             raise ValueError(f'link_thr must lie in (0, 1), got {link_thr}')
         self.tracker = build_tracker(tracker, embed_dims=embed_dims)
+        if find_delay(self.tracker):
+            raise ValueError('the inner tracker must not merge itself, got '
+                             f'{type(self.tracker).__name__}')
         self.delay = delay
         self.horizon = horizon
         self.link_thr = link_thr
@@ -199,9 +202,12 @@ class StitchingTracker:
 
     def _is_noise(self, track_id: int) -> bool:
         """Whether what the inner tracker calls noise is no part of more."""
-        fragment = self._fragments.pop(track_id, None)
-        return fragment is None or not (fragment.continued
-                                        or fragment.root != track_id)
+        fragment = self._fragments.get(track_id)
+        if fragment is not None and (fragment.continued
+                                     or fragment.root != track_id):
+            return False
+        self._fragments.pop(track_id, None)
+        return True
 
     def _see(self, ids: Sequence[int], results: InstanceData,
              frame_id: int) -> None:

@@ -132,7 +132,8 @@ def build_tracker(cfg: ConfigType, **defaults: Any) -> Tracker:
         :obj:`Tracker`: The tracker.
 
     Raises:
-        ValueError: If it lacks a member of :class:`Tracker`.
+        ValueError: If it lacks a member of :class:`Tracker`, or has some
+            members of :class:`MergingTracker` but not all.
     """
     tracker = MODELS.build(cfg, default_args=defaults)
     if not isinstance(tracker, Tracker):
@@ -140,5 +141,10 @@ def build_tracker(cfg: ConfigType, **defaults: Any) -> Tracker:
                    'state_dict', 'load_state_dict')
         missing = [name for name in members if not hasattr(tracker, name)]
         raise ValueError(f'a tracker must have {members}, got '
+                         f'{type(tracker).__name__} without {missing}')
+    merging = ('merged_ids', 'delay', 'finish')
+    missing = [name for name in merging if not hasattr(tracker, name)]
+    if len(missing) not in (0, len(merging)):
+        raise ValueError(f'a tracker that merges must have {merging}, got '
                          f'{type(tracker).__name__} without {missing}')
     return tracker

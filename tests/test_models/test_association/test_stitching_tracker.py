@@ -318,3 +318,25 @@ def test_a_frame_of_30_detections_takes_less_than_3_ms():
         tracker.track(detections, frame_id)
         times.append(time.perf_counter() - start)
     assert np.median(times) < 3e-3
+
+
+def test_an_id_that_was_merged_does_not_come_back():
+    """The inner tracker calls noise what is part of more, and finds it."""
+    tracker = build(delay=2, horizon=20)
+    tracker.tracker.noise = {11: [1]}
+    frames = hidden(
+        4, length=4) + [frame()] * 2 + [frame(id1=('red', 0.5))] * 4
+    ids, merges = follow(tracker, frames)
+    assert merges == {1: 0}
+    assert [known for known in ids if known] == [[0]] * 11
+
+
+def test_halves_and_nests_of_merging_trackers_are_refused():
+    with pytest.raises(ValueError, match='must not merge itself, got Stitch'):
+        build(tracker=dict(type=StitchingTracker, tracker=dict(type=GivenIds)))
+
+    class Half(GivenIds):
+        merged_ids = {}
+
+    with pytest.raises(ValueError, match=r"Half without \['delay', 'finish'"):
+        build(tracker=dict(type=Half))
