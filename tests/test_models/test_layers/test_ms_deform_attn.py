@@ -93,7 +93,7 @@ def test_chunks_of_queries_change_nothing(monkeypatch):
 
 def test_embedding_bag_first_used_in_inference_mode():
     """Remembered constants must serve training afterwards."""
-    embedding_bag_attn._make_grid.cache_clear()
+    embedding_bag_attn.make_grid.cache_clear()
     inputs = _inputs()
     with torch.inference_mode():
         BACKENDS['embedding_bag'](*inputs)
@@ -104,7 +104,7 @@ def test_embedding_bag_remembers_a_bounded_number_of_sizes():
     limit = embedding_bag_attn.MAX_CACHED_SIZES
     for width in range(1, limit + 5):
         BACKENDS['embedding_bag'](*_inputs([[2, width]], 1, 1))
-    assert embedding_bag_attn._make_grid.cache_info().currsize == limit
+    assert embedding_bag_attn.make_grid.cache_info().currsize == limit
 
 
 def test_nan_point_gives_nan_and_no_crash():
