@@ -11,9 +11,12 @@ from types import SimpleNamespace
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from refinevis_mm.apis.backends import choose_backend
+from refinevis_mm.apis.command_line import add_backend_arguments
 from refinevis_mm.apis.inference import find_checkpoint, load_model_weights
 from refinevis_mm.compat.checkpoints import read_file
 from refinevis_mm.engine.samplers import WholeVideoSampler
@@ -51,6 +54,7 @@ def parse_args() -> argparse.Namespace:
         help='keep the results of each finished video in DIR (default: '
         'unfinished_test in the work dir) and skip the videos that a killed '
         'run has left there')
+    add_backend_arguments(parser)
     add_runner_arguments(parser)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -157,6 +161,10 @@ def main() -> None:
             classes, tested, 'the checkpoint and the test data',
             'set test_dataloader.dataset.metainfo.classes to those of the '
             'checkpoint, or allow it with --allow-mismatch')
+    model = runner.model.module if is_model_wrapper(
+        runner.model) else runner.model
+    model.cfg, model.classes = cfg, classes
+    choose_backend(model, args.backend, args.graphs, args.threads)
     if args.out is not None:
         runner.test_evaluator.metrics.append(
             DumpResults(out_file_path=args.out))

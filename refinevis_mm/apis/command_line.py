@@ -14,6 +14,7 @@ from typing import Any, Callable, Optional
 from mmengine.config import DictAction
 from mmengine.utils import ProgressBar
 
+from refinevis_mm.deployment import RUNTIMES
 from refinevis_mm.files import PARTIAL
 from refinevis_mm.utils import add_model_arguments, add_source_arguments
 from refinevis_mm.video_io import FrameSource, open_source
@@ -57,6 +58,7 @@ def parse_video_arguments(description: str,
         type=int,
         help='frames seen by refinement, 0 switches it off; default: the '
         'config\'s')
+    add_backend_arguments(parser)
     add_source_arguments(parser)
     parser.add_argument(
         '--allow-mismatch',
@@ -80,6 +82,28 @@ def parse_video_arguments(description: str,
     if None not in (args.video_id, args.video_name):
         parser.error('--video-id and --video-name exclude each other')
     return args
+
+
+def add_backend_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that let another runtime compute the networks.
+
+    Args:
+        parser (argparse.ArgumentParser): Receives ``--backend``,
+            ``--graphs`` and ``--threads``.
+    """
+    parser.add_argument(
+        '--backend',
+        choices=list(RUNTIMES),
+        help='compute the networks by it, on the CPU; default: by PyTorch')
+    parser.add_argument(
+        '--graphs',
+        metavar='DIR',
+        help='graphs that tools/deployment/export.py has written; default: '
+        'they are exported once, into the cache')
+    parser.add_argument(
+        '--threads',
+        type=int,
+        help='threads of the backend; default: those of PyTorch')
 
 
 def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
@@ -191,7 +215,8 @@ def render_with_model(args: argparse.Namespace) -> None:
         with closing(source), redirect_stdout(sys.stderr):
             inferencer = VISInferencer(args.config, args.checkpoint,
                                        args.device, args.mode, args.window,
-                                       args.cfg_options, args.allow_mismatch)
+                                       args.cfg_options, args.allow_mismatch,
+                                       args.backend, args.graphs, args.threads)
             return render_with(
                 inferencer, source, args, title=args.title, ground_truth=gt)
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from refinevis_mm.files import refuse_existing, whole_folder
 from refinevis_mm.models import (BaseVISModel, DeformableDETRCondInst,
-                                 Mask2Former, MaskDINO, RefineVIS)
-from refinevis_mm.models.layers import use_attention_backend
+                                 Mask2Former, MaskDINO, RefineVIS,
+                                 use_attention_backend)
 from refinevis_mm.version import __version__
 from .formats import FORMATS, MIN_OPSET, NEEDED, check_format
 from .graphs import Graph, make_graphs

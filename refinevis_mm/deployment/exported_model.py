@@ -8,9 +8,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from refinevis_mm.models import FrameModel, RefineVIS, TARHead
-from refinevis_mm.models.refinement.embedding_heads import (InstanceHeads,
-                                                            predict_tracks)
+from refinevis_mm.models import (FrameModel, InstanceHeads, RefineVIS, TARHead,
+                                 predict_tracks)
 from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameTargets,
                                      FrameTracks, QueryMatch)
 from .export import check_model, picture_of
@@ -353,7 +352,7 @@ def use_backend(model: RefineVIS,
                 weights: str,
                 folder: Optional[str] = None,
                 threads: Optional[int] = None,
-                cache_dir: Optional[str] = None) -> None:
+                cache_dir: str = '') -> None:
     """Let another runtime compute the networks of a model.
 
     Trackers, sessions, states and results are those of the model: its
@@ -370,8 +369,7 @@ def use_backend(model: RefineVIS,
             comes.
         threads (int, optional): Threads of one run. Defaults to None, those
             of PyTorch.
-        cache_dir (str, optional): Folder of exported graphs. Defaults to
-            None, ``exported`` in that of fetched weights.
+        cache_dir (str): The cache, needed without ``folder``.
 
     Raises:
         OSError: If a file of ``folder`` is missing.

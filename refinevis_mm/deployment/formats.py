@@ -128,7 +128,9 @@ def _trace(graph: Graph) -> ExportedProgram:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what the exporter says of itself and of absent packages."""
-    loggers = [logging.getLogger(name) for name in ('torch.onnx', 'onnxscript')]
+    loggers = [
+        logging.getLogger(name) for name in ('torch.onnx', 'onnxscript')
+    ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

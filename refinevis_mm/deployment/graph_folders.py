@@ -10,7 +10,6 @@ from mmengine.logging import print_log
 
 from refinevis_mm.models import RefineVIS
 from refinevis_mm.version import __version__
-from refinevis_mm.zoo import cache_folder
 from .export import check_size, export_model, network_digest
 from .formats import check_format
 from .manifest import FORMAT_VERSION, Manifest
@@ -24,8 +23,7 @@ class GraphFolders:
         weights (str): Digest of its weights.
         folder (str, optional): The only graphs to use. Defaults to None:
             those of the cache.
-        cache_dir (str, optional): The cache. Defaults to None, ``exported``
-            in that of fetched weights.
+        cache_dir (str): The cache, needed without ``folder``.
 
     Raises:
         OSError: If there is no such folder.
@@ -37,14 +35,14 @@ class GraphFolders:
                  model: RefineVIS,
                  weights: str,
                  folder: Optional[str] = None,
-                 cache_dir: Optional[str] = None) -> None:
+                 cache_dir: str = '') -> None:
         # keeps its parts when the model's are replaced
         self._model = copy.copy(model)
         self._model._modules = dict(model._modules)
         self._weights = weights
         self._network = network_digest(model.cfg)
         self._folder = folder
-        self._cache = cache_dir or osp.join(cache_folder(), 'exported')
+        self._cache = cache_dir
         if folder is None:
             check_format('onnx', None)
         else:
@@ -70,7 +68,10 @@ class GraphFolders:
         if self._folder is not None:
             self._check_sizes(size, picture)
             return self._folder
-        sides = [f'{height}x{width}' for height, width in (size, picture or size)]
+        sides = [
+            f'{sides[0]}x{sides[1]}' for sides in (size, picture)
+            if sides is not None
+        ]
         name = '_'.join([
             self._weights, self._network, *sides,
             f'w{self._model.window}', f'{__version__}-{FORMAT_VERSION}'

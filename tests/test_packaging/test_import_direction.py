@@ -20,7 +20,7 @@ FLOORS = (
     ('video_io', 'vis_json'),
     ('__init__', 'models', 'datasets'),
     ('utils', ),
-    ('zoo', 'evaluation'),
+    ('zoo', 'deployment', 'evaluation'),
     ('recording', ),
     ('visualization', ),
     ('engine', 'apis'),
@@ -61,6 +61,9 @@ OPEN = {
 DOORS = {
     'av': 'video_io',
     'mmtrack': 'compat.mmtrack',
+    'onnx': 'deployment',
+    'onnxruntime': 'deployment',
+    'openvino': 'deployment',
     'rfdetr': 'models.frame_level.rfdetr_package',
 }
 
