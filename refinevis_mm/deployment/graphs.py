@@ -72,13 +72,13 @@ class FrameNetwork(nn.Module):
                  picture: Optional[Tuple[int, int]]) -> None:
         super().__init__()
         self.model = model
+        self.frame_model = model.frame_model.exportable()
         self.picture = picture
 
     def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
         """Give what :attr:`names` says."""
-        sizes = None if self.picture is None else \
-            [self.picture] * images.shape[0]
-        frames = self.model.frame_model.forward_frames(images, sizes=sizes)
+        sizes = None if self.picture is None else [self.picture]
+        frames = self.frame_model.forward_frames(images, sizes=sizes)
         self.model.embed(frames)
         outputs = dict(
             embeds=frames.embeds,
