@@ -5,9 +5,9 @@
 # make test-ops  tests that need compiled mmcv and mmtrack, in a venv of their
 #                own; compiles mmcv (about half an hour) unless the folder
 #                WHEELS has a wheel of it
-# make test-zoo  tests that need torchvision, rfdetr or transformers, in a
-#                venv of their own; on Linux with torch for CUDA unless
-#                TORCH_INDEX is set
+# make test-zoo  tests that need torchvision, rfdetr, transformers, onnxruntime
+#                or OpenVINO, in a venv of their own; on Linux with torch for
+#                CUDA unless TORCH_INDEX is set
 # make train     train the small model on OccludedShapes
 # make fast      add the compiled attention kernel (needs a C++ compiler)
 # make lint      ruff, isort, yapf, codespell, docstring coverage, mypy
@@ -49,7 +49,7 @@ OPS_TESTS := tests/test_compat tests/test_models/test_layers
 $(OPS_STAMP): export MMCV_WITH_OPS = 1
 $(OPS_STAMP): export FORCE_CUDA = 0
 
-# torchvision, rfdetr and transformers
+# torchvision, rfdetr, transformers, onnxruntime and OpenVINO
 ZOO_VENV ?= .venv-zoo
 ZOO_CONSTRAINTS := requirements/constraints-zoo.txt
 ZOO_STAMP := $(ZOO_VENV)/.installed-zoo
@@ -123,7 +123,7 @@ test-ops: $(OPS_STAMP)
 
 $(ZOO_STAMP): $(CONSTRAINTS) $(ZOO_CONSTRAINTS) setup.py pyproject.toml
 	@rm -rf $(ZOO_VENV)
-	@echo "Creating $(ZOO_VENV) with torchvision, rfdetr and transformers ..."
+	@echo "Creating $(ZOO_VENV) with torchvision, rfdetr, onnxruntime ..."
 	@$(PYTHON) -m venv $(ZOO_VENV)
 	@$(ZOO_PIP) install $$(grep -E '^(setuptools|wheel)==' $(CONSTRAINTS))
 	@$(ZOO_PIP) install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \

@@ -114,5 +114,8 @@ setup(
         docs=requirements('docs'),
         mmtrack=requirements('mmtrack'),
         zoo=requirements('zoo'),
-        rfdetr=requirements('rfdetr')),
+        rfdetr=requirements('rfdetr'),
+        export=requirements('export'),
+        onnxruntime=requirements('export') + requirements('onnxruntime'),
+        openvino=requirements('export') + requirements('openvino')),
     zip_safe=False)

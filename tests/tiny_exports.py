@@ -13,6 +13,13 @@ MASK2FORMER = 'configs/refinevis/' \
     'refinevis_mask2former-r50_8xb2-13k_youtubevis2021.py'
 SIZE = (64, 96)  # height and width of the padded input
 PICTURE = (50, 90)  # of the picture in it
+# as if all were installed
+VERSIONS = dict(
+    torch='2.13.0+cpu',
+    onnx='1.23.2',
+    onnxscript='0.7.2',
+    onnxruntime='1.32.0',
+    openvino='2026.4.1')
 KINDS = ('maskdino', 'mask2former', 'condinst')
 
 

@@ -86,8 +86,8 @@ def export_model(model: BaseVISModel,
         graphs = make_graphs(model, size, picture)
         with whole_folder(folder, force) as part:
             files = {
-                name: osp.basename(FORMATS[fmt](graph, osp.join(part, name),
-                                                opset))
+                name:
+                osp.basename(FORMATS[fmt](graph, osp.join(part, name), opset))
                 for name, graph in graphs.items()
             }
             manifest = Manifest(
@@ -102,7 +102,8 @@ def export_model(model: BaseVISModel,
                 max_tracklets=max_tracklets,
                 preprocessing=_preprocessing(model),
                 graphs={
-                    name: dict(
+                    name:
+                    dict(
                         file=files[name],
                         inputs=_describe(graph.inputs, graph),
                         outputs=_describe(graph.outputs, graph))
@@ -158,7 +159,7 @@ def picture_of(model: RefineVIS,
                picture: Tuple[int, int]) -> Optional[Tuple[int, int]]:
     """Size of a picture where the graphs depend on it, else None."""
     masked = isinstance(model.frame_model, DeformableDETRCondInst)
-    return tuple(picture) if masked else None
+    return picture if masked else None
 
 
 def network_digest(cfg: Config) -> str:

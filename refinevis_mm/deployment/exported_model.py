@@ -39,10 +39,9 @@ class GraphSet:
         self._runtime = check_backend(backend)
         self.manifest = Manifest.read(folder)
         if self.manifest.format not in self._runtime.formats:
-            raise ValueError(
-                f'backend "{backend}" reads graphs of format '
-                f'{" or ".join(self._runtime.formats)}, got '
-                f'"{self.manifest.format}" in "{folder}"')
+            raise ValueError(f'backend "{backend}" reads graphs of format '
+                             f'{" or ".join(self._runtime.formats)}, got '
+                             f'"{self.manifest.format}" in "{folder}"')
         self._paths = {
             name: osp.join(folder, graph['file'])
             for name, graph in self.manifest.graphs.items()
@@ -115,9 +114,9 @@ class ExportedHeads:
                 embeds: Tensor,
                 mask_features: Tensor,
                 boxes: Optional[Tensor] = None) -> Tensor:
-        """See :meth:`FrameModel.segment`; ``boxes`` must be given."""
+        """See :meth:`FrameModel.segment`; without boxes by PyTorch."""
         graphs = self._graphs.of_features(mask_features)
-        if graphs is None or embeds.numel() == 0:
+        if graphs is None or boxes is None or embeds.numel() == 0:
             return self._source.segment(embeds, mask_features, boxes)
         return torch.stack([
             graphs.run(
@@ -230,10 +229,10 @@ class ExportedFrameModel(FrameModel):
         """
         if targets is not None:
             raise NotImplementedError(UNTRAINABLE)
-        size = tuple(images.shape[-2:])
+        size = (images.shape[-2], images.shape[-1])
         picture = None
         if self._masks_padding:
-            pictures = {tuple(item) for item in sizes or [size]}
+            pictures = {(height, width) for height, width in sizes or [size]}
             if len(pictures) > 1:
                 raise ValueError('frames of a batch must have one size '
                                  f'before padding, got {sorted(pictures)}')
@@ -325,6 +324,9 @@ class ExportedTARHead(BaseModule):
             raise ValueError(
                 f'the graphs refine at most {most} tracklets at a time, got '
                 f'{num}; export them with a greater --max-tracklets')
+        if length > window:
+            raise ValueError(f'the graphs refine windows of {window} frames, '
+                             f'got {length}')
         if detected is None:
             detected = torch.ones_like(frame_inds, dtype=torch.bool)
         if padding_mask is None:
@@ -344,7 +346,11 @@ class ExportedTARHead(BaseModule):
             shared_heads: Optional[InstanceHeads] = None
     ) -> Tuple[Tensor, Tensor]:
         """See :meth:`TARHead.predict`."""
-        return predict_tracks(tracks, self._heads or shared_heads)
+        heads = shared_heads if self._heads is None else self._heads
+        if heads is None:
+            raise ValueError('TARHead without heads of its own needs '
+                             'shared_heads, got None')
+        return predict_tracks(tracks, heads)
 
 
 def use_backend(model: RefineVIS,

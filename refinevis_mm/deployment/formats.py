@@ -15,8 +15,6 @@ from .packages import check_package
 
 # What torch's exporter makes before it converts to newer ones.
 MIN_OPSET = 18
-# Greatest batch and number of tracklets that torch.export is told of.
-MAX_FREE = 4096
 
 
 def write_torch_export(graph: Graph, path: str, opset: int) -> str:
@@ -114,7 +112,7 @@ def check_format(name: str, opset: Optional[int]) -> None:
 
 def _trace(graph: Graph) -> ExportedProgram:
     """The graph as torch.export sees it; refuses fixed sizes that are free."""
-    dims = {name: Dim(name, max=MAX_FREE) for name in graph.free.values()}
+    dims = {name: Dim(name) for name in graph.free.values()}
     shapes = tuple({0: dims[graph.free[name]]} if name in graph.free else {}
                    for name in graph.inputs)
     with _quiet(), torch.no_grad():

@@ -73,8 +73,8 @@ class GraphFolders:
             if sides is not None
         ]
         name = '_'.join([
-            self._weights, self._network, *sides,
-            f'w{self._model.window}', f'{__version__}-{FORMAT_VERSION}'
+            self._weights, self._network, *sides, f'w{self._model.window}',
+            f'{__version__}-{FORMAT_VERSION}'
         ])
         folder = osp.join(self._cache, name)
         check_size(self._model, size)
@@ -85,8 +85,8 @@ class GraphFolders:
                     f'exporting graphs for frames of {size[1]} x {size[0]}, '
                     f'once, into {folder}',
                     logger='current')
-                export_model(self._model, self._weights, size, folder,
-                             picture=picture)
+                export_model(
+                    self._model, self._weights, size, folder, picture=picture)
         return folder
 
     def _check(self, folder: str) -> None:
@@ -106,12 +106,13 @@ class GraphFolders:
     def _check_sizes(self, size: Tuple[int, int],
                      picture: Optional[Tuple[int, int]]) -> None:
         """Refuse frames of another size than the graphs'."""
-        for what, option, own, got in (
-            ('frames', '--size', self.manifest.size, size),
-            ('pictures', '--picture-size', self.manifest.picture, picture)):
-            if got != own:
+        found = self.manifest
+        for what, option, own, got in (('frames', '--size', found.size, size),
+                                       ('pictures', '--picture-size',
+                                        found.picture, picture)):
+            if got != own and own is not None and got is not None:
+                kind = 'padded' if what == 'frames' else 'unpadded'
                 raise ValueError(
                     f'the graphs take {what} of {own[1]} x {own[0]} (width x '
-                    f'height, {"padded" if what == "frames" else "unpadded"})'
-                    f', got {got[1]} x {got[0]}; export others with {option} '
-                    f'{got[0]} {got[1]}')
+                    f'height, {kind}), got {got[1]} x {got[0]}; export others '
+                    f'with {option} {got[0]} {got[1]}')

@@ -35,6 +35,7 @@ from refinevis_mm.models import RefineVIS
 
 FRAME, TAR, CLASSES, MASKS = 'frame', 'tar', 'classes', 'masks'
 TAR_CLASSES, TAR_MASKS = 'tar_classes', 'tar_masks'
+IMAGES = 'images'  # input of the frame graph
 # Sizes of the example inputs that are free: neither 0 nor 1, which export
 # takes for constants.
 BATCH, TRACKLETS = 2, 3
@@ -166,22 +167,23 @@ def make_graphs(model: RefineVIS, size: Tuple[int, int],
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(BATCH, 3, *size, generator=generator)
     graphs = {
-        FRAME: _run(FrameNetwork(model, picture), dict(images=images), 'batch')
+        FRAME: _run(FrameNetwork(model, picture), {IMAGES: images}, 'batch')
     }
     frame = graphs[FRAME].outputs
     embeds = frame['embeds'][0, :TRACKLETS]
     boxes = frame.get('mask_boxes', frame['boxes'])[0, :TRACKLETS]
     heads = {(CLASSES, MASKS): model.frame_model}
-    if model.window:
+    tar_head = model.tar_head
+    if model.window and tar_head is not None:
         window = (len(embeds), model.window)
         inputs = dict(
             embeds=embeds[:, None].repeat(1, model.window, 1),
             frame_inds=torch.arange(model.window).repeat(len(embeds), 1),
             detected=torch.ones(window, dtype=torch.bool),
             padding=torch.zeros(window, dtype=torch.bool))
-        graphs[TAR] = _run(TARNetwork(model.tar_head), inputs, 'tracklets')
-        if model.tar_head.heads is not None:
-            heads[TAR_CLASSES, TAR_MASKS] = model.tar_head.heads
+        graphs[TAR] = _run(TARNetwork(tar_head), inputs, 'tracklets')
+        if tar_head.heads is not None:
+            heads[TAR_CLASSES, TAR_MASKS] = tar_head.heads
     for (classes, masks), module in heads.items():
         graphs[classes] = _run(
             ClassHead(module), dict(embeds=embeds), 'tracklets')

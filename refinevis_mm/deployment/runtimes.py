@@ -1,11 +1,12 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Runtimes that compute exported graphs on the CPU: tensors in and out."""
 from abc import ABCMeta, abstractmethod
-from typing import Dict, List, Type
+from typing import Any, Dict, List, Optional, Type
 
 import torch
 from torch import Tensor
 
+from .graphs import IMAGES
 from .packages import check_package
 
 ERRORS_ONLY = 3  # severity of onnxruntime's log
@@ -78,7 +79,8 @@ class ONNXRuntime(Runtime):
 class OpenVINORuntime(Runtime):
     """OpenVINO on the CPU, in float32.
 
-    A graph is compiled for each batch it meets: fixed sizes run faster.
+    A graph of images is compiled for each batch it meets: with fixed sizes
+    it runs faster. Numbers of tracklets change all the time and stay free.
 
     Args: See :class:`Runtime`.
     """
@@ -89,22 +91,35 @@ class OpenVINORuntime(Runtime):
     def __init__(self, path: str, threads: int) -> None:
         super().__init__(path, threads)
         import openvino
-        self._request = openvino.Core().compile_model(
-            path, 'CPU', {
-                'INFERENCE_NUM_THREADS': threads,
-                'INFERENCE_PRECISION_HINT': 'f32',
-                'PERFORMANCE_HINT': 'LATENCY',
-            }).create_infer_request()
+        self._core = openvino.Core()
+        self._model = self._core.read_model(path)
+        self._requests: Dict[Optional[int], Any] = {}
 
     def run(self, inputs: Dict[str, Tensor]) -> List[Tensor]:
         """See :meth:`Runtime.run`."""
-        outputs = self._request.infer({
+        batch = len(inputs[IMAGES]) if IMAGES in inputs else None
+        if batch not in self._requests:
+            self._requests[batch] = self._compile(inputs, batch)
+        outputs = self._requests[batch].infer({
             name: value.contiguous().numpy()
             for name, value in inputs.items()
         })
         return [
             torch.from_numpy(outputs[i].copy()) for i in range(len(outputs))
         ]
+
+    def _compile(self, inputs: Dict[str, Tensor], batch: Optional[int]) -> Any:
+        """A request for one batch, or for any number of tracklets."""
+        model = self._model
+        if batch is not None:
+            model = model.clone()
+            model.reshape({IMAGES: list(inputs[IMAGES].shape)})
+        return self._core.compile_model(
+            model, 'CPU', {
+                'INFERENCE_NUM_THREADS': self.threads,
+                'INFERENCE_PRECISION_HINT': 'f32',
+                'PERFORMANCE_HINT': 'LATENCY',
+            }).create_infer_request()
 
 
 RUNTIMES: Dict[str, Type[Runtime]] = {

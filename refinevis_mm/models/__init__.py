@@ -16,9 +16,8 @@ from .frame_level import (CondInstDetector, CondInstHead,
                           MaskDINO, MaskDINODecoder, MaskDINOHead,
                           MaskDINOPixelDecoder, RFDETRSeg)
 from .layers import GIoUCost, GIoULoss, use_attention_backend
-from .refinement import (EmbeddingHeads, InstanceHeads,
-                         MatchedTrackletBuilder, TARHead,
-                         TrackedTrackletBuilder, predict_tracks)
+from .refinement import (EmbeddingHeads, InstanceHeads, MatchedTrackletBuilder,
+                         TARHead, TrackedTrackletBuilder, predict_tracks)
 from .refinevis import RefineVIS
 from .seqformer import (ClipBoxCost, ClipGIoUCost, SeqFormer, SeqFormerDecoder,
                         SeqFormerHead, SeqFormerNetwork)

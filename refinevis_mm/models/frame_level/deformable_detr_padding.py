@@ -24,9 +24,8 @@ def check_sizes(sizes: Sequence[Tuple[int, int]], images: Tensor) -> None:
     """
     height, width = images.shape[-2:]
     fits = len(sizes) == 1 or len(sizes) == len(images)
-    if not fits or any(
-            not (1 <= size[0] <= height and 1 <= size[1] <= width)
-            for size in sizes):
+    if not fits or any(not (1 <= size[0] <= height and 1 <= size[1] <= width)
+                       for size in sizes):
         raise ValueError(
             f'sizes must be {len(images)} pairs (h, w), or one for all, from '
             f'1 x 1 to the padded {height} x {width}, got '
@@ -116,5 +115,6 @@ def _sample(line: np.ndarray, num: int) -> np.ndarray:
 def _as_mask(rows: np.ndarray, columns: np.ndarray,
              device: torch.device) -> Tensor:
     """Bool (B, H, W), True in padded rows and columns."""
-    return torch.tensor(rows, device=device)[:, :, None] | torch.tensor(
-        columns, device=device)[:, None]
+    return torch.tensor(
+        rows, device=device)[:, :, None] | torch.tensor(
+            columns, device=device)[:, None]

@@ -12,9 +12,8 @@ from torch import Tensor
 from .embedding_bag_attn import (CORNERS, Shapes, find_cells, find_neighbours,
                                  make_grid)
 
-# Numbers gathered at a time. The whole of a large picture would be some
-# hundred MB.
-CHUNK_VALUES = 2**21
+# Numbers gathered at a time: those of a large picture would be some 100 MB.
+CHUNK_VALUES = 2**23
 
 
 def gather_attention(value: Tensor, points: Tensor, weights: Tensor,
@@ -31,26 +30,29 @@ def gather_attention(value: Tensor, points: Tensor, weights: Tensor,
                      points.dtype, points.device)
     table = value.reshape(-1, dims)
     first_rows = torch.arange(
-        value.shape[0], device=value.device) * (num_values * num_heads)
-    chunk = max(
-        CHUNK_VALUES // (num_heads * num_samples * len(CORNERS) * dims), 1)
+        value.shape[0], dtype=torch.int32, device=value.device) * (
+            num_values * num_heads)
+    num_gathered = num_samples * len(CORNERS)
+    chunk = max(CHUNK_VALUES // (num_heads * num_gathered * dims), 1)
     pieces, points = [], points.flatten(3)
     for start in range(0, int(weights.shape[1]), chunk):
         attention = weights[:, start:start + chunk]
         cells = find_neighbours(points[:, start:start + chunk], grid)
-        starts = find_cells(cells, grid).long() * num_heads + \
+        cell_rows = find_cells(cells, grid) * num_heads + \
             first_rows[:, None, None]
-        columns = (1 - cells.near[:, :, 0], 1 - cells.far[:, :, 0])
-        rows = (1 - cells.near[:, :, 1], 1 - cells.far[:, :, 1])
-        inds = torch.stack([starts + corner for corner in grid.rows.long()], 2)
-        shares = torch.stack(
-            [columns[right] * rows[down] for right, down in CORNERS], 2)
-        # (bs, q, 4, J) -> (bs, q, heads, 4 * levels * points)
-        inds, shares = [
-            part.unflatten(3, (num_heads, -1)).transpose(2, 3)
-            for part in (inds, shares)
+        near, far = 1 - cells.near, 1 - cells.far
+        down = [
+            attention * side[:, :, 1].unflatten(2, (num_heads, -1))
+            for side in (near, far)
         ]
-        shares = (shares * attention[:, :, :, None]).flatten(3)
-        sampled = table[inds.flatten(3)]
-        pieces.append((shares[:, :, :, None] @ sampled).flatten(2))
+        right = [
+            side[:, :, 0].unflatten(2, (num_heads, -1)) for side in (near, far)
+        ]
+        # (bs, q, heads, 4, levels * points)
+        rows = torch.stack([(cell_rows + corner).unflatten(2, (num_heads, -1))
+                            for corner in grid.rows], 3)
+        shares = torch.stack([right[i] * down[j] for i, j in CORNERS], 3)
+        sampled = table.index_select(0, rows.flatten())
+        sampled = sampled.view(-1, *attention.shape[1:3], num_gathered, dims)
+        pieces.append((shares.flatten(3)[:, :, :, None] @ sampled).flatten(2))
     return torch.cat(pieces, 1)

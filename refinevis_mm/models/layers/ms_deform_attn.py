@@ -83,7 +83,6 @@ BACKENDS: Dict[str, Callable] = {
     'mmcv_pytorch': _mmcv_pytorch,
 }
 
-
 # In threads of their own other models run on.
 _CHOSEN: ContextVar[Optional[str]] = ContextVar('_CHOSEN', default=None)
 # Backends that take points in cells instead of normalised locations.

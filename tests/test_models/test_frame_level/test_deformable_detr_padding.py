@@ -71,8 +71,9 @@ def test_one_size_is_that_of_all_frames():
     assert torch.equal(one, two) and one.any()
 
 
-@pytest.mark.parametrize('sizes', [[(64, 96)] * 3, [(64, 96), (65, 96)],
-                                   [(64, 96), (0, 96)]])
+@pytest.mark.parametrize('sizes',
+                         [[(64, 96)] * 3, [(64, 96),
+                                           (65, 96)], [(64, 96), (0, 96)]])
 def test_sizes_must_fit(sizes):
     with pytest.raises(ValueError, match='sizes must be 2 pairs .* 64 x 96'):
         check_sizes(sizes, torch.zeros(2, 3, 64, 96))
