@@ -115,8 +115,7 @@ def test_frames_of_another_size_end_the_stream(small):
     session = Session(exported)
     tall = shapes_frames()[0].transpose(1, 0, 2).copy()
     # resized to 85 x 128 and padded
-    with pytest.raises(
-            ValueError, match='got 128 x 192; .* --size 192 128$'):
+    with pytest.raises(ValueError, match='got 128 x 192; .* --size 192 128$'):
         session.step(tall)
     assert session.num_frames == 0
 
