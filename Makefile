@@ -6,9 +6,9 @@
 #                own; compiles mmcv (about half an hour) unless the folder
 #                WHEELS has a wheel of it
 # make test-zoo  tests that need torchvision, rfdetr, transformers,
-#                supervision, cvat-sdk, datumaro or FastAPI, in a venv of
-#                their own; on Linux with torch for CUDA unless
-#                TORCH_INDEX is set
+#                supervision, cvat-sdk, datumaro, FastAPI, onnxruntime or
+#                OpenVINO, in a venv of their own; on Linux with torch for
+#                CUDA unless TORCH_INDEX is set
 # make test-fleet  tests that need Ray, pyarrow or an S3 server, in a venv of
 #                their own
 # make train     train the small model on OccludedShapes
@@ -52,7 +52,8 @@ OPS_TESTS := tests/test_compat tests/test_models/test_layers
 $(OPS_STAMP): export MMCV_WITH_OPS = 1
 $(OPS_STAMP): export FORCE_CUDA = 0
 
-# torchvision, rfdetr, transformers, supervision, cvat-sdk, datumaro, FastAPI
+# torchvision, rfdetr, transformers, supervision, cvat-sdk, datumaro, FastAPI,
+# onnxruntime and OpenVINO
 ZOO_VENV ?= .venv-zoo
 ZOO_CONSTRAINTS := requirements/constraints-zoo.txt
 ZOO_STAMP := $(ZOO_VENV)/.installed-zoo
@@ -133,7 +134,7 @@ test-ops: $(OPS_STAMP)
 
 $(ZOO_STAMP): $(CONSTRAINTS) $(ZOO_CONSTRAINTS) setup.py pyproject.toml
 	@rm -rf $(ZOO_VENV)
-	@echo "Creating $(ZOO_VENV) with torchvision, rfdetr, supervision and others ..."
+	@echo "Creating $(ZOO_VENV) with torchvision, rfdetr, onnxruntime and others ..."
 	@$(PYTHON) -m venv $(ZOO_VENV)
 	@$(ZOO_PIP) install $$(grep -E '^(setuptools|wheel)==' $(CONSTRAINTS))
 	@$(ZOO_PIP) install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \

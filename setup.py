@@ -119,5 +119,8 @@ setup(
         rfdetr=requirements('rfdetr'),
         supervision=requirements('supervision'),
         cvat=requirements('cvat'),
-        serving=requirements('serving')),
+        serving=requirements('serving'),
+        export=requirements('export'),
+        onnxruntime=requirements('export') + requirements('onnxruntime'),
+        openvino=requirements('export') + requirements('openvino')),
     zip_safe=False)

@@ -12,9 +12,12 @@ from typing import Optional, Tuple
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from refinevis_mm.apis.backends import choose_backend
+from refinevis_mm.apis.command_line import add_backend_arguments
 from refinevis_mm.apis.inference import find_checkpoint, load_model_weights
 from refinevis_mm.compat.checkpoints import read_file
 from refinevis_mm.engine.samplers import WholeVideoSampler
@@ -54,6 +57,7 @@ def parse_args() -> argparse.Namespace:
     add_shard_argument(
         parser, 'test one share of the videos, whose results --resume keeps; '
         'the numbers come of a last run without it')
+    add_backend_arguments(parser)
     add_runner_arguments(parser)
     args = parser.parse_args()
     if args.shard is not None and args.resume is None:
@@ -166,6 +170,10 @@ def main() -> None:
             classes, tested, 'the checkpoint and the test data',
             'set test_dataloader.dataset.metainfo.classes to those of the '
             'checkpoint, or allow it with --allow-mismatch')
+    model = runner.model.module if is_model_wrapper(
+        runner.model) else runner.model
+    model.cfg, model.classes = cfg, classes
+    choose_backend(model, args.backend, args.graphs, args.threads)
     if args.out is not None:
         runner.test_evaluator.metrics.append(
             DumpResults(out_file_path=args.out))

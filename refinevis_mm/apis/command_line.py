@@ -14,6 +14,7 @@ from typing import Any, Callable, Optional, Sequence
 from mmengine.config import DictAction
 from mmengine.utils import ProgressBar
 
+from refinevis_mm.deployment import RUNTIMES
 from refinevis_mm.files import PARTIAL
 from refinevis_mm.utils import (add_model_arguments, add_shard_argument,
                                 add_source_arguments)
@@ -82,6 +83,7 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help='frames seen by refinement, 0 switches it off; default: the '
         'config\'s')
+    add_backend_arguments(parser)
     parser.add_argument(
         '--allow-mismatch',
         action='store_true',
@@ -97,6 +99,28 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action=DictAction,
         help='override settings of the config, as key=value pairs')
+
+
+def add_backend_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that let another runtime compute the networks.
+
+    Args:
+        parser (argparse.ArgumentParser): Receives ``--backend``,
+            ``--graphs`` and ``--threads``.
+    """
+    parser.add_argument(
+        '--backend',
+        choices=list(RUNTIMES),
+        help='compute the networks by it, on the CPU; default: by PyTorch')
+    parser.add_argument(
+        '--graphs',
+        metavar='DIR',
+        help='graphs that tools/deployment/export.py has written; default: '
+        'they are exported once, into the cache')
+    parser.add_argument(
+        '--threads',
+        type=int,
+        help='threads of the backend; default: those of PyTorch')
 
 
 def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
@@ -227,7 +251,8 @@ def render_with_model(args: argparse.Namespace) -> None:
         with closing(source), redirect_stdout(sys.stderr):
             inferencer = VISInferencer(args.config, args.checkpoint,
                                        args.device, args.mode, args.window,
-                                       args.cfg_options, args.allow_mismatch)
+                                       args.cfg_options, args.allow_mismatch,
+                                       args.backend, args.graphs, args.threads)
             return render_with(
                 inferencer, source, args, title=args.title, ground_truth=gt)
 

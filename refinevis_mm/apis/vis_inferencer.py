@@ -16,6 +16,7 @@ from refinevis_mm.recording import VideoRecording
 from refinevis_mm.structures import FrameResult
 from refinevis_mm.video_io import open_source
 from refinevis_mm.vis_json import check_class_names
+from .backends import choose_backend
 from .inference import init_model, track_segmenter
 from .outputs import views_for
 from .render import RenderedVideo, record_video, render_video
@@ -49,15 +50,26 @@ class VISInferencer:
         allow_mismatch (bool): Load what fits of a checkpoint of another
             architecture instead of refusing it, see :func:`init_model`.
             Defaults to False.
+        backend (str, optional): 'onnxruntime' or 'openvino' compute the
+            networks in place of PyTorch, on the CPU. Defaults to None,
+            PyTorch.
+        graphs (str, optional): Folder of graphs that
+            ``tools/deployment/export.py`` has written, for frames of one
+            size. Defaults to None: graphs are exported when a frame of a new
+            size comes, once, into the cache.
+        threads (int, optional): Threads of the backend. Defaults to None,
+            as many as PyTorch has.
 
     Attributes:
         model (:obj:`BaseVISModel`): The model.
 
     Raises:
         OSError: If a file is missing or cannot be fetched.
-        ImportError: If a package that the weights need is not installed.
+        ImportError: If a package that the weights or the backend need is not
+            installed.
         ValueError: If there is no such name, the config describes no model
-            that can stream, or an argument is not allowed.
+            that can stream, the graphs are of another model, or an argument
+            is not allowed.
         CheckpointError: If the checkpoint cannot be fetched or read, or
             belongs to another architecture.
     """
@@ -69,7 +81,10 @@ class VISInferencer:
                  mode: Optional[str] = None,
                  window: Optional[int] = None,
                  cfg_options: Optional[dict] = None,
-                 allow_mismatch: bool = False) -> None:
+                 allow_mismatch: bool = False,
+                 backend: Optional[str] = None,
+                 graphs: Optional[str] = None,
+                 threads: Optional[int] = None) -> None:
         options = dict(cfg_options or {})
         if mode is not None:
             options['model.mode'] = mode
@@ -77,6 +92,7 @@ class VISInferencer:
             options['model.window'] = window
         self.model = init_model(config, checkpoint, device, options,
                                 allow_mismatch)
+        choose_backend(self.model, backend, graphs, threads)
 
     @classmethod
     def from_segmenter(cls,

@@ -15,9 +15,9 @@ from .frame_level import (CondInstDetector, CondInstHead,
                           FrameModelDetector, Mask2Former, Mask2FormerHead,
                           MaskDINO, MaskDINODecoder, MaskDINOHead,
                           MaskDINOPixelDecoder, RFDETRSeg)
-from .layers import GIoUCost, GIoULoss
-from .refinement import (EmbeddingHeads, MatchedTrackletBuilder, TARHead,
-                         TrackedTrackletBuilder)
+from .layers import GIoUCost, GIoULoss, use_attention_backend
+from .refinement import (EmbeddingHeads, InstanceHeads, MatchedTrackletBuilder,
+                         TARHead, TrackedTrackletBuilder, predict_tracks)
 from .refinevis import RefineVIS
 from .seqformer import (ClipBoxCost, ClipGIoUCost, SeqFormer, SeqFormerDecoder,
                         SeqFormerHead, SeqFormerNetwork)
@@ -30,13 +30,13 @@ __all__ = [
     'ContrastiveTracker', 'DeformableDETRCondInst', 'DeformableDETRDecoder',
     'DeformableDETREncoder', 'EfficientNetLite', 'EmbeddingHeads',
     'FrameModel', 'FrameModelDetector', 'GIoUCost', 'GIoULoss',
-    'IoUPairSelector', 'Mask2Former', 'Mask2FormerHead', 'MaskDINO',
-    'MaskDINODecoder', 'MaskDINODnQueryGenerator', 'MMDetSegmenter',
-    'MatchedTrackletBuilder', 'MaskDINOHead', 'MaskDINOPixelDecoder',
-    'OTAAssigner', 'OTAPairSelector', 'RFDETRSeg', 'RefineVIS', 'Segmenter',
-    'SeqFormer', 'SeqFormerDecoder', 'SeqFormerHead', 'SeqFormerNetwork',
-    'StitchingTracker', 'StreamingTracker', 'TARHead',
+    'InstanceHeads', 'IoUPairSelector', 'Mask2Former', 'Mask2FormerHead',
+    'MaskDINO', 'MaskDINODecoder', 'MaskDINODnQueryGenerator', 'MaskDINOHead',
+    'MaskDINOPixelDecoder', 'MatchedTrackletBuilder', 'MMDetSegmenter',
+    'OTAAssigner', 'OTAPairSelector', 'predict_tracks', 'RefineVIS',
+    'RFDETRSeg', 'Segmenter', 'SeqFormer', 'SeqFormerDecoder', 'SeqFormerHead',
+    'SeqFormerNetwork', 'StitchingTracker', 'StreamingTracker', 'TARHead',
     'TARMask2FormerTrackHead', 'TARMask2FormerVideo', 'TARMaskTrackRCNN',
     'TemporalCDN', 'TrackedSegmenter', 'TrackedTrackletBuilder', 'Tracker',
-    'VITA', 'VITAHead'
+    'use_attention_backend', 'VITA', 'VITAHead'
 ]

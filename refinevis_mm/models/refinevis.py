@@ -204,7 +204,7 @@ class RefineVIS(BaseVISModel):
             return losses
         matches = self.frame_model.match(frames, frame_targets)
         # 2. Association
-        self._embed(frames)
+        self.embed(frames)
         if self.association_head is not None:
             losses.update(self._loss_association(frames, targets, matches))
         # 3. Temporal refinement
@@ -212,8 +212,12 @@ class RefineVIS(BaseVISModel):
             losses.update(self._loss_refinement(frames, targets, matches))
         return losses
 
-    def _embed(self, frames: FrameOutput) -> None:
-        """Set the association embeddings of frames."""
+    def embed(self, frames: FrameOutput) -> None:
+        """Set the association embeddings of frames.
+
+        Args:
+            frames (:obj:`FrameOutput`): Changed in place.
+        """
         if self.association_head is None:
             frames.assoc_embeds = self.frame_model.match_embeds(frames.embeds)
         else:
@@ -277,7 +281,8 @@ class RefineVIS(BaseVISModel):
         """See :meth:`BaseVISModel.track`."""
         frame = self.frame_model.forward_frames(
             image[None], sizes=[meta['img_shape'][:2]])
-        self._embed(frame)
+        if frame.assoc_embeds is None:  # exported frame models make them, too
+            self.embed(frame)
         return self.associate(frame, meta, tracker)
 
     def associate(self, frame: FrameOutput, meta: dict,

@@ -574,10 +574,10 @@ def test_the_head_may_read_behind_the_norm():
     embeds = torch.randn(1, 5, 32)
     expected = model.association_head(model.frame_model.match_embeds(embeds))
     frames = FrameOutput(embeds, embeds, embeds, embeds)
-    model._embed(frames)
+    model.embed(frames)
     assert_close(frames.assoc_embeds, expected)
     model.normed_association = False
-    model._embed(frames)
+    model.embed(frames)
     assert_close(frames.assoc_embeds, model.association_head(embeds))
     assert (frames.assoc_embeds - expected).abs().max() > 1e-3
 

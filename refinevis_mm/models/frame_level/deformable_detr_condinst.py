@@ -115,7 +115,7 @@ class DeformableDETRCondInst(DeformableDETRFrames, FrameModel):
             ValueError: If ``sizes`` do not fit the images.
         """
         if sizes is None:
-            sizes = [images.shape[-2:]] * len(images)
+            sizes = [images.shape[-2:]]
         levels, masks, mask_features = self.encode(images, sizes)
         states, boxes, references = self.decoder(levels, self.head.fc_reg,
                                                  masks)

@@ -184,7 +184,7 @@ class DeformableDETRDecoder(BaseDeformableDecoder):
         value, shapes, starts, ratios = flatten_levels(levels, masks)
         padding = flatten_masks(masks)
         ratios = ratios.repeat(1, 1, 2)[:, None]  # of points and of boxes
-        size = (len(value), -1, -1)
+        size = (value.shape[0], -1, -1)
         query = self.query_embedding.weight.expand(size)
         query_pos = self.query_pos_embedding.weight.expand(size)
         reference = self.reference_points(query_pos).sigmoid()

@@ -43,8 +43,8 @@ class FrameModel(BaseModule, metaclass=ABCMeta):
             targets (list[:obj:`ClipTargets`], optional): Ground truth of the
                 bs clips, for denoising queries only; None at test.
             sizes (Sequence[tuple[int]], optional): (h, w) of each frame
-                before padding, their ``img_shape``. None: nothing is
-                padding.
+                before padding, their ``img_shape``, or one for all. None:
+                nothing is padding.
 
         Returns:
             :obj:`FrameOutput`: Predictions; ``layers`` and ``dn_layers`` are
@@ -99,6 +99,15 @@ class FrameModel(BaseModule, metaclass=ABCMeta):
             out of it, as MinVIS compares them.
         """
         return embeds
+
+    def exportable(self) -> 'FrameModel':
+        """The same model of operations that exported graphs have.
+
+        Returns:
+            FrameModel: Gives the same in evaluation mode. Defaults to the
+            model itself.
+        """
+        return self
 
     @abstractmethod
     def segment(self,

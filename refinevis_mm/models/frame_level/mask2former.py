@@ -1,5 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Mask2Former as the frame-level module of RefineVIS."""
+import copy
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
@@ -10,6 +11,7 @@ from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameTargets,
                                      LayerOutput, QueryMatch)
 from .frame_model import FrameModel
+from .mask2former_pixel_decoder import Mask2FormerPixelDecoder
 from .maskdino import masks_to_boxes
 
 
@@ -118,6 +120,15 @@ class Mask2Former(FrameModel):
                 boxes: Optional[Tensor] = None) -> Tensor:
         """See :meth:`FrameModel.segment`; boxes are not needed."""
         return self.head.segment(embeds, mask_features)
+
+    def exportable(self) -> 'Mask2Former':
+        """See :meth:`FrameModel.exportable`; sizes are numbers."""
+        model, head = copy.copy(self), copy.copy(self.head)
+        model._modules, head._modules = (dict(self._modules),
+                                         dict(self.head._modules))
+        head.pixel_decoder = Mask2FormerPixelDecoder(self.head.pixel_decoder)
+        model.head = head
+        return model
 
     @torch.no_grad()
     def mask_boxes(self, embeds: Tensor, mask_features: Tensor) -> Tensor:

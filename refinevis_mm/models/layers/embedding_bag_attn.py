@@ -47,8 +47,8 @@ class _Grid(NamedTuple):
 
 
 @lru_cache(maxsize=MAX_CACHED_SIZES)
-def _make_grid(shapes: Shapes, num_heads: int, num_points: int,
-               dtype: torch.dtype, device: torch.device) -> _Grid:
+def make_grid(shapes: Shapes, num_heads: int, num_points: int,
+              dtype: torch.dtype, device: torch.device) -> _Grid:
     """Constants that depend on the sizes only, made once per size."""
     # Normal tensors also when first asked for in inference mode.
     with torch.inference_mode(False):
@@ -94,8 +94,8 @@ class _Neighbours(NamedTuple):
     far: Tensor
 
 
-def _find_neighbours(points: Tensor, grid: _Grid) -> _Neighbours:
-    """Nearest cells of points (Q, 2, J) in cells of their level."""
+def find_neighbours(points: Tensor, grid: _Grid) -> _Neighbours:
+    """Nearest cells of points (..., 2, J) in cells of their level."""
     first = points.floor().clamp_(torch.zeros_like(grid.last), grid.last)
     offset = points - first
     near = offset.abs().clamp_(max=1)
@@ -105,9 +105,9 @@ def _find_neighbours(points: Tensor, grid: _Grid) -> _Neighbours:
     return _Neighbours(first, offset, near, far)
 
 
-def _find_cells(cells: _Neighbours, grid: _Grid) -> Tensor:
-    """int32 position of the first neighbour in its level, (Q, J)."""
-    x, y = cells.first.unbind(1)
+def find_cells(cells: _Neighbours, grid: _Grid) -> Tensor:
+    """int32 position of the first neighbour in its level, (..., J)."""
+    x, y = cells.first.unbind(-2)
     # NaN becomes any cell: its weight is NaN and so is the output.
     return torch.addcmul(x, y, grid.width).int().clamp_(min=0)
 
@@ -159,10 +159,10 @@ def _gather(value: Tensor, points: Tensor, weights: Tensor,
     bags = []
     chunk = max(CHUNK_POINTS // weights.shape[1], 1)
     for points, weights in zip(points.split(chunk), weights.split(chunk)):
-        cells = _find_neighbours(points, grid)
+        cells = find_neighbours(points, grid)
         bags.append(
             F.embedding_bag(
-                _bag_rows(_find_cells(cells, grid), grid, num_heads),
+                _bag_rows(find_cells(cells, grid), grid, num_heads),
                 value.flatten(0, 1),
                 per_sample_weights=_bag_weights(cells, weights, num_heads),
                 mode='sum'))
@@ -256,8 +256,8 @@ def _backward_single(grad: Tensor, value: Tensor, points: Tensor,
     """Gradients of one image's values, points and weights."""
     num_heads = value.shape[1]
     grad = grad.reshape(len(grad) * num_heads, -1).contiguous()
-    cells = _find_neighbours(points, grid)
-    positions = _find_cells(cells, grid)
+    cells = find_neighbours(points, grid)
+    positions = find_cells(cells, grid)
     rows = _bag_rows(positions, grid, num_heads)
     dots = _dots_with_values(grad, value, rows)
     value_grad = _scatter(grad, positions, cells, weights, grid, shapes,
@@ -298,8 +298,8 @@ def _images(value: Tensor, points: Tensor, weights: Tensor,
             shapes: Shapes) -> List[Tuple[Tensor, Tensor, Tensor, _Grid]]:
     """Inputs of each image: (N, heads, dims), (Q, 2, J), (Q, J), constants."""
     num_heads = value.shape[2]
-    grid = _make_grid(shapes, num_heads, weights.shape[-1] // len(shapes),
-                      points.dtype, points.device)
+    grid = make_grid(shapes, num_heads, weights.shape[-1] // len(shapes),
+                     points.dtype, points.device)
     return [(*image, grid)
             for image in zip(value, points.flatten(3), weights.flatten(2))]
 

@@ -2,8 +2,10 @@
 """Multi-scale deformable attention and the backends that compute it."""
 import math
 import os
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.util import find_spec
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, Iterator, Optional
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from refinevis_mm.compat.mmcv_lite import has_compiled_ops
 from .embedding_bag_attn import Shapes, embedding_bag_attention
+from .gather_attn import gather_attention
 
 # Environment variable that overrides the choice of the backend.
 BACKEND_ENV = 'REFINEVIS_MSDA_BACKEND'
@@ -59,19 +62,51 @@ def _embedding_bag(value: Tensor, spatial_shapes: Tensor,
                    level_start_index: Tensor, sampling_locations: Tensor,
                    attention_weights: Tensor) -> Tensor:
     """One weighted gather over the flattened values, in plain PyTorch."""
-    sizes = spatial_shapes.flip(-1)[:, None]
-    points = (sampling_locations * sizes - 0.5).flatten(3, 4)
-    return embedding_bag_attention(value, points.movedim(-1, 2),
-                                   attention_weights.flatten(3),
+    points = _points_in_cells(sampling_locations, spatial_shapes)
+    return embedding_bag_attention(value, points, attention_weights.flatten(3),
                                    _as_tuples(spatial_shapes))
+
+
+def _gather(value: Tensor, spatial_shapes: Tensor, level_start_index: Tensor,
+            sampling_locations: Tensor, attention_weights: Tensor) -> Tensor:
+    """Indexing and products, which runtimes of exported graphs have."""
+    points = _points_in_cells(sampling_locations, spatial_shapes)
+    return gather_attention(value, points, attention_weights.flatten(3),
+                            _as_tuples(spatial_shapes))
 
 
 BACKENDS: Dict[str, Callable] = {
     'mmcv_cuda': _mmcv_cuda,
     'torch_ms_deform_attn': _torch_ms_deform_attn,
     'embedding_bag': _embedding_bag,
+    'gather': _gather,
     'mmcv_pytorch': _mmcv_pytorch,
 }
+
+# In threads of their own other models run on.
+_CHOSEN: ContextVar[Optional[str]] = ContextVar('_CHOSEN', default=None)
+# Backends that take points in cells instead of normalised locations.
+CELL_BACKENDS: Dict[str, Callable] = {
+    'embedding_bag': embedding_bag_attention,
+    'gather': gather_attention,
+}
+
+
+@contextmanager
+def use_attention_backend(name: str) -> Iterator[None]:
+    """Compute deformable attention by one backend, whatever else says.
+
+    Args:
+        name (str): A key of ``BACKENDS``.
+
+    Yields:
+        None: While it is used, by this thread.
+    """
+    token = _CHOSEN.set(name)
+    try:
+        yield
+    finally:
+        _CHOSEN.reset(token)
 
 
 def select_backend(device: torch.device) -> str:
@@ -80,7 +115,8 @@ def select_backend(device: torch.device) -> str:
     A GPU takes mmcv's CUDA op where mmcv is compiled, else mmcv's PyTorch
     loop. A CPU takes ``torch_ms_deform_attn`` where that package is
     installed, else ``embedding_bag``. The environment variable
-    ``REFINEVIS_MSDA_BACKEND`` overrides the choice.
+    ``REFINEVIS_MSDA_BACKEND`` overrides the choice, and
+    :func:`use_attention_backend` that.
 
     Args:
         device (torch.device): Device of the value tensor.
@@ -91,6 +127,9 @@ def select_backend(device: torch.device) -> str:
     Raises:
         ValueError: If the environment variable names no backend.
     """
+    chosen = _CHOSEN.get()
+    if chosen is not None:
+        return chosen
     name = os.environ.get(BACKEND_ENV)
     if name:
         if name not in BACKENDS:
@@ -175,10 +214,10 @@ class MultiScaleDeformableAttention(_MMCVMultiScaleDeformableAttention):
         value = value.unflatten(-1, (self.num_heads, -1)).float()
         weights = self._predict_weights(query)
         backend = select_backend(value.device)
-        if backend == 'embedding_bag':
+        if backend in CELL_BACKENDS:
             shapes = _as_tuples(spatial_shapes)
             points = self._predict_points(query, reference_points, shapes)
-            output = embedding_bag_attention(value, points, weights, shapes)
+            output = CELL_BACKENDS[backend](value, points, weights, shapes)
         else:
             locations = self._predict_locations(query, reference_points,
                                                 spatial_shapes)
@@ -237,9 +276,14 @@ class MultiScaleDeformableAttention(_MMCVMultiScaleDeformableAttention):
 
     def _per_column(self, per_level: Tensor) -> Tensor:
         """Repeat (bs, Q, levels, 2) to (bs, Q, 2, 1, levels * points)."""
-        columns = per_level.transpose(-1, -2).repeat_interleave(
-            self.num_points, -1)
-        return columns[:, :, :, None]
+        columns = per_level.transpose(-1, -2)[:, :, :, None, :, None]
+        return columns.expand(-1, -1, -1, -1, -1, self.num_points).flatten(4)
+
+
+def _points_in_cells(locations: Tensor, spatial_shapes: Tensor) -> Tensor:
+    """Points (bs, Q, 2, heads, levels * points) of normalised locations."""
+    sizes = spatial_shapes.flip(-1)[:, None]
+    return (locations * sizes - 0.5).flatten(3, 4).movedim(-1, 2)
 
 
 def _as_tuples(spatial_shapes: Tensor) -> Shapes:

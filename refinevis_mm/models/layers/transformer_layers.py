@@ -1,5 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """mmdet's deformable transformer layers on our deformable attention."""
+from functools import lru_cache
 from typing import List, Optional, Sequence, Tuple
 
 import torch
@@ -11,6 +12,7 @@ from mmdet.models.layers.transformer import (
 from mmengine.model import ModuleList
 from torch import Tensor
 
+from .embedding_bag_attn import MAX_CACHED_SIZES, Shapes
 from .ms_deform_attn import MultiScaleDeformableAttention
 
 
@@ -74,6 +76,31 @@ class DeformableEncoder(DeformableDetrTransformerEncoder):
         ])
         self.embed_dims = self.layers[0].embed_dims
 
+    @staticmethod
+    def get_encoder_reference_points(spatial_shapes: Tensor,
+                                     valid_ratios: Tensor,
+                                     device: torch.device) -> Tensor:
+        """See mmdet's method; here the sizes are numbers, as an export asks.
+
+        Args:
+            spatial_shapes (Tensor): (h, w) of each level, (levels, 2).
+            valid_ratios (Tensor): Has shape (B, levels, 2).
+            device (torch.device): Where the points lie.
+
+        Returns:
+            Tensor: Has shape (B, num_values, levels, 2).
+        """
+        points = []
+        for level, (height, width) in enumerate(spatial_shapes.tolist()):
+            y, x = torch.meshgrid(
+                torch.linspace(0.5, height - 0.5, height, device=device),
+                torch.linspace(0.5, width - 0.5, width, device=device),
+                indexing='ij')
+            sizes = valid_ratios[:, None, level] * valid_ratios.new_tensor(
+                [width, height])
+            points.append(torch.stack([x, y], -1).flatten(0, 1) / sizes)
+        return torch.cat(points, 1)[:, :, None] * valid_ratios[:, None]
+
 
 def flatten_levels(
     feats: Sequence[Tensor],
@@ -94,16 +121,34 @@ def flatten_levels(
         picture.
     """
     value = torch.cat([feat.flatten(2).transpose(1, 2) for feat in feats], 1)
-    shapes = torch.tensor([feat.shape[-2:] for feat in feats],
-                          dtype=torch.long,
-                          device=value.device)
+    shapes = shapes_tensor(
+        tuple(tuple(map(int, feat.shape[-2:])) for feat in feats),
+        value.device)
     sizes = shapes.prod(1)
     starts = sizes.cumsum(0) - sizes
     if masks is None:
-        ratios = value.new_ones(len(value), len(feats), 2)
+        ratios = value.new_ones(value.shape[0], len(feats), 2)
     else:
         ratios = torch.stack([valid_ratio(mask) for mask in masks], 1)
     return value, shapes, starts, ratios
+
+
+@lru_cache(maxsize=MAX_CACHED_SIZES)
+def shapes_tensor(shapes: Shapes, device: torch.device) -> Tensor:
+    """Shapes of levels as a tensor, made once per size.
+
+    Where a network is exported it is a constant then, whose numbers can be
+    read.
+
+    Args:
+        shapes (tuple[tuple[int]]): (h, w) of each level.
+        device (torch.device): Where the tensor lies.
+
+    Returns:
+        Tensor: Has shape (levels, 2); nobody may write to it.
+    """
+    with torch.inference_mode(False):
+        return torch.tensor(shapes, dtype=torch.long, device=device)
 
 
 def valid_ratio(mask: Tensor) -> Tensor:

@@ -59,9 +59,21 @@ def test_shares_are_width_and_height():
     assert_close(shares, torch.tensor([[1, 0.75], [0.25, 1]]))
 
 
-@pytest.mark.parametrize('sizes', [[(64, 96)], [(64, 96),
-                                                (65, 96)], [(64, 96),
-                                                            (0, 96)]])
+def test_one_size_is_that_of_all_frames():
+    images = torch.ones(2, 3, 8, 8)
+    check_sizes([(4, 6)], images)
+    for make in (clear_padding, lambda *args: picture_shares(*args[::-1])):
+        both = make(images, [(4, 6)] * 2)
+        assert torch.equal(make(images, [(4, 6)]), both)
+    levels = [torch.zeros(2, 1, 4, 4)]
+    one, = level_padding([(4, 6)], images, levels, 1)
+    two, = level_padding([(4, 6)] * 2, images, levels, 1)
+    assert torch.equal(one, two) and one.any()
+
+
+@pytest.mark.parametrize('sizes',
+                         [[(64, 96)] * 3, [(64, 96),
+                                           (65, 96)], [(64, 96), (0, 96)]])
 def test_sizes_must_fit(sizes):
     with pytest.raises(ValueError, match='sizes must be 2 pairs .* 64 x 96'):
         check_sizes(sizes, torch.zeros(2, 3, 64, 96))

@@ -8,13 +8,13 @@ from mmcv.ops.multi_scale_deform_attn import \
 from torch.testing import assert_close
 
 from refinevis_mm.compat.mmcv_lite import has_compiled_ops
-from refinevis_mm.models.layers import embedding_bag_attn
+from refinevis_mm.models.layers import embedding_bag_attn, gather_attn
 from refinevis_mm.models.layers.ms_deform_attn import (
     BACKEND_ENV, BACKENDS, MultiScaleDeformableAttention, _softmax_of_few,
-    select_backend)
+    select_backend, use_attention_backend)
 
 CPU = torch.device('cpu')
-CPU_BACKENDS = ['embedding_bag', 'mmcv_pytorch'] + (
+CPU_BACKENDS = ['embedding_bag', 'gather', 'mmcv_pytorch'] + (
     ['torch_ms_deform_attn'] if find_spec('torch_ms_deform_attn') else [])
 # odd and even sizes, levels of one cell, one row and one column
 SHAPES = [[5, 7], [4, 4], [1, 1], [1, 3], [2, 1]]
@@ -91,9 +91,29 @@ def test_chunks_of_queries_change_nothing(monkeypatch):
         assert torch.equal(ours, reference)
 
 
+def test_chunks_of_gathered_queries_change_nothing(monkeypatch):
+    inputs = _inputs()
+    whole = _run('gather', inputs)
+    # one query at a time, and four
+    for values in (1, 4 * 2 * len(SHAPES) * 4 * 4 * 4):
+        monkeypatch.setattr(gather_attn, 'CHUNK_VALUES', values)
+        for ours, reference in zip(_run('gather', inputs), whole):
+            assert_close(ours, reference, atol=1e-6, rtol=1e-6)
+
+
+def test_a_chosen_backend_precedes_the_environment(monkeypatch):
+    monkeypatch.setenv(BACKEND_ENV, 'mmcv_pytorch')
+    with use_attention_backend('gather'):
+        assert select_backend(CPU) == 'gather'
+        with use_attention_backend('embedding_bag'):
+            assert select_backend(CPU) == 'embedding_bag'
+        assert select_backend(CPU) == 'gather'
+    assert select_backend(CPU) == 'mmcv_pytorch'
+
+
 def test_embedding_bag_first_used_in_inference_mode():
     """Remembered constants must serve training afterwards."""
-    embedding_bag_attn._make_grid.cache_clear()
+    embedding_bag_attn.make_grid.cache_clear()
     inputs = _inputs()
     with torch.inference_mode():
         BACKENDS['embedding_bag'](*inputs)
@@ -104,7 +124,7 @@ def test_embedding_bag_remembers_a_bounded_number_of_sizes():
     limit = embedding_bag_attn.MAX_CACHED_SIZES
     for width in range(1, limit + 5):
         BACKENDS['embedding_bag'](*_inputs([[2, width]], 1, 1))
-    assert embedding_bag_attn._make_grid.cache_info().currsize == limit
+    assert embedding_bag_attn.make_grid.cache_info().currsize == limit
 
 
 def test_nan_point_gives_nan_and_no_crash():
