@@ -17,6 +17,9 @@ from tests.exported_streams import (NAME, assert_equal_streams, frame_outputs,
                                     run, run_in_two, shapes_frames)
 from tests.tiny_exports import KINDS, PICTURE, SIZE, tiny_model
 
+for package in ('onnx', 'onnxscript', 'onnxruntime', 'openvino'):
+    pytest.importorskip(package)
+
 ROOT = Path(__file__).parents[2]
 BACKENDS = list(RUNTIMES)
 CLOSE = dict(atol=1e-4, rtol=1e-4)
