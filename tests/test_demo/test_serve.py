@@ -56,7 +56,8 @@ def running(serve, inferencer):
         serve.create_app(inferencer),
         port=0,
         log_level='warning',
-        timeout_graceful_shutdown=1)
+        timeout_graceful_shutdown=1,
+        log_config=None)  # its own closes the log files of others
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
