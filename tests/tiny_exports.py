@@ -6,11 +6,8 @@ from mmengine.config import Config
 from refinevis_mm.registry import MODELS
 from tests.demo_clips import tiny_model_cfg
 from tests.tiny_idol import tiny_idol_cfg, tiny_tar_head_cfg
-from tests.tiny_mask2former import (DIMS, TINY_BACKBONE, TINY_HEAD,
-                                    TINY_TAR_HEAD)
+from tests.tiny_mask2former import tiny_mask2former_cfg
 
-MASK2FORMER = 'configs/refinevis/' \
-    'refinevis_mask2former-r50_8xb2-13k_youtubevis2021.py'
 SIZE = (64, 96)  # height and width of the padded input
 PICTURE = (50, 90)  # of the picture in it
 # as if all were installed
@@ -21,19 +18,6 @@ VERSIONS = dict(
     onnxruntime='1.32.0',
     openvino='2026.4.1')
 KINDS = ('maskdino', 'mask2former', 'condinst')
-
-
-def _mask2former_cfg():
-    cfg = Config.fromfile(MASK2FORMER)
-    cfg.merge_from_dict(
-        dict(
-            model=dict(
-                frame_model=dict(
-                    init_cfg=None, backbone=TINY_BACKBONE, head=TINY_HEAD),
-                association_head=dict(
-                    in_channels=32, feat_channels=32, **DIMS),
-                tar_head=TINY_TAR_HEAD)))
-    return cfg.model
 
 
 def _condinst_cfg():
@@ -56,7 +40,7 @@ def tiny_model(kind: str):
     """
     cfg = dict(
         maskdino=tiny_model_cfg,
-        mask2former=_mask2former_cfg,
+        mask2former=tiny_mask2former_cfg,
         condinst=_condinst_cfg)[kind]()
     torch.manual_seed(0)
     model = MODELS.build(cfg)

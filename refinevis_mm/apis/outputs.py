@@ -226,6 +226,12 @@ class _Overlay:
         return self.folder / f'overlay-{index:06d}.mp4'
 
 
+def _start_overlay(job: RenderJob) -> _Overlay:
+    """An overlay whose frames wait until their ids are settled."""
+    return _Overlay(job.folder, job.source.fps, job.score_thr,
+                    job.model.classes, find_delay(job.model.tracker))
+
+
 def _make_strips(recording: VideoRecording, path: str, job: RenderJob) -> None:
     """Draw what refinement changed most, if it changed anything."""
     picture = job.drawings['before_after'].draw(
@@ -261,9 +267,7 @@ OUTPUTS: Dict[str, Output] = {
             'overlay',
             'overlay.mp4',
             lambda _, path, job: job.drawings['overlay'].join(path),
-            draw=lambda job: _Overlay(job.folder, job.source.fps, job.
-                                      score_thr, job.model.classes,
-                                      find_delay(job.model.tracker))),
+            draw=_start_overlay),
         # where refinement changed most
         Output(
             'before_after',

@@ -8,12 +8,12 @@ from typing import (Deque, Dict, Iterable, Iterator, List, Mapping, Optional,
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform, Pad
+from mmcv.transforms import Pad
 from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample, TrackDataSample
-from mmengine.config import Config
 from torch import Tensor
 
+from refinevis_mm.deployment import geometry_steps
 from refinevis_mm.models.association import (find_delay, find_last_merges,
                                              find_merges)
 from refinevis_mm.models.base_vis_model import BaseVISModel, TrackedFrame
@@ -27,8 +27,6 @@ from refinevis_mm.video_io import DEFAULT_FPS, TimedFrame
 from .weights import weights_digest
 
 STATE_FORMAT = 5
-# Steps of a test pipeline that bring a frame to the size of the model.
-GEOMETRY = ('Resize', 'Pad')
 STATE = 'session state'  # in messages
 WAITING = dict(frame_id=int, time=float, image=torch.Tensor, views={str: dict})
 
@@ -87,7 +85,9 @@ class Session:
         self.views = tuple(views)
         _check_views(self.views, self.window)
         self.view = model.mode if model.mode in self.views else self.views[-1]
-        self._geometry = _build_geometry(model.cfg)
+        self._geometry = [
+            TRANSFORMS.build(step) for step in geometry_steps(model.cfg)
+        ]
         self.reset()
 
     def reset(self) -> None:
@@ -530,15 +530,3 @@ def _check_views(views: Sequence[str], window: int) -> None:
             set(views)) < len(views):
         raise ValueError(f'views must be different ones of {allowed} with '
                          f'window {window}, got {tuple(views)}')
-
-
-def _build_geometry(cfg: Config) -> List[BaseTransform]:
-    """Resizing and padding of the test pipeline, however deeply nested."""
-    dataset = cfg.get('test_dataloader', {}).get('dataset', {})
-    steps, found = list(dataset.get('pipeline', [])), []
-    while steps:
-        step = steps.pop(0)
-        if step['type'].split('.')[-1] in GEOMETRY:
-            found.append(TRANSFORMS.build(step))
-        steps = list(step.get('transforms', [])) + steps
-    return found

@@ -17,6 +17,7 @@ from .formats import FORMATS, MIN_OPSET, NEEDED, check_format
 from .graphs import Graph, make_graphs
 from .manifest import Manifest
 from .packages import installed
+from .preprocessing import geometry_steps
 
 # Those whose graphs were compared with PyTorch.
 FRAME_MODELS = (MaskDINO, Mask2Former, DeformableDETRCondInst)
@@ -26,7 +27,6 @@ NETWORK_PARTS = ('frame_model', 'association_head', 'normed_association',
 # Sides are multiples of it where the config does not say another number.
 STRIDE = 32
 MAX_TRACKLETS = 1000
-GEOMETRY = ('Resize', 'Pad')
 
 
 def export_model(model: BaseVISModel,
@@ -185,15 +185,8 @@ def _divisor(model: RefineVIS) -> int:
 def _preprocessing(model: RefineVIS) -> Dict[str, Any]:
     """What is done to frames before they enter the network."""
     settings = model.cfg.model.get('data_preprocessor', {})
-    dataset = model.cfg.get('test_dataloader', {}).get('dataset', {})
-    steps, found = list(dataset.get('pipeline', [])), []
-    while steps:
-        step = steps.pop(0)
-        if step['type'].split('.')[-1] in GEOMETRY:
-            found.append(dict(step))
-        steps = list(step.get('transforms', [])) + steps
     return dict(
-        steps=found,
+        steps=geometry_steps(model.cfg),
         mean=list(settings.get('mean') or []),
         std=list(settings.get('std') or []),
         channels='RGB' if settings.get('bgr_to_rgb') else 'BGR',

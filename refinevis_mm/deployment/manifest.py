@@ -29,9 +29,9 @@ class Manifest:
             picture.
         window (int): Frames W of a window of TAR, 0 without refinement.
         max_tracklets (int): Most tracklets that are refined at a time.
-        preprocessing (dict): ``resize`` and ``pad``, steps of the test
-            pipeline; ``mean``, ``std`` per channel, subtracted from and
-            dividing pixels of 0 to 255; ``channels`` 'RGB' or 'BGR';
+        preprocessing (dict): ``steps``, resizing and padding as the test
+            pipeline has them; ``mean``, ``std`` per channel, subtracted from
+            and dividing pixels of 0 to 255; ``channels`` 'RGB' or 'BGR';
             ``divisor``, of which both sides are multiples.
         graphs (dict): Of each graph ``file``, and ``inputs`` and ``outputs``
             as lists of ``name``, ``dtype`` and ``shape``, in which a name

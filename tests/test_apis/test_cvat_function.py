@@ -88,10 +88,9 @@ def facts(shapes):
              shape.group) for shape in shapes]
 
 
-@pytest.mark.zoo
-def test_masks_keep_their_ids(sdk, monkeypatch):
-    masks = pytest.importorskip('cvat_sdk.masks')
-    images = squares(6)
+def annotate_squares(sdk, monkeypatch, num, **options):
+    """Images, what a stream says of them, and the shapes that CVAT gets."""
+    images = squares(num)
     inferencer = tracked_squares()
     expected = list(inferencer.stream(images))
     shapes = annotate(
@@ -99,7 +98,15 @@ def test_masks_keep_their_ids(sdk, monkeypatch):
         monkeypatch,
         CvatFunction(inferencer),
         [(f'a/{i}.png', image) for i, image in enumerate(images)],
-        conf_threshold=0.)
+        conf_threshold=0.,
+        **options)
+    return images, expected, shapes
+
+
+@pytest.mark.zoo
+def test_masks_keep_their_ids(sdk, monkeypatch):
+    masks = pytest.importorskip('cvat_sdk.masks')
+    images, expected, shapes = annotate_squares(sdk, monkeypatch, 6)
     assert facts(shapes) == [
         (frame.frame_id, 100 + label, track_id, track_id + 1)
         for frame in expected
@@ -119,16 +126,8 @@ def test_masks_keep_their_ids(sdk, monkeypatch):
 
 @pytest.mark.zoo
 def test_polygons(sdk, monkeypatch):
-    images = squares(3)
-    inferencer = tracked_squares()
-    expected = list(inferencer.stream(images))
-    shapes = annotate(
-        sdk,
-        monkeypatch,
-        CvatFunction(inferencer),
-        [(f'a/{i}.png', image) for i, image in enumerate(images)],
-        conf_threshold=0.,
-        conv_mask_to_poly=True)
+    _, expected, shapes = annotate_squares(
+        sdk, monkeypatch, 3, conv_mask_to_poly=True)
     for frame in expected:
         for track_id, code in zip(frame.ids, frame.masks):
             parts = [

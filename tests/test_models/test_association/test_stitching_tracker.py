@@ -298,7 +298,7 @@ def test_only_a_merging_tracker_merges():
 
 
 def test_a_frame_of_30_detections_takes_less_than_3_ms():
-    """With 30 undecided fragments and 50 that ended, the tracker aside."""
+    """A third of them new in every fifth frame, the inner tracker aside."""
     tracker = build(delay=10, horizon=30)
     torch.manual_seed(0)
 

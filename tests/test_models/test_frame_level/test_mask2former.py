@@ -4,7 +4,6 @@ import re
 import pytest
 import torch
 from mmdet.registry import MODELS as MMDET_MODELS
-from mmengine.config import Config
 from mmengine.structures import InstanceData
 from torch.testing import assert_close
 
@@ -15,26 +14,8 @@ from refinevis_mm.registry import MODELS
 from tests.demo_clips import (clip_targets, demo_clip, empty_clip,
                               two_object_clip)
 from tests.model_stream import ModelStream
-from tests.tiny_mask2former import (DIMS, TINY_BACKBONE, TINY_HEAD,
-                                    TINY_TAR_HEAD)
+from tests.tiny_mask2former import tiny_mask2former_cfg
 from tests.training_checks import assert_frames_train, assert_trains
-
-CONFIG = 'configs/refinevis/' \
-    'refinevis_mask2former-r50_8xb2-13k_youtubevis2021.py'
-
-
-def tiny_cfg():
-    """The shipped config, made tiny."""
-    cfg = Config.fromfile(CONFIG)
-    cfg.merge_from_dict(
-        dict(
-            model=dict(
-                frame_model=dict(
-                    init_cfg=None, backbone=TINY_BACKBONE, head=TINY_HEAD),
-                association_head=dict(
-                    in_channels=32, feat_channels=32, **DIMS),
-                tar_head=TINY_TAR_HEAD)))
-    return cfg.model
 
 
 def build(cfg):
@@ -46,7 +27,7 @@ def build(cfg):
 
 @pytest.fixture(scope='module')
 def frame_model():
-    return build(tiny_cfg().frame_model)
+    return build(tiny_mask2former_cfg().frame_model)
 
 
 def test_shapes_and_prediction_sets(frame_model):
@@ -106,7 +87,7 @@ def test_log_odds():
 
 def test_network_and_losses_are_those_of_mmdet(frame_model):
     """Same weights, same predictions and losses as mmdet's own head."""
-    cfg = tiny_cfg().frame_model.head
+    cfg = tiny_mask2former_cfg().frame_model.head
     cfg.type = 'Mask2FormerHead'
     head = MMDET_MODELS.build(cfg)
     head.load_state_dict(frame_model.head.state_dict())
@@ -141,7 +122,7 @@ def test_checkpoint_of_the_detector_loads(frame_model):
         re.sub('^head', 'panoptic_head', key): value + 1
         for key, value in frame_model.state_dict().items()
     }
-    other = MODELS.build(tiny_cfg().frame_model)
+    other = MODELS.build(tiny_mask2former_cfg().frame_model)
     missing, unexpected = other.load_state_dict(weights, strict=False)
     assert missing == unexpected == []
     assert_close(other.head.cls_embed.bias,
@@ -175,7 +156,7 @@ def test_every_parameter_gets_a_gradient(frame_model, clip):
 
 @pytest.mark.parametrize('clip', [two_object_clip, empty_clip])
 def test_refinevis_trains(clip):
-    model = build(tiny_cfg()).train()
+    model = build(tiny_mask2former_cfg()).train()
     assert isinstance(model.frame_model, Mask2Former)
     assert isinstance(model.frame_model.head, Mask2FormerHead)
     losses = model.loss(torch.randn(1, 2, 3, 64, 96), [clip()])
@@ -186,7 +167,7 @@ def test_refinevis_trains(clip):
 
 @pytest.mark.parametrize('mode', ['online', 'offline'])
 def test_refined_is_the_frame_result_at_initialisation(mode):
-    cfg = tiny_cfg()
+    cfg = tiny_mask2former_cfg()
     cfg.update(mode=mode, cls_thr=0.0)
     cfg.tracker.update(
         select_score_thr=0.0,
@@ -218,7 +199,7 @@ def test_refined_is_the_frame_result_at_initialisation(mode):
 
 
 def test_predict_reports_tracklets():
-    cfg = tiny_cfg()
+    cfg = tiny_mask2former_cfg()
     cfg.cls_thr = cfg.tracker.select_score_thr = 0.0
     cfg.tracker.init_score_thr = 0.0
     model = build(cfg).eval()
