@@ -8,6 +8,7 @@ import sys
 import threading
 from dataclasses import replace
 
+import av
 import fsspec
 import pytest
 
@@ -90,6 +91,19 @@ def box(root):
     fs.rm('/box', recursive=True)
 
 
+def frame_times(file):
+    with av.open(file) as container:
+        return [frame.time for frame in container.decode(video=0)]
+
+
+def sums(data):
+    """Lines of a list of hashes, those of mp4 files without the hash."""
+    return [
+        line.split()[1] if line.endswith('.mp4') else line
+        for line in data.decode().splitlines()
+    ]
+
+
 # the overlay of a video grows in segments, which a checkpoint needs too
 @pytest.mark.parametrize('outputs, kept', [
     (PLAIN_OUTPUTS, {'clip000/recording.sqlite'}),
@@ -119,11 +133,15 @@ def test_a_storage_holds_checkpoints_too(outputs, kept, root, box, tmp_path):
     assert f'{box}/in/broken.mp4" cannot be read as a video' in (
         summary.failures[0]['reason'])
     assert list_files(f'{box}/out/unfinished') == {}
-    for name in (*list_files(tmp_path / 'videos'), '../SHA256SUMS'):
-        if not name.endswith('video.json'):  # it names the input
-            path = f'{box}/out/videos/{name}'.replace('videos/../', '')
-            assert read_bytes(path) == (tmp_path / 'videos' /
-                                        name).read_bytes()
+    for name in list_files(tmp_path / 'videos'):
+        ours, theirs = tmp_path / 'videos' / name, f'{box}/out/videos/{name}'
+        if name.endswith('.mp4'):  # libx264 may choose other bytes
+            assert frame_times(io.BytesIO(read_bytes(theirs))) == frame_times(
+                str(ours))
+        elif not name.endswith('video.json'):  # it names the input
+            assert read_bytes(theirs) == ours.read_bytes()
+    assert sums(read_bytes(f'{box}/out/SHA256SUMS')) == sums(
+        (tmp_path / 'SHA256SUMS').read_bytes())
     assert run_once(SerialEngine(settings)).num_skipped == NUM_CLIPS
 
 
