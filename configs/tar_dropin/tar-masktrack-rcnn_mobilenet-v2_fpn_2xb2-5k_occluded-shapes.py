@@ -3,6 +3,7 @@
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
     '../_base_/models/tar_roi_tracker.py',
+    '../_base_/models/mobilenet-v2_backbone.py',
     '../_base_/datasets/occluded_shapes.py',
     '../_base_/schedules/schedule_small.py', '../_base_/default_runtime.py'
 ]
@@ -13,16 +14,9 @@ fc_channels = 256
 
 detector = _base_.model
 detector.pop('data_preprocessor')
-detector.backbone = dict(
-    type='MobileNetV2',
-    out_indices=(1, 2, 4, 7),  # strides 4, 8, 16, 32
-    norm_cfg=dict(type='BN'),
-    norm_eval=True,
-    # made by `make data/mobilenet-v2_imagenet.pth`
-    init_cfg=dict(
-        type='Pretrained', checkpoint='data/mobilenet-v2_imagenet.pth'))
+detector.backbone = _base_.mobilenet_v2
 detector.neck.update(
-    in_channels=[24, 32, 96, 1280], out_channels=feat_channels)
+    in_channels=_base_.mobilenet_v2_channels, out_channels=feat_channels)
 detector.rpn_head.update(
     # mmdet's would learn objects of the first class only
     type='refinevis_mm.ClassAgnosticRPNHead',

@@ -1,6 +1,6 @@
 # Small MaskDINO for one or two CPU cores: MobileNetV2, width 128, images of
 # about 256 x 256.
-_base_ = ['./maskdino_r50.py']
+_base_ = ['./maskdino_r50.py', './mobilenet-v2_backbone.py']
 
 num_classes = 80
 embed_dims = 128
@@ -8,20 +8,12 @@ num_queries = 100
 num_points = 1024  # a quarter of the stride-4 cells of a 256 x 256 image
 
 model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='MobileNetV2',
-        out_indices=(1, 2, 4, 7),  # strides 4, 8, 16, 32
-        norm_cfg=dict(type='BN'),
-        norm_eval=True,
-        # made by `make data/mobilenet-v2_imagenet.pth`
-        init_cfg=dict(
-            type='Pretrained', checkpoint='data/mobilenet-v2_imagenet.pth')),
+    backbone=dict(_base_.mobilenet_v2, _delete_=True),
     frame_model=dict(
         num_queries=num_queries,
         empty_mask_anchor='box',
         pixel_decoder=dict(
-            in_channels=[24, 32, 96, 1280],
+            in_channels=_base_.mobilenet_v2_channels,
             embed_dims=embed_dims,
             mask_dims=embed_dims,
             num_layers=3,

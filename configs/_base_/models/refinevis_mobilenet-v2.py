@@ -2,7 +2,7 @@
 # about 128 x 192. One-to-one matching and no denoising pairs in association,
 # as in the first phase of the shipped weights; ../../refinevis/README.md
 # compares.
-_base_ = ['./refinevis_r50.py']
+_base_ = ['./refinevis_r50.py', './mobilenet-v2_backbone.py']
 
 num_classes = 7
 embed_dims = 128
@@ -15,18 +15,9 @@ model = dict(
     frame_model=dict(
         num_queries=50,
         proposal_wh_order='fine_small',
-        backbone=dict(
-            _delete_=True,
-            type='MobileNetV2',
-            out_indices=(1, 2, 4, 7),  # strides 4, 8, 16, 32
-            norm_cfg=dict(type='BN'),
-            norm_eval=True,
-            # made by `make data/mobilenet-v2_imagenet.pth`
-            init_cfg=dict(
-                type='Pretrained',
-                checkpoint='data/mobilenet-v2_imagenet.pth')),
+        backbone=dict(_base_.mobilenet_v2, _delete_=True),
         pixel_decoder=dict(
-            in_channels=[24, 32, 96, 1280],
+            in_channels=_base_.mobilenet_v2_channels,
             num_extra_levels=0,
             embed_dims=embed_dims,
             mask_dims=embed_dims,
