@@ -233,6 +233,9 @@ ALLOWED = [
     Allowed(r'python tools/analysis_tools/ablation_table.py .* --run.*',
             'trainings and tests of a table; run in test_ablation_table.py',
             check_arguments),
+    Allowed(r'python tools/analysis_tools/compare_systems.py --(run|measure)',
+            'trainings of ten systems; run in test_compare_systems.py',
+            check_arguments),
 ]
 
 

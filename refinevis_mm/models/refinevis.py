@@ -16,6 +16,7 @@ from .association.tracker import Tracker, build_tracker
 from .base_vis_model import BaseVISModel
 from .refinement.decoding import decode_tracks
 from .refinement.embedding_heads import predict_tracks
+from .refinement.refiners import check_refinement
 
 FRAME_LOSS_ON = ('first', 'all')
 MASK_RESIZE = ('bilinear', 'nearest')
@@ -122,9 +123,7 @@ class RefineVIS(BaseVISModel):
             raise ValueError(f'mask_resize must be one of {MASK_RESIZE}, got '
                              f'{mask_resize!r}')
         check_shares(recovery_visible_thr=recovery_visible_thr)
-        if tar_head is None and window > 0:
-            raise ValueError(
-                f'window must be 0 without tar_head, got {window}')
+        check_refinement(mode, window, has_head=tar_head is not None)
         if tar_head is not None and tracklet_builder is None:
             raise ValueError('tracklet_builder must be given with tar_head, '
                              'got None')

@@ -1,12 +1,13 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
+from refinevis_mm.utils import trainings
+from refinevis_mm.utils.trainings import AT_TEST, Training, Trainings, digest
 from tests.tool_module import load_tool
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +128,7 @@ class FakeRunner:
         self.trained, self.tested = [], []
         self.killed_at = None
 
-    def __call__(self, command, log):
+    def __call__(self, command, log, root):
         assert Path(log).parent.is_dir()
         name, config = Path(command[1]).name, command[2]
         config = Config.fromfile(config, import_custom_modules=False)
@@ -152,10 +153,10 @@ class FakeRunner:
 
 
 @pytest.fixture
-def runner(tool, monkeypatch):
+def runner(monkeypatch):
     """A fake runner in place of the real one."""
     fake = FakeRunner()
-    monkeypatch.setattr(tool, 'execute', fake)
+    monkeypatch.setattr(trainings, 'execute', fake)
     return fake
 
 
@@ -169,22 +170,6 @@ def cells_of(text):
     rows = [[cell.strip() for cell in line.strip('|').split('|')]
             for line in text.splitlines() if line.startswith('|')]
     return {tuple(row[:2]): row[2:] for row in rows}
-
-
-def test_mean_and_deviation_by_hand(tool):
-    results = [dict.fromkeys(tool.METRICS, ap) for ap in (0.40, 0.42, 0.47)]
-    for result in results:
-        result['AR1'] = -1.0  # no object counts
-    summary = tool.summarize(results)
-    assert summary['AP']['mean'] == pytest.approx(43)
-    # deviations -3, -1, 4: sqrt((9 + 1 + 16) / 2)
-    assert summary['AP']['std'] == pytest.approx(math.sqrt(13))
-    assert summary['AR1'] == dict(mean=None, std=None)
-    assert tool.summarize(results[:1])['AP']['std'] is None
-    assert tool.summarize([])['AP'] == dict(mean=None, std=None)
-    assert tool.format_cell(**summary['AP']) == '43.0 ± 3.6'
-    assert tool.format_cell(43.04) == '43.0'
-    assert tool.format_cell(None) == '-'
 
 
 def test_run_prints_and_repeats_nothing(tool, folder, runner, capsys):
@@ -218,16 +203,16 @@ def test_equal_trainings_are_shared(tool, folder, runner):
 
 
 def test_shipped_training_is_shared(tool):
-    args = tool.parse_args(['tar'])
-    trainings = {}
+    runs = Trainings('tools', str(ROOT / 'configs'), 'work_dirs/ablation')
+    configs_of = {}
     for table in tool.TABLES.values():
         for row in table.rows:
-            cfg = tool.get_training(row.config, 0, args).cfg
-            trainings.setdefault(tool.digest(cfg), set()).add(row.config)
-    assert len(trainings) == 14
+            cfg = runs.get(row.config, 0).cfg
+            configs_of.setdefault(digest(cfg), set()).add(row.config)
+    assert len(configs_of) == 14
     shared = {
         configs
-        for configs in map(frozenset, trainings.values()) if len(configs) > 1
+        for configs in map(frozenset, configs_of.values()) if len(configs) > 1
     }
     names = ('table2-temporal-cdn', 'table3-window', 'table4-2-frames',
              'tar-whole-masks', 'tar-real-scores')
@@ -237,9 +222,9 @@ def test_shipped_training_is_shared(tool):
 
 
 def test_names_of_results(tool):
-    model = dict.fromkeys(tool.AT_TEST, True)
+    model = dict.fromkeys(AT_TEST, True)
     cfg = Config(dict(model=dict(model, mode='online', window=10)))
-    training = tool.Training(cfg, 'seed0')
+    training = Training(cfg, 'seed0')
     for overrides, name in [
         ({}, 'online_w10'),
         (dict(mode='offline', window=4), 'offline_w4'),
@@ -248,9 +233,9 @@ def test_names_of_results(tool):
             # nothing is recovered
         (dict(window=0, mode='offline', exclusive_recovery=False), 'w0'),
     ]:
-        options = training.test_options(overrides)
-        assert set(options) == set(tool.AT_TEST)
-        assert training.result_file(options) == f'seed0/{name}.json'
+        options = tool.test_options(training, overrides)
+        assert set(options) == set(AT_TEST)
+        assert tool.result_name(options) == name
 
 
 def test_killed_run_goes_on(tool, folder, runner):
@@ -366,30 +351,6 @@ def test_wrong_arguments(args, reason, tool, capsys):
 def test_absent_configs(tool, capsys):
     assert tool.main(['table2', '--configs-dir', 'absent']) == 1
     assert 'absent' in capsys.readouterr().err
-
-
-def test_failed_command(tool, tmp_path):
-    log = tmp_path / 'log.txt'
-    script = 'import sys; print("why"); sys.exit(3)'
-    with pytest.raises(ValueError, match='exit code 3, see .*log.txt'):
-        tool.execute([sys.executable, '-c', script], str(log))
-    assert log.read_text() == 'why\n'
-
-
-def test_shortened_schedule(tool, folder):
-    cfg = Config.fromfile(
-        str(ROOT / 'configs' / '_base_' / 'schedules' / 'schedule_vis_13k.py'))
-    tool.shorten_schedule(cfg, 1300)
-    assert cfg.train_cfg.max_iters == 1300
-    assert cfg.param_scheduler.milestones == [1000]
-    cfg = Config.fromfile(
-        f'configs/{tool.SHIPPED}', import_custom_modules=False)
-    tool.shorten_schedule(cfg, 10)
-    ends = [(part.begin, part.end) for part in cfg.param_scheduler]
-    assert ends == [(0, 1), (1, 10)]
-    tool.shorten_schedule(cfg, 2)  # a warm-up of less than an iteration
-    ends = [(part.begin, part.end) for part in cfg.param_scheduler]
-    assert ends == [(0, 1), (0, 2)]
 
 
 @pytest.mark.slow

@@ -3,46 +3,32 @@
 
 Every row is trained once per seed and tested with the last checkpoint.
 Trainings with equal settings are shared by all tables. What is finished is
-not repeated, so a killed run goes on where it was. Files::
-
-    WORK_DIR/<config>-<digest of the settings>/
-        seed0.py              the config of the training
-        seed0/                its work dir: checkpoints, logs
-        seed0/<result>.json   result of a test, such as offline_w10.json
+not repeated, so a killed run goes on where it was
+(refinevis_mm/utils/trainings.py says what lies where).
 
 Example:
     python tools/analysis_tools/ablation_table.py table3 --run
     python tools/analysis_tools/ablation_table.py table2 --seeds 0 --paper
 """
 import argparse
-import glob
-import hashlib
 import json
-import os
 import os.path as osp
-import socket
-import statistics
-import subprocess
 import sys
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import DictAction
 from terminaltables import AsciiTable, GithubFlavoredMarkdownTable
 
 from refinevis_mm.files import write_text
+from refinevis_mm.utils.trainings import (AT_TEST, Training, Trainings,
+                                          format_cell, read_result, report,
+                                          summarize)
 
 TOOLS = osp.dirname(osp.dirname(osp.abspath(__file__)))
 METRICS = ('AP', 'AP50', 'AP75', 'AR1', 'AR10')
 FORMATS = dict(text=AsciiTable, markdown=GithubFlavoredMarkdownTable)
 SHIPPED = ('refinevis/refinevis_mobilenet-v2_1xb4-600_occluded-shapes-'
            'temporal.py')
-# Settings that decide a training. Those of the model that act at test only
-# and the seed are left out: they differ between the results of one training.
-SETTINGS = ('model', 'train_dataloader', 'test_dataloader', 'test_evaluator',
-            'train_cfg', 'optim_wrapper', 'param_scheduler', 'custom_hooks',
-            'load_from', 'randomness', 'num_processes')
-AT_TEST = ('mode', 'window', 'exclusive_recovery', 'score_missed')
-
 FRAME_LEVEL = dict(window=0)
 ONLINE = dict(mode='online')
 OFFLINE = dict(mode='offline')
@@ -192,51 +178,34 @@ PAPER = dict(
         }))
 
 
-class Training(NamedTuple):
-    """One training of a row.
+def test_options(training: Training, overrides: dict) -> dict:
+    """Settings of the model at test.
 
-    Attributes:
-        cfg (:obj:`Config`): Its whole config.
-        folder (str): Its work dir.
+    Args:
+        training (:obj:`Training`): What is tested.
+        overrides (dict): Those that are not taken from its config.
+
+    Returns:
+        dict: All of ``AT_TEST``.
     """
+    options = {key: training.cfg.model[key] for key in AT_TEST}
+    return dict(options, **overrides)
 
-    cfg: Config
-    folder: str
 
-    @property
-    def checkpoint(self) -> str:
-        """Checkpoint of the last iteration."""
-        return osp.join(self.folder,
-                        f'iter_{self.cfg.train_cfg.max_iters}.pth')
+def result_name(options: dict) -> str:
+    """Name of a result, such as offline_w10.
 
-    def test_options(self, overrides: dict) -> dict:
-        """Settings of the model at test.
+    Args:
+        options (dict): From :func:`test_options`.
 
-        Args:
-            overrides (dict): Those that are not taken from the config.
-
-        Returns:
-            dict: All of ``AT_TEST``.
-        """
-        options = {key: self.cfg.model[key] for key in AT_TEST}
-        return dict(options, **overrides)
-
-    def result_file(self, options: dict) -> str:
-        """Where the result of a test is kept.
-
-        Args:
-            options (dict): From :meth:`test_options`.
-
-        Returns:
-            str: Path of a JSON file.
-        """
-        if options['window'] == 0:
-            name = 'w0'  # nothing is refined: the others do not matter
-        else:
-            name = '{mode}_w{window}'.format(**options)
-            name += '' if options['exclusive_recovery'] else '_whole-masks'
-            name += '' if options['score_missed'] else '_real-scores'
-        return osp.join(self.folder, f'{name}.json')
+    Returns:
+        str: Equal for tests that give the same.
+    """
+    if options['window'] == 0:
+        return 'w0'  # nothing is refined: the others do not matter
+    name = '{mode}_w{window}'.format(**options)
+    name += '' if options['exclusive_recovery'] else '_whole-masks'
+    return name + ('' if options['score_missed'] else '_real-scores')
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
@@ -304,231 +273,6 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     return args
 
 
-def shorten_schedule(cfg: Config, max_iters: int) -> None:
-    """Train for fewer (or more) iterations, everything in proportion.
-
-    Args:
-        cfg (Config): Iteration-based config; changed in place.
-        max_iters (int): Iterations.
-    """
-    ratio = max_iters / cfg.train_cfg.max_iters
-    cfg.train_cfg.max_iters = max_iters
-    schedulers = cfg.param_scheduler
-    for scheduler in [schedulers] if isinstance(schedulers,
-                                                dict) else schedulers:
-        if 'begin' in scheduler:
-            scheduler.begin = round(ratio * scheduler.begin)
-        if 'end' in scheduler:
-            scheduler.end = max(
-                round(ratio * scheduler.end),
-                scheduler.get('begin', 0) + 1)
-        if 'milestones' in scheduler:
-            scheduler.milestones = [
-                round(ratio * milestone) for milestone in scheduler.milestones
-            ]
-
-
-def get_settings(cfg: Config) -> dict:
-    """What decides a training, apart from the seed."""
-    settings = ConfigDict({key: cfg.get(key) for key in SETTINGS}).to_dict()
-    for key in AT_TEST:
-        settings['model'].pop(key, None)
-    settings['randomness'].pop('seed')
-    return settings
-
-
-def digest(cfg: Config) -> str:
-    """Eight characters that tell the settings of trainings apart."""
-    text = json.dumps(get_settings(cfg), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def get_training(config: str, seed: int, args: argparse.Namespace) -> Training:
-    """The training of a config with one seed, as the options have it.
-
-    Args:
-        config (str): Config below the configs folder.
-        seed (int): Random seed.
-        args (argparse.Namespace): The command line.
-
-    Returns:
-        :obj:`Training`: An earlier one of equal settings, whatever its
-        config was called, or a new one.
-    """
-    cfg = Config.fromfile(
-        osp.join(args.configs_dir, config), import_custom_modules=False)
-    if args.max_iters is not None:
-        shorten_schedule(cfg, args.max_iters)
-    cfg.merge_from_dict(args.cfg_options)
-    cfg.merge_from_dict(dict(randomness=dict(seed=seed)))
-    cfg.num_processes = args.nproc
-    settings = digest(cfg)
-    name = osp.splitext(osp.basename(config))[0]
-    found = sorted(
-        glob.glob(osp.join(glob.escape(args.work_dir), f'*-{settings}')))
-    folder = found[0] if found else osp.join(args.work_dir,
-                                             f'{name}-{settings}')
-    return Training(cfg, osp.join(folder, f'seed{seed}'))
-
-
-def read_result(path: str) -> Optional[Dict[str, float]]:
-    """Numbers of a finished test.
-
-    Args:
-        path (str): Its JSON file.
-
-    Returns:
-        dict[str, float] | None: Fractions in [0, 1], or -1 where no object
-        counts, by metric; None if there is no such file.
-
-    Raises:
-        ValueError: If the file does not hold the numbers.
-    """
-    if not osp.exists(path):
-        return None
-    try:
-        with open(path, encoding='utf-8') as file:
-            stats = json.load(file)
-        numbers = {metric: float(stats[f'vis/{metric}']) for metric in METRICS}
-        if not all(-1 <= number <= 1 for number in numbers.values()):
-            raise ValueError(f'numbers outside [-1, 1] in {numbers}')
-        return numbers
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f'{path} must hold the numbers of a test, got '
-            f'{type(error).__name__}: {error}; remove it to test again'
-        ) from None
-
-
-def tool_command(tool: str, inputs: List[str], nproc: int) -> List[str]:
-    """Start of a command line of tools/train.py or tools/test.py.
-
-    Args:
-        tool (str): 'train' or 'test'.
-        inputs (list[str]): Its positional arguments.
-        nproc (int): Number of processes.
-
-    Returns:
-        list[str]: Options can be added.
-    """
-    if nproc == 1:
-        return [sys.executable, osp.join(TOOLS, f'{tool}.py'), *inputs]
-    return ['bash', osp.join(TOOLS, f'dist_{tool}.sh'), *inputs, str(nproc)]
-
-
-def execute(command: List[str], log: str) -> None:
-    """Run a command to its end.
-
-    Args:
-        command (list[str]): The command line.
-        log (str): File that receives what it prints.
-
-    Raises:
-        ValueError: If it fails.
-    """
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    env = dict(os.environ, PYTHON=sys.executable)
-    env.setdefault('PORT', str(port))
-    env['PYTHONPATH'] = os.pathsep.join(
-        [osp.dirname(TOOLS), env.get('PYTHONPATH', '')])
-    with open(log, 'a', encoding='utf-8') as file:
-        code = subprocess.run(
-            command, env=env, stdout=file, stderr=subprocess.STDOUT).returncode
-    if code != 0:
-        raise ValueError(f'{osp.basename(command[1])} ended with exit code '
-                         f'{code}, see {log}')
-
-
-def last_checkpoint(training: Training) -> Optional[str]:
-    """Newest checkpoint of a training, None before the first."""
-    path = osp.join(training.folder, 'last_checkpoint')
-    if not osp.exists(path):
-        return None
-    with open(path, encoding='utf-8') as file:
-        name = osp.basename(file.read().strip())
-    return osp.join(training.folder, name)
-
-
-def train(training: Training, nproc: int) -> None:
-    """Train, or go on with what a killed run left; nothing if finished.
-
-    Args:
-        training (:obj:`Training`): What to train.
-        nproc (int): Number of processes.
-
-    Raises:
-        ValueError: If the training fails.
-    """
-    last = last_checkpoint(training)
-    if last == training.checkpoint:
-        return
-    resume = [] if last is None else ['--resume', last]
-    os.makedirs(training.folder, exist_ok=True)
-    config = f'{training.folder}.py'
-    training.cfg.dump(config)
-    report(f'{"going on with" if resume else "training"} {training.folder}')
-    execute(
-        tool_command('train', [config], nproc) +
-        ['--work-dir', training.folder, *resume],
-        osp.join(training.folder, 'train.txt'))
-
-
-def test(training: Training, options: dict, nproc: int) -> None:
-    """Test the last checkpoint and keep the result.
-
-    Args:
-        training (:obj:`Training`): A finished one.
-        options (dict): From :meth:`Training.test_options`.
-        nproc (int): Number of processes.
-
-    Raises:
-        ValueError: If the test fails or has left no numbers.
-    """
-    path = training.result_file(options)
-    folder = osp.splitext(path)[0]
-    report(f'testing {folder}')
-    os.makedirs(folder, exist_ok=True)
-    inputs = [f'{training.folder}.py', training.checkpoint]
-    execute([
-        *tool_command('test', inputs, nproc), '--work-dir', folder,
-        '--cfg-options', *(f'model.{key}={value}'
-                           for key, value in options.items())
-    ], osp.join(folder, 'test.txt'))
-    # the runner writes <time>/<time>.json, and times sort
-    written = sorted(glob.glob(osp.join(glob.escape(folder), '*', '*.json')))
-    if not written:
-        raise ValueError(f'the test has left no numbers in {folder}')
-    os.replace(written[-1], path)
-
-
-def report(message: str) -> None:
-    """Tell what goes on, apart from the table."""
-    print(message, file=sys.stderr, flush=True)
-
-
-def summarize(results: List[Dict[str, float]]) -> Dict[str, dict]:
-    """Mean and spread over the seeds.
-
-    Args:
-        results (list[dict[str, float]]): Numbers of each seed.
-
-    Returns:
-        dict[str, dict]: By metric ``mean`` and ``std``, the sample standard
-        deviation, both in percent; None where it is not defined: without
-        results or objects, and the deviation of a single seed.
-    """
-    summary = {}
-    for metric in METRICS:
-        values = [100 * result[metric] for result in results]
-        values = [value for value in values if value >= 0]
-        summary[metric] = dict(
-            mean=statistics.mean(values) if values else None,
-            std=statistics.stdev(values) if len(values) > 1 else None)
-    return summary
-
-
 def collect(table: Table, args: argparse.Namespace) -> List[dict]:
     """Results of a table; with ``--run`` missing ones are made.
 
@@ -541,20 +285,24 @@ def collect(table: Table, args: argparse.Namespace) -> List[dict]:
         ``config``, ``files`` and ``per_seed`` (numbers by seed, None where
         missing) and ``summary``, see :func:`summarize`.
     """
+    runs = Trainings(TOOLS, args.configs_dir, args.work_dir, args.max_iters,
+                     args.nproc, args.cfg_options)
     lines = []
     for row in table.rows:
-        trainings = [
-            get_training(row.config, seed, args) for seed in args.seeds
-        ]
+        trainings = [runs.get(row.config, seed) for seed in args.seeds]
         for result, overrides in table.results.items():
             files = []
             for training in trainings:
-                options = training.test_options(dict(overrides, **row.test))
-                files.append(training.result_file(options))
+                options = test_options(training, dict(overrides, **row.test))
+                name = result_name(options)
+                files.append(osp.join(training.folder, f'{name}.json'))
                 if args.run and not osp.exists(files[-1]):
-                    train(training, args.nproc)
-                    test(training, options, args.nproc)
-            numbers = [read_result(path) for path in files]
+                    runs.train(training)
+                    runs.test(training, name, {
+                        f'model.{key}': value
+                        for key, value in options.items()
+                    })
+            numbers = [read_result(path, METRICS) for path in files]
             lines.append(
                 dict(
                     row=row.label,
@@ -562,7 +310,8 @@ def collect(table: Table, args: argparse.Namespace) -> List[dict]:
                     config=row.config,
                     files=dict(zip(args.seeds, files)),
                     per_seed=dict(zip(args.seeds, numbers)),
-                    summary=summarize([stats for stats in numbers if stats])))
+                    summary=summarize([stats for stats in numbers if stats],
+                                      METRICS)))
     return lines
 
 
@@ -602,13 +351,6 @@ def format_table(lines: List[dict], header: str, style: str,
             str(done) if done == total else f'{done} of {total}'
         ])
     return f'{FORMATS[style](cells).table}\n\n{legend}'
-
-
-def format_cell(mean: Optional[float], std: Optional[float] = None) -> str:
-    """A number in percent with its spread, '-' for none."""
-    if mean is None:
-        return '-'
-    return f'{mean:.1f}' + ('' if std is None else f' ± {std:.1f}')
 
 
 def main(argv: Optional[List[str]] = None) -> int:

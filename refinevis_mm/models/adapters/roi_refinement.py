@@ -10,7 +10,7 @@ from mmdet.models.utils import generate_coordinate
 from mmdet.structures.bbox import (bbox_cxcywh_to_xyxy, bbox_overlaps,
                                    bbox_xyxy_to_cxcywh)
 from mmdet.structures.mask import mask2bbox
-from mmdet.utils import ConfigType
+from mmdet.utils import ConfigType, OptConfigType
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -51,12 +51,14 @@ class RoIRefinementMixin:
 
     Args:
         args, kwargs: Arguments of the tracker.
-        tar_head (dict): :class:`TARHead` with ``heads``, such as
-            :class:`EmbeddingHeads`.
-        tracklet_builder (dict): Training tracklets, from ground-truth
-            matching with relaxed thresholds (paper Sec. 4.1):
+        tar_head (dict, optional): :class:`TARHead` with ``heads``, such as
+            :class:`EmbeddingHeads`. None is the tracker alone, trained as it
+            is; then ``window`` must be 0. Defaults to None.
+        tracklet_builder (dict, optional): Training tracklets, from
+            ground-truth matching with relaxed thresholds (paper Sec. 4.1):
             :class:`MatchedTrackletBuilder`. Its queries are the region
-            proposals, their scores objectness.
+            proposals, their scores objectness. Needed with ``tar_head``.
+            Defaults to None.
         mode (str): 'online' or 'offline' refinement at test. Defaults to
             'online'.
         window (int): Frames W seen by TAR at test; 0 leaves the tracker's
@@ -73,27 +75,39 @@ class RoIRefinementMixin:
 
     def __init__(self,
                  *args: Any,
-                 tar_head: ConfigType,
-                 tracklet_builder: ConfigType,
+                 tar_head: OptConfigType = None,
+                 tracklet_builder: OptConfigType = None,
                  mode: str = 'online',
                  window: int = 10,
                  exclusive_recovery: bool = True,
                  cls_thr: float = 0.05,
                  **kwargs: Any) -> None:
-        check_refinement(mode, window)
-        if tar_head.get('heads') is None:
-            raise ValueError('tar_head must have heads of its own, got None')
+        check_refinement(mode, window, has_head=tar_head is not None)
         super().__init__(*args, **kwargs)
         self.mode = mode
         self.window = window
         self.exclusive_recovery = exclusive_recovery
         self.cls_thr = cls_thr
+        self.tar_head = None
+        self._video: Optional[RunningVideo] = None
+        if tar_head is None:
+            self.num_classes = self.detector.roi_head.bbox_head.num_classes
+        else:
+            self._init_refinement(tar_head, tracklet_builder)
+
+    def _init_refinement(self, tar_head: ConfigType,
+                         tracklet_builder: OptConfigType) -> None:
+        """Build TAR and what gives it its inputs."""
+        if tar_head.get('heads') is None:
+            raise ValueError('tar_head must have heads of its own, got None')
+        if tracklet_builder is None:
+            raise ValueError('tracklet_builder must be given with tar_head, '
+                             'got None')
         self.num_classes = tar_head['heads']['num_classes']
         self.tracklet_builder = TASK_UTILS.build(tracklet_builder)
         self._check_parts()
         self.tar_head = MODELS.build(tar_head)
         self._init_embeddings(tar_head['heads'].get('mask_dims', 256))
-        self._video: Optional[RunningVideo] = None
 
     def _check_parts(self) -> None:
         """Raise ValueError if TAR does not fit the tracker."""
@@ -142,8 +156,11 @@ class RoIRefinementMixin:
                 among it.
 
         Returns:
-            dict[str, Tensor]: ``loss_refine_{cls,mask,dice}``.
+            dict[str, Tensor]: ``loss_refine_{cls,mask,dice}``; none without
+            ``tar_head``.
         """
+        if self.tar_head is None:
+            return {}
         frame_targets = [
             target.frame(t) for target in targets
             for t in range(len(target.frame_inds))

@@ -42,7 +42,9 @@ class TARMask2FormerVideo(Mask2FormerVideo):
 
     Args:
         track_head (dict): :class:`TARMask2FormerTrackHead`.
-        tar_head (dict): :class:`TARHead` with a softmax ``loss_cls``.
+        tar_head (dict, optional): :class:`TARHead` with a softmax
+            ``loss_cls``. Defaults to None, the parent, trained as it is; then
+            ``window`` must be 0.
         window (int): Frames W seen by TAR at test; 0 gives exactly what the
             parent gives. Defaults to 10 (paper Table 3).
         num_background (int): Unmatched queries with the best scores that are
@@ -60,7 +62,7 @@ class TARMask2FormerVideo(Mask2FormerVideo):
 
     def __init__(self,
                  track_head: ConfigType,
-                 tar_head: ConfigType,
+                 tar_head: OptConfigType = None,
                  window: int = 10,
                  num_background: int = 20,
                  exclusive_recovery: bool = True,
@@ -77,8 +79,8 @@ class TARMask2FormerVideo(Mask2FormerVideo):
             raise ValueError(
                 "track_head.type must be 'refinevis_mm.TARMask2FormerTrack"
                 f"Head', got {type(self.track_head).__name__}")
-        check_refinement('offline', window)
-        self.tar_head = MODELS.build(tar_head)
+        check_refinement('offline', window, has_head=tar_head is not None)
+        self.tar_head = None if tar_head is None else MODELS.build(tar_head)
         self.window = window
         self.num_background = num_background
         self.exclusive_recovery = exclusive_recovery
@@ -86,7 +88,7 @@ class TARMask2FormerVideo(Mask2FormerVideo):
 
     def loss(self, inputs: Tensor, data_samples: TrackSampleList,
              **kwargs) -> Dict[str, Tensor]:
-        """Losses of the parent, unchanged, and Eq. (5).
+        """Losses of the parent, unchanged, and with TAR Eq. (5).
 
         Args:
             inputs (Tensor): Clips, has shape (bs, T, 3, H, W).
@@ -102,6 +104,8 @@ class TARMask2FormerVideo(Mask2FormerVideo):
         cls_logits, mask_logits = head.predict_sets(clips)
         targets, metas = head.gather_targets(data_samples)
         losses = head.loss_by_feat(cls_logits, mask_logits, targets, metas)
+        if self.tar_head is None:
+            return losses
         frame_inds = torch.tensor([meta['frame_id'] for meta in metas],
                                   device=inputs.device)
         tracklets = self.build_tracklets(clips, cls_logits[-1],

@@ -59,12 +59,20 @@ class BaseRefiner(metaclass=ABCMeta):
         """
 
 
-def check_refinement(mode: str, window: int) -> None:
-    """Raise ValueError if :func:`build_refiner` cannot take the arguments."""
+def check_refinement(mode: str, window: int, has_head: bool = True) -> None:
+    """Raise ValueError if :func:`build_refiner` cannot take the arguments.
+
+    Args:
+        mode (str): 'online' or 'offline'.
+        window (int): Frames W; 0 refines nothing.
+        has_head (bool): The model has a :class:`TARHead`. Defaults to True.
+    """
     if mode not in MODES:
         raise ValueError(f'mode must be one of {MODES}, got {mode!r}')
     if not isinstance(window, int) or window < 0:
         raise ValueError(f'window must be a non-negative int, got {window!r}')
+    if window > 0 and not has_head:
+        raise ValueError(f'window must be 0 without tar_head, got {window}')
 
 
 def build_refiner(tar_head: Optional[TARHead],

@@ -325,3 +325,20 @@ def test_bad_options(options, message):
 def test_a_batch_is_one_video(model, video):
     with pytest.raises(ValueError, match='one video, got 2'):
         model.predict(video[0], video[1] * 2)
+
+
+def test_without_tar_it_is_the_parent(model):
+    """The same losses, and all parameters but an unused layer learn."""
+    alone = build(window=0, tar_head=None)
+    alone.load_state_dict(model.state_dict(), strict=False)
+    parent = build_parent(model)
+    frames = torch.randn(1, 2, 3, 64, 96)
+    losses = []
+    for one in (alone, parent):
+        torch.manual_seed(0)
+        losses.append(one.loss(frames, [two_object_clip(labels=[2, 0])]))
+    assert losses[0].keys() == losses[1].keys()
+    for name, loss in losses[0].items():
+        assert_close(loss, losses[1][name], msg=name)
+    with pytest.raises(ValueError, match='window must be 0 without tar_head'):
+        build(window=4, tar_head=None)

@@ -169,6 +169,20 @@ def _predict_frames(model, video):
 # Training
 
 
+def test_without_tar():
+    """No layers of TAR, no losses of it, and the parent's results only."""
+    model = _build(tar_head=None, tracklet_builder=None, window=0)
+    assert not any(name.startswith('tar_') for name in model.state_dict())
+    assert model.num_classes == len(CLASSES)
+    assert model.loss_refinement([], [], []) == {}
+    for options, reason in [
+        (dict(tar_head=None, window=4), 'window must be 0 without tar_head'),
+        (dict(tracklet_builder=None), 'tracklet_builder must be given'),
+    ]:
+        with pytest.raises(ValueError, match=reason):
+            _build(**options)
+
+
 @needs_ops
 def test_loss_is_the_parent_s_and_tar_s(model, parent, clips):
     inputs, samples = clips

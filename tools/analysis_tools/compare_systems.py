@@ -1,0 +1,415 @@
+# Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+"""RefineVIS and its rivals on equal data: the paper's Table 1 in small.
+
+Every system is trained on the training videos of OccludedShapes, with the
+same backbone, image size and number of frames and with its own published
+recipe scaled in the same way, then tested on the validation videos. First
+phases are shared where systems have the same frame model. What is finished is
+not repeated, so a killed run goes on where it was
+(refinevis_mm/utils/trainings.py says what lies where).
+
+Speed and memory are measured in processes of their own on two long videos,
+frames of a validation video forward and backward in turn.
+
+Example:
+    python tools/analysis_tools/compare_systems.py --run
+    python tools/analysis_tools/compare_systems.py --seeds 0 --format markdown
+"""
+import argparse
+import json
+import os.path as osp
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import cycle, islice
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from terminaltables import AsciiTable, GithubFlavoredMarkdownTable
+
+from refinevis_mm.compat.checkpoints import load_checkpoint_strict
+from refinevis_mm.files import write_text
+from refinevis_mm.registry import MODELS
+from refinevis_mm.utils import one_line_errors
+from refinevis_mm.utils.trainings import (Training, Trainings, format_cell,
+                                          read_result, report, summarize)
+from refinevis_mm.vis_json import load_json
+
+TOOLS = osp.dirname(osp.dirname(osp.abspath(__file__)))
+METRICS = ('AP', 'AP50', 'AP75', 'AR1', 'AR10', 'hota', 'assa', 'id_switches')
+HEADERS = ('AP', 'AP50', 'AP75', 'AR1', 'AR10', 'HOTA', 'AssA', 'switches')
+FORMATS = dict(text=AsciiTable, markdown=GithubFlavoredMarkdownTable)
+LENGTHS = (60, 300)  # frames of the videos for speed and memory
+MIB = 2**20
+
+
+class System(NamedTuple):
+    """A system of the table.
+
+    Attributes:
+        name (str): First cell.
+        phases (tuple[str]): Begin of the names of configs in
+            configs/table1, each trained from the weights of the one before;
+            the last one is tested.
+        results (dict[str, dict]): Settings of the model at test, by name of
+            the result.
+    """
+
+    name: str
+    phases: Tuple[str, ...]
+    results: Dict[str, dict]
+
+
+FRAME_BY_FRAME = {'online': {}}
+WHOLE_VIDEO = {'offline': {}}
+REFINED = {
+    'W = 0': dict(window=0),
+    'online': dict(mode='online'),
+    'offline': dict(mode='offline')
+}
+MASK2FORMER = 'mask2former_mobilenet-v2_1xb8-1500'
+CONDINST = 'idol-frames_mobilenet-v2_1xb8-1500'
+SYSTEMS = (
+    System('MaskTrack R-CNN', ('masktrack-rcnn_mobilenet-v2_fpn_1xb4-3k', ),
+           FRAME_BY_FRAME),
+    System('Mask2Former-VIS', ('mask2former-vis_mobilenet-v2_1xb4-3k', ),
+           WHOLE_VIDEO),
+    System('SeqFormer', (CONDINST, 'seqformer_mobilenet-v2_1xb2-1200'),
+           WHOLE_VIDEO),
+    System('MinVIS', (MASK2FORMER, 'minvis_mobilenet-v2_1xb8-1500'),
+           FRAME_BY_FRAME),
+    System('VITA', (MASK2FORMER, 'vita_mobilenet-v2_1xb2-1200'), WHOLE_VIDEO),
+    System('IDOL', (CONDINST, 'idol_mobilenet-v2_1xb4-1500'), FRAME_BY_FRAME),
+    System('MinVIS + TAR', (MASK2FORMER, 'minvis_mobilenet-v2_1xb8-1500',
+                            'tar-minvis_mobilenet-v2_1xb4-500'), REFINED),
+    System('IDOL + TAR', (CONDINST, 'idol_mobilenet-v2_1xb4-1500',
+                          'tar-idol_mobilenet-v2_1xb4-500'), REFINED),
+    System('RefineVIS', ('refinevis_mobilenet-v2_1xb4-2500',
+                         'refinevis-stitching_mobilenet-v2_1xb4-500'),
+           REFINED),
+)
+
+
+def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description='Train, test and compare RefineVIS and its rivals on '
+        'OccludedShapes',
+        epilog='Exit code 0: there is a table, missing runs are named; 1: '
+        'refused, the reason is printed; 2: wrong arguments.')
+    names = [system.name for system in SYSTEMS]
+    parser.add_argument(
+        '--systems',
+        nargs='+',
+        choices=names,
+        default=names,
+        help='rows of the table, quoted (default: all)')
+    parser.add_argument(
+        '--configs-dir',
+        default=osp.join(osp.dirname(TOOLS), 'configs'),
+        help='the configs folder (default: that of this tool)')
+    parser.add_argument(
+        '--work-dir',
+        default='work_dirs/systems',
+        help='where the runs are kept (default: work_dirs/systems)')
+    parser.add_argument(
+        '--seeds',
+        type=int,
+        nargs='+',
+        default=[0],
+        help='random seeds of the trainings (default: 0)')
+    parser.add_argument(
+        '--run', action='store_true', help='train and test what is missing')
+    parser.add_argument(
+        '--measure',
+        action='store_true',
+        help='also measure speed and memory where it is missing: on a quiet '
+        'machine')
+    parser.add_argument(
+        '--max-iters',
+        type=int,
+        help='train every phase for this many iterations; schedules are '
+        'shortened in proportion')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='override settings of all configs, as in tools/train.py')
+    parser.add_argument('--json', help='also write the numbers to this file')
+    parser.add_argument(
+        '--format',
+        choices=FORMATS,
+        default='text',
+        help='of the printed table (default: text)')
+    # of the processes that measure
+    parser.add_argument('--child', nargs=4, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
+        parser.error('--seeds must differ and not be negative, got '
+                     f'{args.seeds}')
+    if args.max_iters is not None and args.max_iters < 1:
+        parser.error(f'--max-iters must be at least 1, got {args.max_iters}')
+    return args
+
+
+def collect(runs: Trainings, args: argparse.Namespace) -> List[dict]:
+    """Results of the systems; with ``--run`` missing ones are made.
+
+    Args:
+        runs (:obj:`Trainings`): Where they are.
+        args (argparse.Namespace): The command line.
+
+    Returns:
+        list[dict]: For each system and way of testing ``system``, ``result``,
+        ``config``, ``files`` and ``per_seed`` (numbers by seed, None where
+        missing), ``summary``, see :func:`summarize`, and ``cost``, see
+        :func:`measure`, None where it is not measured.
+    """
+    lines = []
+    for system in SYSTEMS:
+        if system.name not in args.systems:
+            continue
+        phases = [get_phases(runs, system, seed) for seed in args.seeds]
+        for result, options in system.results.items():
+            files = []
+            for trainings in phases:
+                files.append(result_file(trainings[-1], result))
+                if args.run and not osp.exists(files[-1]):
+                    for training in trainings:
+                        runs.train(training)
+                    run_test(runs, trainings[-1], result, options)
+            numbers = [read_result(path, METRICS) for path in files]
+            lines.append(
+                dict(
+                    system=system.name,
+                    result=result,
+                    config=config_of(system.phases[-1]),
+                    files=dict(zip(args.seeds, files)),
+                    per_seed=dict(zip(args.seeds, numbers)),
+                    summary=summarize([stats for stats in numbers if stats],
+                                      METRICS),
+                    cost=measure(phases[0][-1], result, options,
+                                 args.measure)))
+    return lines
+
+
+def config_of(phase: str) -> str:
+    """Config of a phase, below the configs folder."""
+    return f'table1/{phase}_occluded-shapes.py'
+
+
+def get_phases(runs: Trainings, system: System, seed: int) -> List[Training]:
+    """The trainings of a system with one seed, in their order."""
+    phases: List[Training] = []
+    for config in system.phases:
+        phases.append(
+            runs.get(config_of(config), seed, phases[-1] if phases else None))
+    return phases
+
+
+def result_file(training: Training, result: str) -> str:
+    """Where the numbers of a test are kept."""
+    name = result.replace(' = ', '')
+    return osp.join(training.folder, f'{name}.json')
+
+
+def model_options(options: dict) -> Dict[str, Any]:
+    """Settings of the model as options of a config."""
+    return {f'model.{key}': value for key, value in options.items()}
+
+
+def run_test(runs: Trainings, training: Training, result: str,
+             options: dict) -> None:
+    """Test with the metrics of the table, and keep the results themselves."""
+    name = osp.splitext(osp.basename(result_file(training, result)))[0]
+    prefix = osp.join(training.folder, name, 'results')
+    runs.test(
+        training, name, {
+            **model_options(options), 'test_evaluator.tracking': True,
+            'test_evaluator.outfile_prefix': prefix
+        })
+
+
+def measure(training: Training, result: str, options: dict,
+            run: bool) -> Optional[dict]:
+    """Parameters, speed and memory of a trained system.
+
+    Args:
+        training (:obj:`Training`): The system.
+        result (str): Name of the result.
+        options (dict): Settings of the model.
+        run (bool): Measure what is missing.
+
+    Returns:
+        dict | None: ``params``, and of each of ``LENGTHS`` the ``fps`` and
+        the peak memory ``mib`` of the process; None where it is missing.
+    """
+    path = f'{osp.splitext(result_file(training, result))[0]}_cost.json'
+    if osp.exists(path):
+        return load_json(path)
+    if not run or not osp.exists(training.checkpoint):
+        return None
+    report(f'measuring {path}')
+    costs: Dict[str, Any] = {}
+    for length in LENGTHS:
+        found = subprocess.run([
+            sys.executable,
+            osp.abspath(__file__), '--child', f'{training.folder}.py',
+            training.checkpoint,
+            str(length),
+            json.dumps(model_options(options))
+        ],
+                               stdout=subprocess.PIPE,
+                               text=True)
+        if found.returncode != 0:
+            raise ValueError(f'{path} could not be measured, see above')
+        cost = json.loads(found.stdout.splitlines()[-1])
+        costs['params'] = cost.pop('params')
+        costs[str(length)] = cost
+    write_text(path, json.dumps(costs))
+    return costs
+
+
+def long_video(ann_file: str, length: int) -> dict:
+    """One video of as many frames as asked for.
+
+    Args:
+        ann_file (str): Annotations in YouTube-VIS form.
+        length (int): Frames.
+
+    Returns:
+        dict: The longest video of the file, forward and backward in turn,
+        without annotations.
+    """
+    content = load_json(ann_file)
+    video = max(content['videos'], key=lambda video: len(video['file_names']))
+    names = video['file_names']
+    there_and_back = cycle([*names, *names[-2:0:-1]])
+    video = dict(
+        video,
+        id=1,
+        length=length,
+        file_names=list(islice(there_and_back, length)))
+    return dict(
+        videos=[video], categories=content['categories'], annotations=[])
+
+
+def run_long_video(config: str, checkpoint: str, length: int,
+                   options: dict) -> dict:
+    """Track one long video in this process.
+
+    Args:
+        config (str): Config file.
+        checkpoint (str): Its weights.
+        length (int): Frames.
+        options (dict): Override settings of the config.
+
+    Returns:
+        dict: ``params``, ``fps`` of the model without loading of frames, and
+        ``mib``, the peak memory of the process.
+    """
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(options)
+    init_default_scope(cfg.default_scope)
+    MMLogger.get_instance('mmengine').setLevel('ERROR')
+    model = MODELS.build(cfg.model).eval()
+    load_checkpoint_strict(model, checkpoint)
+    loader = cfg.test_dataloader
+    with tempfile.TemporaryDirectory() as folder:
+        path = osp.join(folder, 'long.json')
+        write_text(
+            path,
+            json.dumps(
+                long_video(
+                    osp.join(loader.dataset.data_root,
+                             loader.dataset.ann_file), length)))
+        loader.dataset.update(ann_file=path)
+        loader.update(num_workers=0)
+        seconds = 0.
+        for batch in Runner.build_dataloader(loader):
+            start = time.perf_counter()
+            with torch.inference_mode():
+                model.test_step(batch)
+            seconds += time.perf_counter() - start
+    return dict(
+        params=sum(param.numel() for param in model.parameters()),
+        fps=length / seconds,
+        mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB)
+
+
+def format_table(lines: List[dict], style: str) -> str:
+    """The table as text.
+
+    Args:
+        lines (list[dict]): From :func:`collect`.
+        style (str): One of ``FORMATS``.
+
+    Returns:
+        str: The table and its legend.
+    """
+    cells = [[
+        'system', 'result', *HEADERS, 'seeds', 'M params',
+        *(f'frames/s, {length}' for length in LENGTHS),
+        *(f'MiB, {length}' for length in LENGTHS)
+    ]]
+    for line in lines:
+        done = sum(stats is not None for stats in line['per_seed'].values())
+        total = len(line['per_seed'])
+        cost = line['cost']
+        cells.append([
+            line['system'], line['result'],
+            *(format_cell(**line['summary'][metric]) for metric in METRICS),
+            str(done) if done == total else f'{done} of {total}',
+            *(['-'] * (1 + 2 * len(LENGTHS)) if cost is None else [
+                f'{cost["params"] / 1e6:.1f}',
+                *(f'{cost[str(length)]["fps"]:.1f}'
+                  for length in LENGTHS), *(f'{cost[str(length)]["mib"]:.0f}'
+                                            for length in LENGTHS)
+            ])
+        ])
+    return (f'{FORMATS[style](cells).table}\n\nmean ± sample standard '
+            'deviation over the seeds, in percent but for switches; speed '
+            'and memory of a video of 60 and one of 300 frames')
+
+
+@one_line_errors
+def main() -> None:
+    """Run, collect and print."""
+    args = parse_args()
+    if args.child is not None:
+        config, checkpoint, length, options = args.child
+        print(
+            json.dumps(
+                run_long_video(config, checkpoint, int(length),
+                               json.loads(options))))
+        return
+    runs = Trainings(
+        TOOLS,
+        args.configs_dir,
+        args.work_dir,
+        max_iters=args.max_iters,
+        cfg_options=args.cfg_options)
+    lines = collect(runs, args)
+    missing = [
+        path for line in lines for seed, path in line['files'].items()
+        if line['per_seed'][seed] is None
+    ]
+    if len(missing) == len(lines) * len(args.seeds):
+        raise ValueError(f'{args.work_dir} has no results with these options, '
+                         f'the first would be {missing[0]}; --run makes them')
+    print(format_table(lines, args.format))
+    for path in missing:
+        report(f'missing: {path}')
+    if args.json is not None:
+        write_text(args.json, json.dumps(lines, indent=1))
+
+
+if __name__ == '__main__':
+    main()
