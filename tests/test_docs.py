@@ -538,7 +538,8 @@ def test_names(page):
     for name in docs_markdown.CONFIG_NAME.findall(text):
         assert name.removesuffix('.py') in stems, name
     for name in docs_markdown.ZOO_NAME.findall(text):
-        find_entry(name)
+        if name not in stems:
+            find_entry(name)
     for name in docs_markdown.MMDET_CONFIG.findall(text):
         assert osp.exists(find_config(name)), name
     for match in docs_markdown.PACKAGE_NAME.finditer(text):

@@ -10,8 +10,7 @@ small_layers = dict(
     num_levels=small_levels,
     feedforward_channels=512)
 small_frame_model = dict(
-    backbone=dict(
-        _base_.mobilenet_v2, _delete_=True, out_indices=(2, 4, 7)),
+    backbone=dict(_base_.mobilenet_v2, _delete_=True, out_indices=(2, 4, 7)),
     neck=dict(
         in_channels=_base_.mobilenet_v2_channels[1:],
         out_channels=small_dims,
