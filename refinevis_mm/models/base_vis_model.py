@@ -2,22 +2,21 @@
 """A video as a stream: frames in, tracklets out, for every model of ours."""
 import copy
 from abc import abstractmethod
-from typing import Optional
+from typing import List, Optional
 
-from mmdet.models.mot import BaseMOTModel
-from mmdet.structures import TrackDataSample, TrackSampleList
 from mmdet.utils import OptConfigType, OptMultiConfig
 from torch import Tensor
 
 from refinevis_mm.structures import DecodedFrame, RunningScores, VideoResult
 from .association.tracker import (Tracker, find_delay, find_last_merges,
                                   find_merges)
+from .base_video_model import BaseVideoModel
 from .refinement.refiners import build_refiner, check_refinement
 from .refinement.running_video import RunningVideo, TrackedFrame
 from .refinement.tar_head import TARHead
 
 
-class BaseVISModel(BaseMOTModel):
+class BaseVISModel(BaseVideoModel):
     """Detects and associates frame by frame, and refines what it found.
 
     A subclass sets ``tracker`` and implements :meth:`track` and
@@ -66,9 +65,7 @@ class BaseVISModel(BaseMOTModel):
         self.score_average = RunningScores(score_average).average
         self.max_per_video = max_per_video
         self.tar_head: Optional[TARHead] = None
-        # The running video of the frame-by-frame test loop.
-        self._tracker: Optional[Tracker] = None
-        self._video: Optional[RunningVideo] = None
+        self._tracker: Optional[Tracker] = None  # of the running video
 
     @abstractmethod
     def track(self, image: Tensor, meta: dict,
@@ -104,67 +101,31 @@ class BaseVISModel(BaseMOTModel):
             :obj:`DecodedFrame`: The decoded frame.
         """
 
-    def predict(self, inputs: Tensor, data_samples: TrackSampleList,
-                **kwargs) -> TrackSampleList:
-        """Process the next frame(s) of one video.
+    def start_video(self, meta: dict) -> RunningVideo:
+        """See :meth:`BaseVideoModel.start_video`."""
+        self._tracker = self.init_tracker()
+        return RunningVideo(
+            build_refiner(self.tar_head, self.mode, self.window,
+                          find_delay(self._tracker)),
+            VideoResult(meta['video_length'], self.score_average))
 
-        State is kept between calls and starts anew at ``frame_id == 0``.
-        With the last frame of a video its data sample receives the metainfo
-        ``pred_tracklets``, the list made by :meth:`VideoResult.tracklets`.
+    def add_frames(self, images: Tensor, metas: List[dict]) -> None:
+        """See :meth:`BaseVideoModel.add_frames`."""
+        for image, meta in zip(images, metas):
+            tracks = self.track(image, meta, self._tracker)
+            self._video.discard(self._tracker.discarded_ids)
+            self._video.merge(find_merges(self._tracker))
+            self._video.add(map(self.decode, self._video.refiner.push(tracks)))
 
-        Args:
-            inputs (Tensor): Frames of one video, has shape (1, T, 3, H, W).
-            data_samples (list[:obj:`TrackDataSample`]): One sample; its
-                frames have ``frame_id``, ``video_id``, ``video_length``,
-                ``img_shape`` and ``ori_shape``.
-
-        Returns:
-            list[:obj:`TrackDataSample`]: The given sample, cloned.
-
-        Raises:
-            ValueError: If the batch is not one video or a video does not
-                start with frame 0.
-        """
-        if len(data_samples) != 1:
-            raise ValueError('a test batch must hold one video, got '
-                             f'{len(data_samples)}')
-        sample: TrackDataSample = data_samples[0].clone()
-        for image, frame_sample in zip(inputs[0], sample):
-            meta = frame_sample.metainfo
-            if meta['frame_id'] == 0:
-                self._tracker = self.init_tracker()
-                self._video = RunningVideo(
-                    build_refiner(self.tar_head, self.mode, self.window,
-                                  find_delay(self._tracker)),
-                    VideoResult(meta['video_length'], self.score_average))
-            elif self._video is None:
-                raise ValueError('a video must start with frame_id 0, got '
-                                 f"{meta['frame_id']}")
-            is_last = meta['frame_id'] == meta['video_length'] - 1
-            self._step(image, meta, is_last)
-            if is_last:
-                sample.set_metainfo(
-                    dict(
-                        video_id=meta['video_id'],
-                        video_length=meta['video_length'],
-                        pred_tracklets=self._video.result.tracklets(
-                            self.cls_thr, self.max_per_video)))
-                self._tracker = self._video = None
-        return [sample]
+    def find_tracklets(self) -> List[dict]:
+        """See :meth:`BaseVideoModel.find_tracklets`."""
+        self._video.merge(find_last_merges(self._tracker))
+        self._video.add(map(self.decode, self._video.refiner.flush()))
+        self._tracker = None
+        return self._video.result.tracklets(self.cls_thr, self.max_per_video)
 
     def init_tracker(self) -> Tracker:
         """An empty tracker for a new video."""
         tracker = copy.deepcopy(self.tracker)
         tracker.reset()
         return tracker
-
-    def _step(self, image: Tensor, meta: dict, is_last: bool) -> None:
-        """Take the next frame of the running video."""
-        tracks = self.track(image, meta, self._tracker)
-        self._video.discard(self._tracker.discarded_ids)
-        self._video.merge(find_merges(self._tracker))
-        refiner = self._video.refiner
-        self._video.add(map(self.decode, refiner.push(tracks)))
-        if is_last:
-            self._video.merge(find_last_merges(self._tracker))
-            self._video.add(map(self.decode, refiner.flush()))

@@ -32,6 +32,7 @@ MODEL_FLOORS = (
     ('frame_level', ),
     ('association', ),
     ('denoising', 'refinement'),
+    ('base_video_model', ),
     ('base_vis_model', ),
     ('refinevis', 'adapters', 'seqformer', 'vita'),
     ('__init__', ),

@@ -1,19 +1,19 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """SeqFormer: a video is one clip, and a query an object of all of it."""
-from typing import Dict, Optional
+from typing import Dict, List, Optional
 
-from mmdet.models.mot import BaseMOTModel
-from mmdet.structures import TrackDataSample, TrackSampleList
+from mmdet.structures import TrackSampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import Tensor
 
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import ClipTargets
+from ..base_video_model import BaseVideoModel
 from .running_clips import RunningClips
 
 
 @MODELS.register_module()
-class SeqFormer(BaseMOTModel):
+class SeqFormer(BaseVideoModel):
     """`SeqFormer <https://arxiv.org/abs/2112.08275>`_.
 
     A query is decomposed into an instance query, one for the whole clip, and
@@ -68,8 +68,6 @@ class SeqFormer(BaseMOTModel):
         self.clip_stride = clip_stride
         self.num_instances = num_instances
         self.cls_thr = cls_thr
-        # The running video of the frame-by-frame test loop.
-        self._video: Optional[RunningClips] = None
 
     def loss(self, inputs: Tensor, data_samples: TrackSampleList,
              **kwargs) -> Dict[str, Tensor]:
@@ -99,52 +97,19 @@ class SeqFormer(BaseMOTModel):
         layers = self.frame_model.decode([frames], len(targets))
         return self.frame_model.head.loss_by_feat(layers, frames, targets)
 
-    def predict(self, inputs: Tensor, data_samples: TrackSampleList,
-                **kwargs) -> TrackSampleList:
-        """Take the next frame(s) of one video.
+    def start_video(self, meta: dict) -> RunningClips:
+        """See :meth:`BaseVideoModel.start_video`."""
+        length = meta['video_length']
+        return RunningClips(self.frame_model, length, self.clip_length
+                            or length, self.clip_stride, self.num_instances)
 
-        State is kept between calls and starts anew at ``frame_id == 0``.
-        With the last frame of a video its data sample receives the metainfo
-        ``pred_tracklets``, the list made by :meth:`VideoResult.tracklets`.
-        Frames may differ in size.
-
-        Args:
-            inputs (Tensor): Frames of one video, has shape (1, T, 3, H, W).
-            data_samples (list[:obj:`TrackDataSample`]): One sample; its
-                frames have ``frame_id``, ``video_id``, ``video_length``,
-                ``img_shape`` and ``ori_shape``.
-
-        Returns:
-            list[:obj:`TrackDataSample`]: The given sample, cloned.
-
-        Raises:
-            ValueError: If the batch is not one video, a video does not start
-                with frame 0, or a frame is left out.
-        """
-        if len(data_samples) != 1:
-            raise ValueError('a test batch must hold one video, got '
-                             f'{len(data_samples)}')
-        sample: TrackDataSample = data_samples[0].clone()
-        for image, frame_sample in zip(inputs[0], sample):
-            meta = frame_sample.metainfo
-            length = meta['video_length']
-            if meta['frame_id'] == 0:
-                self._video = RunningClips(self.frame_model, length,
-                                           self.clip_length or length,
-                                           self.clip_stride,
-                                           self.num_instances)
-            elif self._video is None:
-                raise ValueError('a video must start with frame_id 0, got '
-                                 f"{meta['frame_id']}")
+    def add_frames(self, images: Tensor, metas: List[dict]) -> None:
+        """See :meth:`BaseVideoModel.add_frames`; sizes may differ."""
+        for image, meta in zip(images, metas):
             self._video.add(
                 self.frame_model.encode_frames(image[None],
                                                [meta['img_shape'][:2]]), meta)
-            if meta['frame_id'] == length - 1:
-                sample.set_metainfo(
-                    dict(
-                        video_id=meta['video_id'],
-                        video_length=length,
-                        pred_tracklets=self._video.result.tracklets(
-                            self.cls_thr)))
-                self._video = None
-        return [sample]
+
+    def find_tracklets(self) -> List[dict]:
+        """See :meth:`BaseVideoModel.find_tracklets`."""
+        return self._video.result.tracklets(self.cls_thr)

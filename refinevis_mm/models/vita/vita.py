@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
 import torch
-from mmdet.models.mot import BaseMOTModel
-from mmdet.structures import TrackDataSample, TrackSampleList
+from mmdet.structures import TrackSampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import (ClipTargets, LayerOutput, QueryMatch,
                                      encode_masks)
+from ..base_video_model import BaseVideoModel
 from ..frame_level.mask2former import Mask2Former
 from ..frame_level.mask2former_head import as_instances, multiply_masks
 from ..layers.mask_resize import enlarge_masks, fit_masks
@@ -41,7 +41,7 @@ class FrameStates:
 
 
 @MODELS.register_module()
-class VITA(BaseMOTModel):
+class VITA(BaseVideoModel):
     """`VITA <https://arxiv.org/abs/2206.04403>`_: objects of whole videos.
 
     A Mask2Former makes queries of every frame; clip queries attend to those
@@ -98,8 +98,6 @@ class VITA(BaseMOTModel):
         self.num_streams = num_streams
         self.max_per_video = max_per_video
         self.frames_at_once = frames_at_once
-        # The running video of the test loop.
-        self._video: Optional[VideoFrames] = None
 
     def forward_frames(self, images: Tensor) -> FrameStates:
         """Run the frame model.
@@ -271,73 +269,45 @@ class VITA(BaseMOTModel):
             slots.append(torch.cat(stream_slots))
         return embeds, slots
 
-    def predict(self, inputs: Tensor, data_samples: TrackSampleList,
-                **kwargs) -> TrackSampleList:
-        """Take the next frame(s) of one video.
+    def start_video(self, meta: dict) -> VideoFrames:
+        """See :meth:`BaseVideoModel.start_video`."""
+        return VideoFrames(meta['video_length'])
 
-        State is kept between calls and starts anew at ``frame_id == 0``: of
-        each frame its queries and mask features. With the last frame of a
-        video its data sample receives the metainfo ``pred_tracklets``.
+    def add_frames(self, images: Tensor, metas: List[dict]) -> None:
+        """Keep the queries and mask features of the next frames.
 
         Args:
-            inputs (Tensor): Frames of one video, has shape (1, T, 3, H, W).
-            data_samples (list[:obj:`TrackDataSample`]): One sample; its
-                frames have ``frame_id``, ``video_id``, ``video_length``,
-                ``img_shape`` and ``ori_shape``.
-
-        Returns:
-            list[:obj:`TrackDataSample`]: The given sample, cloned.
+            images (Tensor): Normalised, padded frames, has shape
+                (T, 3, H, W).
+            metas (list[dict]): Metainfo of each.
 
         Raises:
-            ValueError: If the batch is not one video, a video does not start
-                with frame 0, a frame is left out, or frames differ in size.
+            ValueError: If a frame is left out, or frames differ in size.
         """
-        if len(data_samples) != 1:
-            raise ValueError('a test batch must hold one video, got '
-                             f'{len(data_samples)}')
-        sample: TrackDataSample = data_samples[0].clone()
-        metas = [frame.metainfo for frame in sample]
-        first, last = metas[0], metas[-1]
-        if first['frame_id'] == 0:
-            self._video = VideoFrames(first['video_length'])
-        elif self._video is None:
-            raise ValueError('a video must start with frame_id 0, got '
-                             f"{first['frame_id']}")
         for start in range(0, len(metas), self.frames_at_once):
             part = slice(start, start + self.frames_at_once)
-            frames = self.forward_frames(inputs[0, part])
+            frames = self.forward_frames(images[part])
             self._video.add(
                 self.frame_queries(frames, 1)[0],
                 self.clip_head.mask_feature(frames.pixels), metas[part])
-        if len(self._video) == last['video_length']:
-            sample.set_metainfo(
-                dict(
-                    video_id=last['video_id'],
-                    video_length=last['video_length'],
-                    pred_tracklets=self.find_tracklets(self._video)))
-            self._video = None
-        return [sample]
 
-    def find_tracklets(self, video: VideoFrames) -> List[dict]:
-        """The best (query, class) pairs of a video.
+    def find_tracklets(self) -> List[dict]:
+        """The best (query, class) pairs of the running video.
 
         The score of a pair is the probability of the class times the quality
         of the masks, see :meth:`decode_masks`.
-
-        Args:
-            video (:obj:`VideoFrames`): All frames of the video.
 
         Returns:
             list[dict]: In the form of :meth:`VideoResult.tracklets`, the most
             probable class first; the classes of a query share one
             segmentations list.
         """
-        state = self.clip_head(video.queries[None]).states[-1][0]
+        state = self.clip_head(self._video.queries[None]).states[-1][0]
         scores = self.clip_head.classify(state).softmax(-1)[:, :-1]
         queries, labels = best_pairs_of(scores, self.max_per_video)
         kept, rows = queries.unique(return_inverse=True)
         quality, segmentations = self.decode_masks(
-            self.clip_head.mask_kernels(state[kept]), video)
+            self.clip_head.mask_kernels(state[kept]), self._video)
         pair_scores = scores[queries, labels] * quality[rows].to(scores)
         return [
             dict(
