@@ -38,8 +38,8 @@ class FlopCounter:
         """Operations so far."""
         return float(self._mode.get_total_flops() + self._sampled)
 
-    def count(self, timer: StageTimer,
-              run: Callable[[], Any]) -> Dict[str, float]:
+    def count(self, timer: StageTimer, run: Callable[[],
+                                                     Any]) -> Dict[str, float]:
         """Count one run.
 
         Args:
@@ -49,7 +49,8 @@ class FlopCounter:
         Returns:
             dict[str, float]: Operations by stage, and the total.
         """
-        sample = MultiScaleDeformableAttention.sample
+        owner: Any = MultiScaleDeformableAttention
+        sample = owner.sample
 
         def counted(module: MultiScaleDeformableAttention, *args: Any,
                     **kwargs: Any) -> Tensor:
@@ -61,7 +62,7 @@ class FlopCounter:
                 output.register_hook(lambda _: self._add(2 * flops))
             return output
 
-        MultiScaleDeformableAttention.sample = counted
+        owner.sample = counted
         timer.now = self.total  # type: ignore[method-assign]
         try:
             # a form without products of its own
@@ -69,7 +70,7 @@ class FlopCounter:
                 return timer.measure(run)
         finally:
             del timer.now
-            MultiScaleDeformableAttention.sample = sample
+            owner.sample = sample
 
     def _add(self, flops: int) -> None:
         """Add what a backward pass samples."""
@@ -85,8 +86,8 @@ def _conv_backward_flops(grad: Sequence[int], images: Sequence[int],
     of a dense one.
     """
     transposed, wanted = args[4], args[7]
-    return conv_flop_count(images, weight, grad,
-                           transposed) * sum(map(bool, wanted[:2]))
+    return conv_flop_count(images, weight, grad, transposed) * sum(
+        map(bool, wanted[:2]))
 
 
 def matmul_rate(device: torch.device,

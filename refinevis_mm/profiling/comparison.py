@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any, Dict, Optional
 
 import refinevis_mm
-from .settings import ProfileSettings
 from .medians import compare
+from .settings import ProfileSettings
 
 CHECKOUT = osp.dirname(osp.dirname(osp.abspath(refinevis_mm.__file__)))
 # Settings of their own beside those of the config.
@@ -68,14 +68,17 @@ class WorkerProcess(AbstractContextManager):
         if not osp.isfile(package):
             raise FileNotFoundError(f'there is no checkout in "{checkout}": '
                                     'it has no refinevis_mm')
+        command = [
+            sys.executable, '-c', LAUNCH, checkout,
+            osp.dirname(osp.abspath(__file__))
+        ]
+        environment = dict(os.environ, PYTHONWARNINGS='ignore')
+        pipe = subprocess.PIPE
         self._process = subprocess.Popen(
-            [
-                sys.executable, '-c', LAUNCH, checkout,
-                osp.dirname(osp.abspath(__file__))
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=dict(os.environ, PYTHONWARNINGS='ignore'))
+            command, stdin=pipe, stdout=pipe, env=environment)
+        assert self._process.stdin and self._process.stdout
+        self._requests = self._process.stdin
+        self._answers = self._process.stdout
 
     def ask(self,
             do: str,
@@ -96,20 +99,19 @@ class WorkerProcess(AbstractContextManager):
             TimeoutError: If the time is over; the process is of no more use.
             WorkerError: If it failed, or the process ended.
         """
-        process = self._process
         line = json.dumps(dict(do=do, options=options)) + '\n'
         try:
-            process.stdin.write(line.encode())
-            process.stdin.flush()
+            self._requests.write(line.encode())
+            self._requests.flush()
         except BrokenPipeError:
             pass
-        if timeout is not None and not select.select([process.stdout], [], [],
+        if timeout is not None and not select.select([self._answers], [], [],
                                                      max(timeout, 0))[0]:
             raise TimeoutError(f'no answer within {timeout:.0f} s')
-        text = process.stdout.readline()
+        text = self._answers.readline()
         if not text:
             raise WorkerError('a process that measures ended with code '
-                              f'{process.wait()}')
+                              f'{self._process.wait()}')
         answer = json.loads(text)
         if 'error' in answer:
             raise WorkerError(answer['error'], answer['kind'])
@@ -118,7 +120,7 @@ class WorkerProcess(AbstractContextManager):
     def __exit__(self, kind: Optional[type], error: Optional[BaseException],
                  trace: Optional[TracebackType]) -> None:
         process = self._process
-        for pipe in (process.stdin, process.stdout):
+        for pipe in (self._requests, self._answers):
             try:
                 pipe.close()
             except BrokenPipeError:

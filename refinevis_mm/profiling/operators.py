@@ -1,6 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Which operators of PyTorch a run calls, by its profiler."""
 from collections import Counter, defaultdict
+from contextlib import nullcontext
 from typing import Any, Callable, Dict, Iterable, List
 
 import torch
@@ -44,7 +45,7 @@ def count_operators(timer: StageTimer,
             if timer.is_cuda:
                 torch.cuda.synchronize(timer.device)
     finally:
-        del timer.mark
+        timer.mark = nullcontext
     events = profiler.events()
     stages = Counter(
         _stage_of(event) for event in events if event.name.startswith(ATEN))
@@ -56,8 +57,8 @@ def count_operators(timer: StageTimer,
         }
     }
     if timer.is_cuda:
-        calls['kernels'] = sum(event.name.startswith(LAUNCH)
-                               for event in events) / num_units
+        calls['kernels'] = sum(
+            event.name.startswith(LAUNCH) for event in events) / num_units
     else:
         calls['backward_ms'] = {
             stage: ms / num_units

@@ -1,8 +1,9 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """One model and one workload, ready to be measured again and again."""
-from contextlib import AbstractContextManager, ExitStack
+import os
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 import torch
 from torch import nn
@@ -10,16 +11,17 @@ from torch import nn
 import refinevis_mm
 from refinevis_mm.apis.backends import choose_backend
 from refinevis_mm.apis.inference import check_device
-from refinevis_mm.models.layers import select_backend, use_attention_backend
+from refinevis_mm.models.layers.ms_deform_attn import (BACKEND_ENV,
+                                                       select_backend)
 from .arithmetic import FlopCounter, matmul_rate
 from .building import build_model, compiled
 from .machine import LoadMeter, device_name, peak_memory
+from .medians import spread, summarise
 from .operators import count_operators
 from .random_frames import RandomFrames
 from .settings import DTYPES, ProfileSettings
 from .stage_timer import TOTAL, StageTimer
 from .stages import watch_functions, watch_model
-from .medians import spread, summarise
 from .training_steps import DataTrainingSteps, TrainingSteps
 from .video_frames import VideoFrames
 from .workload import Workload
@@ -61,7 +63,8 @@ class Profile(AbstractContextManager):
             if settings.threads:
                 torch.set_num_threads(settings.threads)
             if settings.backend:
-                stack.enter_context(use_attention_backend(settings.backend))
+                stack.enter_context(
+                    _environment(BACKEND_ENV, settings.backend))
             self.model = build_model(settings) if model is None else model
             if self.device.type == 'cuda':
                 torch.cuda.reset_peak_memory_stats(self.device)
@@ -80,9 +83,7 @@ class Profile(AbstractContextManager):
                  trace: Optional[TracebackType]) -> None:
         self._stack.close()
 
-    def _start(self,
-               timer: StageTimer,
-               compiled: bool = False) -> Workload:
+    def _start(self, timer: StageTimer, compiled: bool = False) -> Workload:
         """Watch the model and prepare what is run."""
         settings = self.settings
         if settings.stages:
@@ -174,9 +175,10 @@ class Profile(AbstractContextManager):
                 floor_ms=floor,
                 share=100 * floor / report['stages'][TOTAL]['median'])
             self._workload.prepare()
-            report['operators'] = count_operators(
-                self._timer, self._workload.sample, self._workload.num_sampled,
-                top)
+            report['operators'] = count_operators(self._timer,
+                                                  self._workload.sample,
+                                                  self._workload.num_sampled,
+                                                  top)
         return report
 
     def _describe_setup(self) -> Dict[str, Any]:
@@ -207,7 +209,20 @@ class Profile(AbstractContextManager):
         if settings.train and not settings.data:
             setup.update(
                 batch_size=settings.batch_size or 1, objects=settings.objects)
-        setup['versions'] = ', '.join(
-            f'{module.__name__} {module.__version__}'
-            for module in (torch, mmengine, mmcv, mmdet, refinevis_mm))
+        setup['versions'] = ', '.join(f'{module.__name__} {module.__version__}'
+                                      for module in (torch, mmengine, mmcv,
+                                                     mmdet, refinevis_mm))
         return setup
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Set a variable for a while, for all threads."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before

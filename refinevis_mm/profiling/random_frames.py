@@ -9,10 +9,10 @@ from torch import nn
 from refinevis_mm.models import RefineVIS
 from refinevis_mm.models.refinement import BaseRefiner, build_refiner
 from refinevis_mm.structures import DecodedFrame, FrameTracks
+from .medians import quartiles
 from .random_input import random_images, random_sample
 from .settings import ProfileSettings
 from .stage_timer import OTHER, TOTAL, StageTimer
-from .medians import quartiles
 from .workload import Workload
 
 
@@ -102,13 +102,14 @@ class RandomFrames(Workload):
     def _fill_window(self) -> None:
         """Let refinement remember the frames before the first one."""
         self._stream()
+        assert self._tracks is not None
         for _ in range(self.model.window - 1):
             self.num_frames += 1
             self._refiner.push(self._replace_tracks(self._tracks))
 
     def _replace_tracks(self, tracks: FrameTracks) -> FrameTracks:
         """As many random tracklets as asked for, but one that is missed."""
-        number = self.settings.tracklets
+        number = self.settings.tracklets or 1
         missed = self.num_frames % number if number > 1 else None
         # the tracker's ids count from 0 and may be discarded
         ids = [-1 - i for i in range(number) if i != missed]

@@ -16,7 +16,7 @@ CLIP_LENGTH = 2
 
 
 def random_images(settings: ProfileSettings, *sizes: int) -> Tensor:
-    """Random normalised images.
+    r"""Random normalised images.
 
     Args:
         settings (:obj:`ProfileSettings`): Their size and device.

@@ -118,10 +118,9 @@ def format_pairs(result: Dict[str, Any], second: str) -> str:
         ]
         value = ratio['median'] if stage == TOTAL else ratio['stages'].get(
             stage)
-        rows.append(
-            [stage] +
-            ['' if time is None else f'{time:.2f}'
-             for time in times] + ['' if value is None else f'{value:.2f}'])
+        rows.append([stage] +
+                    ['' if time is None else f'{time:.2f}' for time in times] +
+                    ['' if value is None else f'{value:.2f}'])
     return '\n'.join([
         'first:',
         format_report(first), '', f'second: {second}',

@@ -112,8 +112,8 @@ class StageTimer(AbstractContextManager):
             name (str): Its name there.
             stage (str): Name of the stage.
         """
-        own = inspect.getattr_static(owner, name) if name in vars(
-            owner) else MISSING
+        own = inspect.getattr_static(owner,
+                                     name) if name in vars(owner) else MISSING
         timed = self.timed(stage, getattr(owner, name))
         is_static = isinstance(own, (classmethod, staticmethod))
         setattr(owner, name, staticmethod(timed) if is_static else timed)

@@ -72,10 +72,9 @@ FUNCTION_STAGES = (
 # in the order of tables
 ORDER = ('data loading', 'decode', 'preprocess', 'ground truth', 'backbone',
          'encoder', 'query selection', 'denoising queries', 'decoder', 'heads',
-         'frame model', 'matching', 'losses', 'association',
-         'refinement', 'masks', 'mask resizing', 'RLE', 'drawing',
-         'video encoding', 'recording', 'files at the end', 'backward',
-         'optimiser', OTHER)
+         'frame model', 'matching', 'losses', 'association', 'refinement',
+         'masks', 'mask resizing', 'RLE', 'drawing', 'video encoding',
+         'recording', 'files at the end', 'backward', 'optimiser', OTHER)
 STAGES = (*ORDER, *(stage + BESIDE for stage in ORDER), TOTAL)
 
 

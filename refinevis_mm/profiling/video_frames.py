@@ -33,6 +33,7 @@ class VideoFrames(Workload):
     def __init__(self, model: nn.Module, settings: ProfileSettings,
                  timer: StageTimer) -> None:
         super().__init__(model, settings, timer)
+        self.video = str(settings.video)
         self.num_tracks = 0
         views = views_for(settings.outputs, model)
         self.session = Session(model, views)
@@ -56,8 +57,7 @@ class VideoFrames(Workload):
         """Render some frames, give their number."""
         with tempfile.TemporaryDirectory(
                 prefix='refinevis_mm-') as folder, closing(
-                    open_source(self.settings.video,
-                                end=num_frames)) as source:
+                    open_source(self.video, end=num_frames)) as source:
             self._watch(source)
             with self.autocast():
                 done = render_video(self.session, source, folder,

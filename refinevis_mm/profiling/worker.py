@@ -44,6 +44,8 @@ class Worker:
         if do == 'open':
             self._open(ProfileSettings(**options))
             return {}
+        if self._profile is None:
+            raise ValueError(f'{do!r} needs settings that were opened')
         if do == 'measure':
             return self._profile.measure(**options)
         return self._profile.report(**options)
@@ -53,8 +55,7 @@ class Worker:
         self._stack.close()
         self._profile = None
         settings.check()
-        key = tuple(
-            repr(getattr(settings, name)) for name in MODEL_FIELDS)
+        key = tuple(repr(getattr(settings, name)) for name in MODEL_FIELDS)
         if self._model is None or self._model[0] != key:
             self._model = None  # room for the next one
             self._model = (key, build_model(settings))

@@ -81,8 +81,8 @@ def _leaves(part):
     """All values in nested containers."""
     if isinstance(part, dict):
         part = part.values()
-    if isinstance(part, (torch.Tensor, str, bytes)) or not hasattr(
-            part, '__iter__'):
+    if isinstance(part,
+                  (torch.Tensor, str, bytes)) or not hasattr(part, '__iter__'):
         yield part
         return
     for child in part:

@@ -215,7 +215,9 @@ def main() -> None:
     if args.json:
         print(json.dumps(report, indent=2))
     elif 'reports' in report:
-        second = [f'{key}={value}' for key, value in (args.against or {}).items()]
+        second = [
+            f'{key}={value}' for key, value in (args.against or {}).items()
+        ]
         if args.against_checkout:
             second.append(args.against_checkout)
         print(format_pairs(report, ', '.join(second)))
