@@ -41,7 +41,7 @@ def test_the_network_errs_as_rounding_does(model, frames):
 
 
 def test_ids_and_labels_are_those_of_float32(model, frames):
-    """On this video; where two scores are close, bfloat16 may decide."""
+    """On this video; docs/results.md says of how many that is true."""
     wanted = run(model, frames)
     with torch.autocast('cpu', torch.bfloat16):
         found = run(model, frames)

@@ -53,10 +53,10 @@ def test_inference(run, detector):
     stages = report['stages']
     expected = {
         'backbone', 'encoder', 'query selection', 'decoder', 'heads',
-        'frame model', 'masks', 'other', 'total'
+        'frame model', 'masks', 'mask resizing', 'other', 'total'
     }
     if not detector:
-        expected |= {'association', 'refinement', 'mask resizing'}
+        expected |= {'association', 'refinement'}
         assert report['tracklets'] >= 1
     assert set(stages) == expected
     assert all(
