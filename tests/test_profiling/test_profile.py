@@ -1,11 +1,14 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import json
+import shutil
 
 import pytest
 import torch
 
 from refinevis_mm.models.layers import MultiScaleDeformableAttention
 from refinevis_mm.profiling import Profile, format_report
+from refinevis_mm.profiling.building import COMPILERS
+from refinevis_mm.zoo.part_file import CACHE_ENV
 from tests.test_profiling.conftest import NO_THRESHOLDS
 
 NETWORK = {'backbone', 'encoder', 'query selection', 'decoder', 'heads'}
@@ -166,3 +169,37 @@ def test_what_does_not_go_together(tiny, options, message):
 def test_an_absent_video(tiny):
     with pytest.raises(OSError, match='absent.mp4'):
         Profile(tiny(video='absent.mp4'))
+
+
+@pytest.mark.zoo
+@pytest.mark.parametrize('runtime', ['onnxruntime', 'openvino'])
+def test_exported_graphs(tiny, tiny_files, tmp_path, monkeypatch, runtime):
+    """The network is one row; its operations are those of PyTorch."""
+    pytest.importorskip(runtime)
+    monkeypatch.setenv(CACHE_ENV, str(tmp_path))
+    options = dict(video=tiny_files[2], frames=3, cfg_options=NO_THRESHOLDS)
+    plain = report_of(tiny(**options), 1)
+    report = report_of(tiny(runtime=runtime, threads=1, **options), 1)
+    assert report['setup']['runtime'] == runtime
+    assert 'backbone' not in report['stages']
+    assert {
+        'decode', 'preprocess', 'frame model', 'heads', 'masks', 'refinement'
+    } <= set(report['stages'])
+    assert report['arithmetic']['gflop']['total'] == pytest.approx(
+        plain['arithmetic']['gflop']['total'])
+    assert report['operators']['total'] < plain['operators']['total']
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason='compiler')
+def test_compiled(tiny):
+    report = report_of(tiny(compile=True), 1)
+    assert {'frame model', 'association'} <= set(report['stages'])
+    assert not NETWORK & set(report['stages']) - {'heads'}
+    assert report['arithmetic']['gflop']['backbone'] > 0
+
+
+def test_no_compiler(tiny, monkeypatch):
+    monkeypatch.setattr('refinevis_mm.profiling.building.COMPILERS', ('no', ))
+    with pytest.raises(OSError, match='needs a C.. compiler, found none'):
+        Profile(tiny(compile=True))
