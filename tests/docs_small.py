@@ -21,7 +21,7 @@ ARGUMENTS = {
     ('--split train:2:0 --split valid:1:7 --frames 20 20 '
      '--size 96 64 --objects 3 4 --force'),
     'benchmark.py':
-    '--shape 64 96 --repeats 1 --warmup 0',
+    '--shape 64 96 --repeats 1 --warmup 0 --frames 2',
     'benchmark_memory.py':
     '--shape 64 96 --frames 10 --modes online',
     'browse_dataset.py':

@@ -224,6 +224,13 @@ ALLOWED = [
             check_named),
     Allowed(r'python tools/video_demo.py \S+ rfdetr\S* .*',
             'downloads; needs the rfdetr package', check_named),
+    Allowed(
+        r'python tools/analysis_tools/benchmark.py .*--against.*',
+        'starts processes, in which models stay large; run in '
+        'test_comparison.py', check_arguments),
+    Allowed(r'python tools/analysis_tools/benchmark_gpu.py .*',
+            'a GPU and large models; run in test_benchmark_gpu.py on a CPU',
+            check_arguments),
     Allowed(r'python tools/\S+ .*--(backend|graphs|format (onnx|openvino)) .*',
             'needs onnx, onnxruntime or OpenVINO; run by make test-zoo',
             check_arguments),

@@ -302,8 +302,8 @@ class RefineVIS(BaseVISModel):
             frame_id=meta['frame_id'],
             meta=meta,
             ids=tracked.instances_id.tolist(),
-            embeds=frame.embeds[0, tracked.query_inds],
-            boxes=frame.mask_boxes[0, tracked.query_inds],
+            embeds=frame.embeds[0, tracked.query_inds].float(),
+            boxes=frame.mask_boxes[0, tracked.query_inds].float(),
             detected=torch.ones_like(tracked.query_inds, dtype=torch.bool),
             mask_features=frame.mask_features[0])
 

@@ -24,7 +24,7 @@ FLOORS = (
     ('recording', ),
     ('visualization', ),
     ('engine', 'apis'),
-    ('fleet', ),
+    ('fleet', 'profiling'),
 )
 # The same inside of refinevis_mm.models.
 MODEL_FLOORS = (
@@ -42,7 +42,12 @@ MODEL_FLOORS = (
 ONE_BY_ONE = 'runs before anything of mmdet is imported, so each by itself'
 IN_CONFIGS = 'what datasets names is for configs'
 PART = 'only a part of it is named'
+OLDER = 'profiling also measures older checkouts, which name less'
 OPEN = {
+    'apis.backends': OLDER,
+    'apis.inference': OLDER,
+    'apis.video_config': OLDER,
+    'models.layers.ms_deform_attn': OLDER,
     'compat.checkpoints': ONE_BY_ONE,
     'compat.mmcv_lite': ONE_BY_ONE,
     'compat.mmtrack': ONE_BY_ONE,

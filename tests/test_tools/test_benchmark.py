@@ -1,12 +1,13 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import json
-import os
 
 import pytest
 import torch
 from mmengine.config import Config
 
-from refinevis_mm.models.layers.ms_deform_attn import BACKEND_ENV
+from refinevis_mm.profiling import format_report
+from refinevis_mm.profiling.building import _drop_pretrained
+from refinevis_mm.profiling.random_frames import RandomFrames
 from tests.demo_clips import tiny_model_cfg
 from tests.tool_module import load_tool
 
@@ -23,9 +24,8 @@ def tool():
 
 
 @pytest.fixture
-def run(tool, tmp_path, monkeypatch):
+def run(tool, tmp_path):
     """Run the tool on the tiny model, as a video model or as a detector."""
-    monkeypatch.setenv(BACKEND_ENV, 'mmcv_pytorch')  # undone after the test
 
     def run_tool(*args, detector=False):
         model = tiny_model_cfg()
@@ -44,63 +44,36 @@ def run(tool, tmp_path, monkeypatch):
     return run_tool
 
 
-def test_time_inside_a_stage_counts_once(tool):
-    timer = tool.StageTimer(torch.device('cpu'))
-    clock = iter([0, 1, 3, 7, 10, 20])  # outer 0..20, inner 1..3 and 7..10
-    timer.now = lambda: next(clock)
-    inner = timer.timed('inner', lambda: None)
-
-    def outer():
-        inner()
-        inner()
-
-    assert timer.measure(outer) == {'inner': 5, 'other': 15, 'total': 20}
-
-
-def test_summary_by_hand(tool):
-    runs = [dict(backbone=t, total=t) for t in (0.004, 0.001, 0.002, 0.003)]
-    runs.append(dict(backbone=0.005, decoder=0.1, total=0.105))
-    stages = tool.summarise(runs)
-    assert list(stages) == ['backbone', 'decoder', 'total']
-    assert stages['backbone'] == dict(
-        median=pytest.approx(3),
-        q1=pytest.approx(2),
-        q3=pytest.approx(4),
-        min=1)
-    assert stages['decoder']['median'] == 0
-
-
 @pytest.mark.parametrize('detector', [False, True])
-def test_inference(tool, run, detector):
+def test_inference(run, detector):
     args = ['--backend', 'embedding_bag']
     if not detector:
         args += ['--cfg-options', *NO_THRESHOLDS]
     report = run(*args, detector=detector)
     stages = report['stages']
     expected = {
-        'backbone', 'encoder', 'query selection', 'decoder',
-        'heads and post-processing', 'other', 'total'
+        'backbone', 'encoder', 'query selection', 'decoder', 'heads',
+        'frame model', 'masks', 'mask resizing', 'other', 'total'
     }
     if not detector:
-        expected |= {'association', 'TAR'}
+        expected |= {'association', 'refinement'}
         assert report['tracklets'] >= 1
     assert set(stages) == expected
     assert all(
         0 < times['min'] <= times['q1'] <= times['median'] <= times['q3']
         for times in stages.values())
     assert report['setup']['backend'] == 'embedding_bag'
-    assert os.environ[BACKEND_ENV] == 'embedding_bag'
     assert report['memory']['peak_rss_mib'] > 50
-    text = tool.format_report(json.loads(json.dumps(report)))
+    text = format_report(json.loads(json.dumps(report)))
     for word in ('query selection', 'peak_rss', 'quartiles', '64, 96',
                  f'torch {torch.__version__}'):
         assert word in text
 
 
-def test_tracklets_in_a_full_window(tool, run, monkeypatch):
+def test_tracklets_in_a_full_window(run, monkeypatch):
     """Five of them, one missed in each frame; W = 0 sees the four others."""
     seen = []
-    refine = tool.Workload._run_refine
+    refine = RandomFrames._run_refine
 
     def spy(self, tracks, refiner):
         results = refine(self, tracks, refiner)
@@ -109,18 +82,19 @@ def test_tracklets_in_a_full_window(tool, run, monkeypatch):
         seen.append((self.model.window, len(tracks.ids), entries))
         return results
 
-    monkeypatch.setattr(tool.Workload, '_run_refine', spy)
+    monkeypatch.setattr(RandomFrames, '_run_refine', spy)
     report = run('--tracklets', '5', '--repeats', '1')
-    # the window is filled without it, but for its first frame
-    warmup, *timed = seen[1:]
-    assert warmup == (10, 4, [10] * 5)
-    assert timed == [(10, 4, [10] * 5), (0, 4, None)]
+    full = (10, 4, [10] * 5)
+    # the window is filled without it, but for its first frame; first of the
+    # frame whose operations are counted, in the end that of its operators
+    assert seen[1] == seen[3] == full
+    assert seen[4:] == [full, (0, 4, None), full]
     assert report['tracklets'] == 5
     added = report['added_by_tar']['median']
     total = report['stages']['total']['median']
     assert report['added_by_tar']['share'] == pytest.approx(100 * added /
                                                             (total - added))
-    assert 'added by TAR' in tool.format_report(report)
+    assert 'added by TAR' in format_report(report)
 
 
 @pytest.mark.parametrize('option', ['model.window=0', 'model.mode=offline'])
@@ -136,23 +110,36 @@ def test_training(run, detector):
     report = run(
         '--train', '--objects', '2', '--batch-size', '2', detector=detector)
     stages = report['stages']
-    assert {'matching and losses', 'backward', 'optimiser'} <= set(stages)
-    assert ('TAR' in stages) == (not detector)
+    assert {'matching', 'losses', 'backward', 'optimiser'} <= set(stages)
+    assert ('refinement' in stages) == (not detector)
     assert stages['backward']['min'] > 0
     assert report['setup']['batch_size'] == 2
 
 
-def test_pretrained_weights_are_not_fetched(tool):
+def test_pretrained_weights_are_not_fetched():
     cfg = dict(a=[], init_cfg=None, b=dict(init_cfg=dict(type='Pretrained')))
-    tool._drop_pretrained(cfg)
+    _drop_pretrained(cfg)
     assert cfg == dict(a=[], init_cfg=None, b=dict(init_cfg=None))
+
+
+def test_two_settings_are_compared(run, monkeypatch, tool):
+    """What the command line says arrives; test_comparison.py runs it."""
+    seen = []
+    monkeypatch.setattr(tool, 'run_pairs', lambda *args: seen.append(args))
+    run('--against', 'threads=1', 'model.window=0', '--operators', '5',
+        '--against-checkout', 'elsewhere')
+    (settings, *rest), = seen
+    assert settings.shape == [64, 96]
+    assert rest == [3, 1, {'threads': 1, 'model.window': 0}, 'elsewhere', 5]
 
 
 @pytest.mark.parametrize('args, message', [
     (['c.py', '--repeats', '0'], '--repeats must be at least 1, got 0'),
     (['c.py', '--shape', '16', '64'], 'at least 32 x 32'),
     (['c.py', '--tracklets', '0'], '--tracklets must be at least 1, got 0'),
-    (['c.py', '--tracklets', '2', '--train'], '--tracklets is for inference'),
+    (['c.py', '--tracklets', '2', '--train'], '--tracklets is for frames'),
+    (['c.py', '--data'], '--data is for training steps'),
+    (['c.py', '--warmup', '-1'], '--warmup must not be negative, got -1'),
     (['c.py', '--backend', 'fast'], "invalid choice: 'fast'"),
 ])
 def test_wrong_arguments(tool, capsys, args, message):

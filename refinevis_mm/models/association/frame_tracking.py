@@ -1,5 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """From the predictions of a frame to detections with identities."""
+import torch
 from mmengine.structures import InstanceData
 
 from refinevis_mm.structures import FrameOutput
@@ -23,8 +24,8 @@ def track_frame(tracker: Tracker, frame: FrameOutput, frame_model: FrameModel,
         number, with ``instances_id`` and ``query_inds`` (n, ) and the fields
         of :meth:`Tracker.track`.
     """
-    scores = frame.cls_logits[0].sigmoid()
-    inds = tracker.select(scores, frame.boxes[0])
+    scores, boxes = frame.cls_logits[0].float().sigmoid(), frame.boxes[0]
+    inds = tracker.select(scores, boxes)
     masks = frame_model.segment(frame.embeds[:, inds], frame.mask_features,
                                 frame.mask_boxes[:, inds])[0] > 0
     best_scores, labels = scores[inds].max(-1)
@@ -32,8 +33,10 @@ def track_frame(tracker: Tracker, frame: FrameOutput, frame_model: FrameModel,
         scores=best_scores,
         cls_scores=scores[inds],
         labels=labels,
-        boxes=frame.boxes[0, inds],
+        boxes=boxes[inds].float(),
         masks=masks,
-        assoc_embeds=frame.assoc_embeds[0, inds],
+        assoc_embeds=frame.assoc_embeds[0, inds].float(),
         query_inds=inds)
-    return tracker.track(detections, frame_id)
+    # half precision cannot count the pixels of a mask
+    with torch.autocast(masks.device.type, enabled=False):
+        return tracker.track(detections, frame_id)
