@@ -69,8 +69,8 @@ def look_ahead(session: Session, source: FrameSource) -> Iterator[SeenFrame]:
             error = caught
         if not batch:
             break
-        yield from _detect(session, batch, start, size)[max(
-            num_frames - start, 0):]
+        yield from _detect(session, batch, start,
+                           size)[max(num_frames - start, 0):]
         start += size
     if error is not None:
         raise error

@@ -8,7 +8,7 @@ neighbours of each point of ``attention * bilinear weight * value``: one
 Shape legend: N values, J = heads * levels * points columns of a query.
 """
 from functools import lru_cache
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F

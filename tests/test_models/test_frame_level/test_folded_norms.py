@@ -73,12 +73,13 @@ def test_weights_and_gradients_are_those_of_the_backbone(model):
     assert model.backbone.bn1.weight.grad is not None
 
 
-@pytest.mark.parametrize('change', [
-    lambda model: model.train().eval(),
-    lambda model: model.load_state_dict(Model().state_dict()),
-    lambda model: model.double().float()
-],
-                         ids=['trained', 'loaded', 'moved'])
+@pytest.mark.parametrize(
+    'change', [
+        lambda model: model.train().eval(),
+        lambda model: model.load_state_dict(Model().state_dict()),
+        lambda model: model.double().float()
+    ],
+    ids=['trained', 'loaded', 'moved'])
 @torch.no_grad()
 def test_changed_weights_are_not_answered_by_old_ones(model, change):
     change(model)
