@@ -16,7 +16,7 @@ from mmengine.utils import get_installed_path
 from torch import nn
 
 import refinevis_mm
-from refinevis_mm.models import (BaseVISModel, RFDETRSeg, Segmenter,
+from refinevis_mm.models import (BaseVISModel, RefineVIS, RFDETRSeg, Segmenter,
                                  StreamingTracker, TrackedSegmenter)
 from refinevis_mm.models.frame_level.rfdetr_weights import (
     load_rfdetr_weights, read_rfdetr_checkpoint)
@@ -78,7 +78,10 @@ def init_model(config: Union[str, Config],
     model.cfg = cfg
     if model.window == 0:
         print_log('refinement is off (window 0)', logger='current')
-    return model.to(device).eval()
+    model.to(device).eval()
+    if isinstance(model, RefineVIS):
+        model.frame_model.fold_norms()
+    return model
 
 
 def resolve_model(config: Union[str, Config],

@@ -10,7 +10,6 @@ import threading
 import time
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, Sequence
 
@@ -25,6 +24,7 @@ from refinevis_mm.structures import (FRAME_LEVEL, FrameResult, best_pairs,
                                      check_form)
 from refinevis_mm.video_io import FrameSource, LazyFrame
 from refinevis_mm.visualization import categories_of, check_fits, check_origin
+from .look_ahead import SeenFrame, look_ahead
 from .outputs import DEFAULT_OUTPUTS, OUTPUTS, RECORDING, RenderJob
 from .render_folder import RenderFolder
 from .render_settings import check_settings, render_settings
@@ -215,14 +215,13 @@ def record_video(
                 on_frame()
 
     with ExitStack() as stack:
-        for frame in source.scan():
-            image = frame.load()
+        for frame, image, detected in look_ahead(session, source):
             if recording is None:
                 recording = _create(session, source, path, image, {})
                 stack.callback(recording.close)
             recording.add_origin(session.num_frames, frame.source_number,
                                  frame.name)
-            add(session.step(image, frame.time))
+            add(session.step(image, frame.time, detected))
         if recording is None:
             raise ValueError(NO_FRAME)
         add(session.flush())
@@ -304,8 +303,7 @@ class _Run:
         if self.recording is not None and self.recording.finished:
             return
         with _caught_signals() as signals:
-            for frame in self._frames():
-                image = frame.load()
+            for frame, image, detected in self._frames():
                 self._check_truth(image, frame)
                 if self.recording is None:
                     self.recording = _create(self.session, self.job.source,
@@ -313,7 +311,8 @@ class _Run:
                                              image, self.settings)
                 self.recording.add_origin(self.session.num_frames,
                                           frame.source_number, frame.name)
-                self._add(self.session.step(image, frame.time), on_frame)
+                self._add(
+                    self.session.step(image, frame.time, detected), on_frame)
                 if signals:
                     break
                 if self.session.num_frames % checkpoint_every == 0:
@@ -375,13 +374,13 @@ class _Run:
             if draw is not None:
                 self.job.drawings[name] = draw(self.job)
 
-    def _frames(self) -> Iterator[LazyFrame]:
+    def _frames(self) -> Iterator[SeenFrame]:
         """The frames that the session has not taken."""
-        num_frames, source = self.session.num_frames, self.job.source
-        if num_frames and source.live:
+        source = self.job.source
+        if self.session.num_frames and source.live:
             source.close()
             return iter(())
-        return islice(source.scan(), num_frames, None)
+        return look_ahead(self.session, source)
 
     def _check_truth(self, image: np.ndarray, frame: LazyFrame) -> None:
         """Refuse the next frame if it is not the annotated one."""

@@ -3,8 +3,8 @@
 from collections import deque
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import (Deque, Dict, Iterable, Iterator, List, Mapping, Optional,
-                    Sequence, Tuple)
+from typing import (Any, Deque, Dict, Iterable, Iterator, List, Mapping,
+                    NamedTuple, Optional, Sequence, Tuple)
 
 import numpy as np
 import torch
@@ -39,6 +39,18 @@ class _Waiting:
     time: float
     image: np.ndarray
     views: Dict[str, FrameInstances] = field(default_factory=dict)
+
+
+class Detected(NamedTuple):
+    """What the first stage of a model found in a frame.
+
+    Attributes:
+        found: An entry of what :meth:`BaseVISModel.detect` returned.
+        meta (dict): Metainfo of the frame.
+    """
+
+    found: Any
+    meta: dict
 
 
 class Session:
@@ -128,9 +140,35 @@ class Session:
         yield from self.flush()
 
     @torch.no_grad()
+    def detect(self, images: Sequence[np.ndarray],
+               first: int) -> List[Detected]:
+        """First stage for frames in a row, which costs less together.
+
+        The session is unchanged. Numbers differ from those of :meth:`step`
+        alone by rounding.
+
+        Args:
+            images (Sequence[np.ndarray]): As those of :meth:`step`, all of
+                one size.
+            first (int): Position of the first one in the video.
+
+        Returns:
+            list[:obj:`Detected`]: What :meth:`step` takes with each image.
+
+        Raises:
+            NotImplementedError: If the model is not ``batched``.
+        """
+        inputs, metas = self._preprocess(images, first)
+        return [
+            Detected(*frame)
+            for frame in zip(self.model.detect(inputs, metas), metas)
+        ]
+
+    @torch.no_grad()
     def step(self,
              image: np.ndarray,
-             time: Optional[float] = None) -> List[FrameResult]:
+             time: Optional[float] = None,
+             detected: Optional[Detected] = None) -> List[FrameResult]:
         """Take the next frame.
 
         Args:
@@ -138,6 +176,8 @@ class Session:
                 size in all frames.
             time (float, optional): Seconds since the first frame. Defaults
                 to None, which counts 10 frames a second.
+            detected (:obj:`Detected`, optional): What :meth:`detect` found
+                in this frame. Defaults to None: the first stage is run now.
 
         Returns:
             list[:obj:`FrameResult`]: Frames finished by this one, the oldest
@@ -148,12 +188,15 @@ class Session:
             ValueError: If the image has another form or size. The session is
                 unchanged then.
         """
-        self._check_image(image)
+        self.check_image(image)
         frame_id = self.num_frames
         if time is None:
             time = frame_id / DEFAULT_FPS
-        inputs, meta = self.preprocess(image, frame_id)
-        tracks = self.model.track(inputs, meta, self._tracker)
+        if detected is None:
+            tracks = self.model.track(*self.preprocess(image, frame_id),
+                                      self._tracker)
+        else:
+            tracks = self.model.associate(*detected, self._tracker)
         self.num_frames += 1
         self._size = list(image.shape[:2])
         self._discard()
@@ -477,8 +520,15 @@ class Session:
         for scores in self._scores.values():
             scores.discard(gone)
 
-    def _check_image(self, image: np.ndarray) -> None:
-        """Raise ValueError if a frame is not an image of the right size."""
+    def check_image(self, image: np.ndarray) -> None:
+        """Check the next frame.
+
+        Args:
+            image (np.ndarray): See :meth:`step`.
+
+        Raises:
+            ValueError: If it has another form or size.
+        """
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or \
                 image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             got = f'{image.dtype} {image.shape}' if isinstance(
@@ -503,24 +553,36 @@ class Session:
             tuple[Tensor, dict]: Normalised, padded frame (3, H', W') and its
             metainfo.
         """
-        data = dict(img=image, img_shape=image.shape[:2])
-        for step in self._geometry:
-            size = data['img_shape']
-            data = step(data)
-            if isinstance(step, Pad):
-                data['img_shape'] = size  # of the picture in it
-        meta = dict(
-            frame_id=frame_id,
-            img_shape=data['img_shape'],
-            ori_shape=image.shape[:2],
-            scale_factor=data.get('scale_factor', (1.0, 1.0)))
+        inputs, metas = self._preprocess([image], frame_id)
+        return inputs[0], metas[0]
+
+    def _preprocess(self, images: Sequence[np.ndarray],
+                    first: int) -> Tuple[Tensor, List[dict]]:
+        """See :meth:`preprocess`; of B frames in a row, (B, 3, H', W')."""
+        pixels, metas = [], []
+        for frame_id, image in enumerate(images, first):
+            data = dict(img=image, img_shape=image.shape[:2])
+            for step in self._geometry:
+                size = data['img_shape']
+                data = step(data)
+                if isinstance(step, Pad):
+                    data['img_shape'] = size  # of the picture in it
+            pixels.append(torch.from_numpy(np.ascontiguousarray(data['img'])))
+            metas.append(
+                dict(
+                    frame_id=frame_id,
+                    img_shape=data['img_shape'],
+                    ori_shape=image.shape[:2],
+                    scale_factor=data.get('scale_factor', (1.0, 1.0))))
         sample = TrackDataSample()
-        sample.video_data_samples = [DetDataSample(metainfo=meta)]
-        pixels = torch.from_numpy(np.ascontiguousarray(data['img']))
+        sample.video_data_samples = [
+            DetDataSample(metainfo=meta) for meta in metas
+        ]
         batch = self.model.data_preprocessor(
             dict(
-                inputs=[pixels.permute(2, 0, 1)[None]], data_samples=[sample]))
-        return batch['inputs'][0, 0], meta
+                inputs=[torch.stack(pixels).permute(0, 3, 1, 2)],
+                data_samples=[sample]))
+        return batch['inputs'][0], metas
 
 
 def _check_views(views: Sequence[str], window: int) -> None:

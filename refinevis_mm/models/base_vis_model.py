@@ -2,7 +2,7 @@
 """A video as a stream: frames in, tracklets out, for every model of ours."""
 import copy
 from abc import abstractmethod
-from typing import List, Optional
+from typing import Any, List, Optional, Sequence
 
 from mmdet.utils import OptConfigType, OptMultiConfig
 from torch import Tensor
@@ -39,6 +39,9 @@ class BaseVISModel(BaseVideoModel):
         init_cfg (dict, optional): Initialisation config.
 
     Attributes:
+        batched (bool): The first stage can take several frames at a time:
+            the model has :meth:`detect` and :meth:`associate`. Defaults to
+            False.
         tracker (:obj:`Tracker`): The pattern of the trackers of streams.
         tar_head (:obj:`TARHead` | None): Refines where ``window`` is not 0.
 
@@ -47,6 +50,7 @@ class BaseVISModel(BaseVideoModel):
             allowed.
     """
 
+    batched = False
     tracker: Tracker
 
     def __init__(self,
@@ -84,6 +88,33 @@ class BaseVISModel(BaseVideoModel):
             :obj:`FrameTracks` | :obj:`DecodedFrame`: The detections that
             belong to a tracklet.
         """
+
+    def detect(self, images: Tensor, metas: Sequence[dict]) -> List[Any]:
+        """First stage alone, for several frames at once.
+
+        Args:
+            images (Tensor): Normalised, padded frames, has shape
+                (B, 3, H, W).
+            metas (Sequence[dict]): Metainfo of each, see :meth:`track`.
+
+        Returns:
+            list: What :meth:`associate` takes of each frame.
+        """
+        raise NotImplementedError(f'{type(self).__name__} is not batched')
+
+    def associate(self, frame: Any, meta: dict,
+                  tracker: Tracker) -> TrackedFrame:
+        """Second stage: give the detections of a frame their tracklet ids.
+
+        Args:
+            frame: What :meth:`detect` found in it.
+            meta (dict): See :meth:`track`, which is both stages.
+            tracker (:obj:`Tracker`): See :meth:`track`.
+
+        Returns:
+            :obj:`FrameTracks` | :obj:`DecodedFrame`: See :meth:`track`.
+        """
+        raise NotImplementedError(f'{type(self).__name__} is not batched')
 
     @abstractmethod
     def decode(self,

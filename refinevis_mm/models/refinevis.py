@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """RefineVIS: the paper's Figure 2."""
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
 
 import torch
 from mmdet.structures import TrackSampleList
@@ -91,6 +91,8 @@ class RefineVIS(BaseVISModel):
             ``recovery_visible_thr`` or ``mask_resize`` is not allowed, or a
             part is missing.
     """
+
+    batched = True
 
     def __init__(self,
                  frame_model: ConfigType,
@@ -278,24 +280,27 @@ class RefineVIS(BaseVISModel):
     def track(self, image: Tensor, meta: dict,
               tracker: Tracker) -> FrameTracks:
         """See :meth:`BaseVISModel.track`."""
-        frame = self.frame_model.forward_frames(
-            image[None], sizes=[meta['img_shape'][:2]])
-        if frame.assoc_embeds is None:  # exported frame models make them, too
-            self.embed(frame)
-        return self.associate(frame, meta, tracker)
+        return self.associate(
+            self.detect(image[None], [meta])[0], meta, tracker)
+
+    def detect(self, images: Tensor,
+               metas: Sequence[dict]) -> List[FrameOutput]:
+        """See :meth:`BaseVISModel.detect`."""
+        frames = self.frame_model.forward_frames(
+            images, sizes=[meta['img_shape'][:2] for meta in metas])
+        if frames.assoc_embeds is None:  # exported frame models make them, too
+            self.embed(frames)
+        if len(metas) == 1:
+            return [frames]
+        # copies: a frame that is kept does not keep the others
+        return [
+            frames.select_frames(row)
+            for row in torch.arange(len(metas), device=images.device)[:, None]
+        ]
 
     def associate(self, frame: FrameOutput, meta: dict,
                   tracker: Tracker) -> FrameTracks:
-        """Give the detections of a frame their tracklet ids (Sec. 3.3).
-
-        Args:
-            frame (:obj:`FrameOutput`): Output for one frame.
-            meta (dict): Metainfo of the frame.
-            tracker (:obj:`Tracker`): Tracker of the video, updated in place.
-
-        Returns:
-            :obj:`FrameTracks`: The detections that belong to a tracklet.
-        """
+        """See :meth:`BaseVISModel.associate` (paper Sec. 3.3)."""
         tracked = track_frame(tracker, frame, self.frame_model,
                               meta['frame_id'])
         return FrameTracks(

@@ -36,11 +36,11 @@ def check_counts(**values: int) -> None:
 def check_finite(**tensors: Tensor) -> None:
     """Raise ValueError, naming the tensor, if one holds NaN or infinities."""
     for name, values in tensors.items():
-        bad = int((~values.isfinite()).sum())
-        if bad:
+        finite = values.isfinite()
+        if not finite.all():
             raise ValueError(
-                f'{name} must be finite, got {bad} NaN or infinite of '
-                f'{values.numel()} values')
+                f'{name} must be finite, got {int((~finite).sum())} NaN or '
+                f'infinite of {values.numel()} values')
 
 
 def check_keys(state: Dict[str, Any], own: Dict[str, Any]) -> None:

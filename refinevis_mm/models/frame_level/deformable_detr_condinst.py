@@ -14,10 +14,11 @@ from .condinst_head import CondInstLayer
 from .condinst_masks import dynamic_masks
 from .deformable_detr_padding import (check_sizes, clear_padding,
                                       level_padding, picture_shares)
+from .folded_norms import FoldedNorms
 from .frame_model import FrameModel
 
 
-class DeformableDETRFrames(BaseModule):
+class DeformableDETRFrames(FoldedNorms, BaseModule):
     """What IDOL and SeqFormer do with frames before any query reads them.
 
     backbone -> neck -> deformable encoder -> mask features; a subclass says
@@ -74,7 +75,7 @@ class DeformableDETRFrames(BaseModule):
             ValueError: If ``sizes`` do not fit the images.
         """
         check_sizes(sizes, images)
-        feats = self.backbone(clear_padding(images, sizes))
+        feats = self.extract_feat(clear_padding(images, sizes))
         levels = self.neck(feats)
         masks = level_padding(sizes, images, levels, len(feats))
         levels = self.encoder(levels, masks)

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from refinevis_mm.structures import (ClipTargets, FrameOutput, FrameTargets,
                                      QueryMatch)
+from .folded_norms import FoldedNorms
 
 
-class FrameModel(BaseModule, metaclass=ABCMeta):
+class FrameModel(FoldedNorms, BaseModule, metaclass=ABCMeta):
     """Any image model that has one embedding per object query.
 
     RefineVIS (Sec. 3.2) knows no more of its frame-level module than these

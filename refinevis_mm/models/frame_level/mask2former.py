@@ -61,7 +61,8 @@ class Mask2Former(FrameModel):
             targets: Optional[List[ClipTargets]] = None,
             sizes: Optional[Sequence[Tuple[int, int]]] = None) -> FrameOutput:
         """See :meth:`FrameModel.forward_frames`."""
-        states, mask_features = self.head.forward_states(self.backbone(images))
+        states, mask_features = self.head.forward_states(
+            self.extract_feat(images))
         embeds = states[-1]
         cls_logits = self.classify(embeds)
         boxes = self.mask_boxes(embeds, mask_features)

@@ -112,7 +112,7 @@ class MaskDINO(FrameModel):
         """See :meth:`FrameModel.forward_frames`."""
         if images.device.type == 'cpu':  # the faster layout there
             images = images.contiguous(memory_format=torch.channels_last)
-        feats = self.backbone(images)
+        feats = self.extract_feat(images)
         mask_features, levels = self.pixel_decoder(feats)
         value, shapes, starts, ratios = flatten_levels(levels)
         content, enc_boxes, _ = self.select_queries(value, shapes)

@@ -8,7 +8,7 @@ neighbours of each point of ``attention * bilinear weight * value``: one
 Shape legend: N values, J = heads * levels * points columns of a query.
 """
 from functools import lru_cache
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -146,27 +146,37 @@ def _bag_weights(cells: _Neighbours, weights: Tensor,
 
 
 def _gather(value: Tensor, points: Tensor, weights: Tensor,
-            grid: _Grid) -> List[Tensor]:
-    """Output of one image in pieces of shape (queries * heads, dims).
+            grid: _Grid) -> Tensor:
+    """Output of all images, has shape (bs * Q * heads, dims).
 
     Args:
-        value (Tensor): Has shape (N, heads, dims).
-        points (Tensor): Has shape (Q, 2, J).
-        weights (Tensor): Has shape (Q, J).
+        value (Tensor): Has shape (bs, N, heads, dims).
+        points (Tensor): Has shape (bs, Q, 2, J).
+        weights (Tensor): Has shape (bs, Q, J).
         grid (:obj:`_Grid`): Constants.
     """
-    num_heads = value.shape[1]
+    num_images, num_values, num_heads = value.shape[:3]
+    first = torch.arange(
+        0,
+        num_images * num_values,
+        num_values,
+        dtype=torch.int32,
+        device=value.device)
+    first = first.repeat_interleave(weights.shape[1])[:, None]
     bags = []
-    chunk = max(CHUNK_POINTS // weights.shape[1], 1)
-    for points, weights in zip(points.split(chunk), weights.split(chunk)):
+    chunk = max(CHUNK_POINTS // weights.shape[2], 1)
+    for points, weights, first in zip(
+            points.flatten(0, 1).split(chunk),
+            weights.flatten(0, 1).split(chunk), first.split(chunk)):
         cells = find_neighbours(points, grid)
+        positions = find_cells(cells, grid).add_(first)
         bags.append(
             F.embedding_bag(
-                _bag_rows(find_cells(cells, grid), grid, num_heads),
-                value.flatten(0, 1),
+                _bag_rows(positions, grid, num_heads),
+                value.flatten(0, 2),
                 per_sample_weights=_bag_weights(cells, weights, num_heads),
                 mode='sum'))
-    return bags
+    return torch.cat(bags)
 
 
 def _dots_with_values(grad: Tensor, value: Tensor,
@@ -274,19 +284,19 @@ class _EmbeddingBagAttention(Function):
         """See :func:`embedding_bag_attention`."""
         ctx.save_for_backward(value, points, weights)
         ctx.shapes = shapes
-        bags = []
-        for inputs in _images(value, points, weights, shapes):
-            bags += _gather(*inputs)
-        return torch.cat(bags).view(*weights.shape[:2], -1)
+        grid = _grid_of(value, points, weights, shapes)
+        bags = _gather(value, points.flatten(3), weights.flatten(2), grid)
+        return bags.view(*weights.shape[:2], -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> Tuple[Tensor, ...]:
         """Gradients of values, points and weights."""
-        inputs = ctx.saved_tensors
+        value, points, weights = inputs = ctx.saved_tensors
+        grid = _grid_of(*inputs, ctx.shapes)
         grads = [
-            _backward_single(image_grad, *image, ctx.shapes)
-            for image_grad, image in zip(grad, _images(*inputs, ctx.shapes))
+            _backward_single(*image, grid, ctx.shapes) for image in zip(
+                grad, value, points.flatten(3), weights.flatten(2))
         ]
         return (*[
             torch.stack(parts).view_as(tensor)
@@ -294,14 +304,11 @@ class _EmbeddingBagAttention(Function):
         ], None)
 
 
-def _images(value: Tensor, points: Tensor, weights: Tensor,
-            shapes: Shapes) -> List[Tuple[Tensor, Tensor, Tensor, _Grid]]:
-    """Inputs of each image: (N, heads, dims), (Q, 2, J), (Q, J), constants."""
-    num_heads = value.shape[2]
-    grid = make_grid(shapes, num_heads, weights.shape[-1] // len(shapes),
+def _grid_of(value: Tensor, points: Tensor, weights: Tensor,
+             shapes: Shapes) -> _Grid:
+    """Constants for the inputs of :func:`embedding_bag_attention`."""
+    return make_grid(shapes, value.shape[2], weights.shape[-1] // len(shapes),
                      points.dtype, points.device)
-    return [(*image, grid)
-            for image in zip(value, points.flatten(3), weights.flatten(2))]
 
 
 def embedding_bag_attention(value: Tensor, points: Tensor, weights: Tensor,

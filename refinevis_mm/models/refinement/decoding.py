@@ -36,9 +36,10 @@ def decode_tracks(tracks: FrameTracks,
     if recovery_visible_thr > 0:
         mask_logits = leave_out_hidden(mask_logits, tracks.detected,
                                        recovery_visible_thr)
-    masks = mask_logits > 0
     if exclusive_recovery and tracks.met is not None:
         masks = cut_recovered_masks(mask_logits, tracks.detected, tracks.met)
+    else:
+        masks = mask_logits > 0
     scored = tracks.detected
     if score_missed:
         scored = torch.ones_like(scored)
@@ -89,8 +90,11 @@ def leave_out_hidden(mask_logits: Tensor, detected: Tensor,
         Tensor: Mask logits, -inf all over where the mask is left out, has
         shape (N, H, W).
     """
-    masks = mask_logits.flatten(1) > 0
-    free = ~masks[detected].any(0)
-    visible = (masks & free).sum(1) >= visible_thr * masks.sum(1)
-    hidden = ~(detected | visible)
+    if detected.all():
+        return mask_logits
+    free = ~(mask_logits[detected] > 0).any(0)
+    missed = mask_logits[~detected] > 0
+    visible = (missed & free).sum((1, 2)) >= visible_thr * missed.sum((1, 2))
+    hidden = ~detected
+    hidden[~detected] = ~visible
     return mask_logits.masked_fill(hidden[:, None, None], -torch.inf)
