@@ -8,6 +8,7 @@ Files::
         seed0/                its work dir: checkpoints, logs
         seed0/<result>.json   numbers of a test, such as offline_w10.json
 """
+import argparse
 import glob
 import hashlib
 import json
@@ -20,7 +21,8 @@ import sys
 from math import inf
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
+from terminaltables import AsciiTable, GithubFlavoredMarkdownTable
 
 # Settings that decide a training, beside the seed.
 SETTINGS = ('model', 'train_dataloader', 'test_dataloader', 'test_evaluator',
@@ -29,6 +31,7 @@ SETTINGS = ('model', 'train_dataloader', 'test_dataloader', 'test_evaluator',
 # Those of the model that act at test only: results of one training differ in
 # them.
 AT_TEST = ('mode', 'window', 'exclusive_recovery', 'score_missed')
+FORMATS = dict(text=AsciiTable, markdown=GithubFlavoredMarkdownTable)
 # Metrics that are no fractions.
 COUNTS = ('id_switches', )
 
@@ -193,6 +196,62 @@ class Trainings:
             osp.join(self.tools, f'dist_{tool}.sh'), *inputs,
             str(self.nproc)
         ]
+
+
+def add_table_arguments(parser: argparse.ArgumentParser, tools: str,
+                        work_dir: str, seeds: Sequence[int]) -> None:
+    """Options of all tools that print tables of trainings.
+
+    Args:
+        parser (:obj:`argparse.ArgumentParser`): Gets them.
+        tools (str): The folder with ``train.py``.
+        work_dir (str): Default of ``--work-dir``.
+        seeds (Sequence[int]): Default of ``--seeds``.
+    """
+    parser.add_argument(
+        '--configs-dir',
+        default=osp.join(osp.dirname(tools), 'configs'),
+        help='the configs folder (default: that of this tool)')
+    parser.add_argument(
+        '--work-dir',
+        default=work_dir,
+        help=f'where the runs are kept (default: {work_dir})')
+    parser.add_argument(
+        '--seeds',
+        type=int,
+        nargs='+',
+        default=list(seeds),
+        help='random seeds of the trainings (default: '
+        f'{" ".join(map(str, seeds))})')
+    parser.add_argument(
+        '--run', action='store_true', help='train and test what is missing')
+    parser.add_argument(
+        '--max-iters',
+        type=int,
+        help='train for this many iterations; the learning rate schedule is '
+        'shortened in proportion')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='override settings of all configs, as in tools/train.py')
+    parser.add_argument('--json', help='also write the numbers to this file')
+    parser.add_argument(
+        '--format',
+        choices=FORMATS,
+        default='text',
+        help='of the printed table (default: text)')
+
+
+def check_table_arguments(parser: argparse.ArgumentParser,
+                          args: argparse.Namespace) -> None:
+    """End with exit code 2 if :func:`add_table_arguments` got nonsense."""
+    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
+        parser.error('--seeds must differ and not be negative, got '
+                     f'{args.seeds}')
+    if args.max_iters is not None and args.max_iters < 1:
+        parser.error(f'--max-iters must be at least 1, got {args.max_iters}')
 
 
 def execute(command: List[str], log: str, root: str) -> None:

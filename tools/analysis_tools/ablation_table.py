@@ -16,17 +16,14 @@ import os.path as osp
 import sys
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from mmengine.config import DictAction
-from terminaltables import AsciiTable, GithubFlavoredMarkdownTable
-
 from refinevis_mm.files import write_text
-from refinevis_mm.utils.trainings import (AT_TEST, Training, Trainings,
-                                          format_cell, read_result, report,
-                                          summarize)
+from refinevis_mm.utils.trainings import (AT_TEST, FORMATS, Training,
+                                          Trainings, add_table_arguments,
+                                          check_table_arguments, format_cell,
+                                          read_result, report, summarize)
 
 TOOLS = osp.dirname(osp.dirname(osp.abspath(__file__)))
 METRICS = ('AP', 'AP50', 'AP75', 'AR1', 'AR10')
-FORMATS = dict(text=AsciiTable, markdown=GithubFlavoredMarkdownTable)
 SHIPPED = ('refinevis/refinevis_mobilenet-v2_1xb4-600_occluded-shapes-'
            'temporal.py')
 FRAME_LEVEL = dict(window=0)
@@ -216,27 +213,7 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         'collect as to run. Exit code 0: there is a table, missing runs are '
         'named; 1: refused, the reason is printed; 2: wrong arguments.')
     parser.add_argument('table', choices=TABLES, help='which table')
-    parser.add_argument(
-        '--configs-dir',
-        default=osp.join(osp.dirname(TOOLS), 'configs'),
-        help='the configs folder (default: that of this tool)')
-    parser.add_argument(
-        '--work-dir',
-        default='work_dirs/ablation',
-        help='where the runs are kept (default: work_dirs/ablation)')
-    parser.add_argument(
-        '--seeds',
-        type=int,
-        nargs='+',
-        default=[0, 1, 2],
-        help='random seeds of the trainings (default: 0 1 2)')
-    parser.add_argument(
-        '--run', action='store_true', help='train and test what is missing')
-    parser.add_argument(
-        '--max-iters',
-        type=int,
-        help='train for this many iterations; the learning rate schedule is '
-        'shortened in proportion')
+    add_table_arguments(parser, TOOLS, 'work_dirs/ablation', (0, 1, 2))
     parser.add_argument(
         '--nproc',
         type=int,
@@ -244,30 +221,13 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         help='processes of a run, which multiply the batch size (default: 1, '
         'as the 1xb4 of the configs)')
     parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='override settings of all configs, as in tools/train.py')
-    parser.add_argument(
         '--paper',
         action='store_true',
         help="also print the paper's numbers, which are of other data")
-    parser.add_argument('--json', help='also write the numbers to this file')
-    parser.add_argument(
-        '--format',
-        choices=FORMATS,
-        default='text',
-        help='of the printed table (default: text)')
     args = parser.parse_args(argv)
-    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
-        parser.error('--seeds must differ and not be negative, got '
-                     f'{args.seeds}')
-    for name in ('max_iters', 'nproc'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            option = name.replace('_', '-')
-            parser.error(f'--{option} must be at least 1, got {value}')
+    check_table_arguments(parser, args)
+    if args.nproc < 1:
+        parser.error(f'--nproc must be at least 1, got {args.nproc}')
     if args.paper and args.table not in PAPER:
         parser.error(f'--paper: the paper has no table {args.table}')
     return args

@@ -27,24 +27,24 @@ from itertools import cycle, islice
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from terminaltables import AsciiTable, GithubFlavoredMarkdownTable
 
 from refinevis_mm.compat.checkpoints import load_checkpoint_strict
 from refinevis_mm.files import write_text
 from refinevis_mm.registry import MODELS
 from refinevis_mm.utils import one_line_errors
-from refinevis_mm.utils.trainings import (Training, Trainings, format_cell,
+from refinevis_mm.utils.trainings import (FORMATS, Training, Trainings,
+                                          add_table_arguments,
+                                          check_table_arguments, format_cell,
                                           read_result, report, summarize)
 from refinevis_mm.vis_json import load_json
 
 TOOLS = osp.dirname(osp.dirname(osp.abspath(__file__)))
 METRICS = ('AP', 'AP50', 'AP75', 'AR1', 'AR10', 'hota', 'assa', 'id_switches')
 HEADERS = ('AP', 'AP50', 'AP75', 'AR1', 'AR10', 'HOTA', 'AssA', 'switches')
-FORMATS = dict(text=AsciiTable, markdown=GithubFlavoredMarkdownTable)
 LENGTHS = (60, 300)  # frames of the videos for speed and memory
 MIB = 2**20
 
@@ -110,52 +110,16 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         choices=names,
         default=names,
         help='rows of the table, quoted (default: all)')
-    parser.add_argument(
-        '--configs-dir',
-        default=osp.join(osp.dirname(TOOLS), 'configs'),
-        help='the configs folder (default: that of this tool)')
-    parser.add_argument(
-        '--work-dir',
-        default='work_dirs/systems',
-        help='where the runs are kept (default: work_dirs/systems)')
-    parser.add_argument(
-        '--seeds',
-        type=int,
-        nargs='+',
-        default=[0],
-        help='random seeds of the trainings (default: 0)')
-    parser.add_argument(
-        '--run', action='store_true', help='train and test what is missing')
+    add_table_arguments(parser, TOOLS, 'work_dirs/systems', (0, ))
     parser.add_argument(
         '--measure',
         action='store_true',
         help='also measure speed and memory where it is missing: on a quiet '
         'machine')
-    parser.add_argument(
-        '--max-iters',
-        type=int,
-        help='train every phase for this many iterations; schedules are '
-        'shortened in proportion')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='override settings of all configs, as in tools/train.py')
-    parser.add_argument('--json', help='also write the numbers to this file')
-    parser.add_argument(
-        '--format',
-        choices=FORMATS,
-        default='text',
-        help='of the printed table (default: text)')
     # of the processes that measure
     parser.add_argument('--child', nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
-        parser.error('--seeds must differ and not be negative, got '
-                     f'{args.seeds}')
-    if args.max_iters is not None and args.max_iters < 1:
-        parser.error(f'--max-iters must be at least 1, got {args.max_iters}')
+    check_table_arguments(parser, args)
     return args
 
 
