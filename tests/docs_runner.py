@@ -142,10 +142,11 @@ class Terminal:
 
     def close(self) -> None:
         """End bash."""
-        self._bash.stdin.close()
-        self._bash.wait()
-        for file in (self._from_bash, self._to_bash, self._log):
+        # bash may wait for the answer to a call that has raised
+        for file in (self._bash.stdin, self._from_bash, self._to_bash):
             file.close()
+        self._bash.wait()
+        self._log.close()
 
     def _type(self, text: str) -> None:
         """Write to bash."""

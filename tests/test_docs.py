@@ -519,6 +519,17 @@ def test_what_is_wrong_fails(text, reason, tmp_path, small_configs,
             reader.terminal.run(f'{text}\ntrue')
 
 
+def test_bash_ends_where_a_program_raises(tmp_path):
+
+    def programs(call):
+        raise KeyError(str(call))
+
+    terminal = Terminal(tmp_path, programs)
+    with pytest.raises(KeyError, match='true'):
+        terminal.run('python true.py')
+    terminal.close()  # bash still waits for an answer
+
+
 def test_nothing_is_allowed_in_vain(used):
     if len(used) < len(PAGES):
         pytest.skip('needs all pages')
