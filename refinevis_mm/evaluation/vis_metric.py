@@ -213,8 +213,9 @@ class VISMetric(BaseMetric):
             if self.tracking:
                 numbers = evaluate_tracking(
                     ground_truth, rows, score_thr=TRACKING_SCORE_THR)
+                # mmengine writes an int as null into its JSON file
                 stats.update({
-                    name: value
+                    name: float(value)
                     for name, value in numbers.items()
                     if isinstance(value, (int, float))
                 })
