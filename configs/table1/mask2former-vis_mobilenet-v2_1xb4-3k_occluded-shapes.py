@@ -2,15 +2,16 @@
 _base_ = [
     '../_base_/models/mask2former-vis_mobilenet-v2.py',
     '../_base_/datasets/occluded_shapes.py',
-    '../_base_/schedules/schedule_small_3k.py', '../_base_/small_runtime.py'
+    '../_base_/schedules/schedule_small_1500_mask2former.py',
+    '../_base_/small_runtime.py'
 ]
 
-no_decay = dict(decay_mult=0.0)
 train_dataloader = dict(batch_size=4)
-optim_wrapper = dict(
-    paramwise_cfg=dict(
-        custom_keys=dict(
-            query_embed=no_decay, query_feat=no_decay, level_embed=no_decay)))
+
+max_iters = 3000
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+warm_up, annealing = _base_.param_scheduler
+param_scheduler = [warm_up, dict(annealing, end=max_iters)]
 
 # whole videos
 val_dataloader = dict(

@@ -1,5 +1,4 @@
-# First phase of the small MinVIS, VITA and Mask2Former-VIS: single frames, as
-# theirs is COCO.
+# First phase of the small MinVIS and VITA: single frames, as theirs is COCO.
 _base_ = [
     '../_base_/models/minvis_mobilenet-v2.py',
     '../_base_/datasets/occluded_shapes_frames.py',

@@ -2,7 +2,7 @@
 """Where the time of a frame or of a training step goes."""
 from .arithmetic import FlopCounter, matmul_rate
 from .comparison import AGAINST, WorkerError, WorkerProcess, change, run_pairs
-from .machine import QUIET, LoadMeter
+from .machine import QUIET, LoadMeter, peak_memory
 from .medians import compare, quartiles, spread, summarise
 from .operators import count_operators
 from .profile import Profile
@@ -16,6 +16,6 @@ __all__ = [
     'AGAINST', 'Case', 'DTYPES', 'FlopCounter', 'LoadMeter', 'Profile',
     'ProfileSettings', 'QUIET', 'StageTimer', 'WorkerError', 'WorkerProcess',
     'change', 'compare', 'count_operators', 'format_pairs', 'format_report',
-    'frame_shape', 'list_cases', 'matmul_rate', 'quartiles', 'run_pairs',
-    'run_suite', 'serve', 'spread', 'summarise'
+    'frame_shape', 'list_cases', 'matmul_rate', 'peak_memory', 'quartiles',
+    'run_pairs', 'run_suite', 'serve', 'spread', 'summarise'
 ]

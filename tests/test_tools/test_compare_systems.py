@@ -4,9 +4,15 @@ import os
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
+from refinevis_mm.datasets.occluded_shapes import CLASSES
+from refinevis_mm.registry import MODELS
 from refinevis_mm.utils import trainings
 from refinevis_mm.utils.trainings import Trainings
 from tests.tool_module import load_tool
@@ -180,6 +186,41 @@ def test_long_video(tool, tmp_path):
         ],
         categories=['one'],
         annotations=[])
+
+
+def test_speed_and_memory_of_a_long_video(tool, tmp_path):
+    """MinVIS with random weights takes every frame of the video once."""
+    name = tool.config_of(tool.SYSTEMS[3].phases[-1])
+    cfg = Config.fromfile(str(ROOT / 'configs' / name))
+    cfg.model.frame_model.backbone.init_cfg = None
+    cfg.test_dataloader.dataset.update(data_root=f'{tmp_path}/')
+    cfg.dump(str(tmp_path / 'config.py'))
+    init_default_scope('mmdet')
+    model = MODELS.build(cfg.model)
+    torch.save(model.state_dict(), tmp_path / 'weights.pth')
+    folder = tmp_path / 'valid/JPEGImages'
+    folder.mkdir(parents=True)
+    for frame in range(3):
+        cv2.imwrite(
+            str(folder / f'{frame}.jpg'), np.full((128, 192, 3), 80, np.uint8))
+    video = dict(
+        id=9,
+        width=192,
+        height=128,
+        length=3,
+        file_names=[f'{frame}.jpg' for frame in range(3)])
+    (tmp_path / 'valid.json').write_text(
+        json.dumps(
+            dict(
+                videos=[video],
+                annotations=[],
+                categories=[
+                    dict(id=1 + i, name=name) for i, name in enumerate(CLASSES)
+                ])))
+    cost = tool.run_long_video(
+        str(tmp_path / 'config.py'), str(tmp_path / 'weights.pth'), 7, {})
+    assert cost['params'] == sum(p.numel() for p in model.parameters())
+    assert cost['fps'] > 0 and cost['mib'] > 50
 
 
 @pytest.mark.parametrize('args, code, reason', [

@@ -18,7 +18,6 @@ Example:
 import argparse
 import json
 import os.path as osp
-import resource
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from mmengine.runner import Runner
 
 from refinevis_mm.compat.checkpoints import load_checkpoint_strict
 from refinevis_mm.files import write_text
+from refinevis_mm.profiling import peak_memory
 from refinevis_mm.registry import MODELS
 from refinevis_mm.utils import one_line_errors
 from refinevis_mm.utils.trainings import (FORMATS, Training, Trainings,
@@ -46,7 +46,6 @@ TOOLS = osp.dirname(osp.dirname(osp.abspath(__file__)))
 METRICS = ('AP', 'AP50', 'AP75', 'AR1', 'AR10', 'hota', 'assa', 'id_switches')
 HEADERS = ('AP', 'AP50', 'AP75', 'AR1', 'AR10', 'HOTA', 'AssA', 'switches')
 LENGTHS = (60, 300)  # frames of the videos for speed and memory
-MIB = 2**20
 
 
 class System(NamedTuple):
@@ -54,9 +53,8 @@ class System(NamedTuple):
 
     Attributes:
         name (str): First cell.
-        phases (tuple[str]): Begin of the names of configs in
-            configs/table1, each trained from the weights of the one before;
-            the last one is tested.
+        phases (tuple[str]): What :func:`config_of` takes, each trained from
+            the weights of the one before; the last one is tested.
         results (dict[str, dict]): Settings of the model at test, by name of
             the result.
     """
@@ -165,16 +163,16 @@ def collect(runs: Trainings, args: argparse.Namespace) -> List[dict]:
 
 
 def config_of(phase: str) -> str:
-    """Config of a phase, below the configs folder."""
+    """Config of a phase, which begins with its name, below the configs."""
     return f'table1/{phase}_occluded-shapes.py'
 
 
 def get_phases(runs: Trainings, system: System, seed: int) -> List[Training]:
     """The trainings of a system with one seed, in their order."""
     phases: List[Training] = []
-    for config in system.phases:
+    for phase in system.phases:
         phases.append(
-            runs.get(config_of(config), seed, phases[-1] if phases else None))
+            runs.get(config_of(phase), seed, phases[-1] if phases else None))
     return phases
 
 
@@ -305,7 +303,7 @@ def run_long_video(config: str, checkpoint: str, length: int,
     return dict(
         params=sum(param.numel() for param in model.parameters()),
         fps=length / seconds,
-        mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB)
+        mib=peak_memory(torch.device('cpu'))['peak_rss_mib'])
 
 
 def format_table(lines: List[dict], style: str) -> str:
@@ -340,7 +338,7 @@ def format_table(lines: List[dict], style: str) -> str:
         ])
     return (f'{FORMATS[style](cells).table}\n\nmean ± sample standard '
             'deviation over the seeds, in percent but for switches; speed '
-            'and memory of a video of 60 and one of 300 frames')
+            f'and memory of videos of {LENGTHS[0]} and {LENGTHS[1]} frames')
 
 
 @one_line_errors

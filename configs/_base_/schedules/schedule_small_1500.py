@@ -5,7 +5,4 @@ _base_ = ['./schedule_small.py']
 max_iters = 1500
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 warm_up, annealing = _base_.param_scheduler
-param_scheduler = [
-    warm_up,
-    dict(annealing, end=max_iters),
-]
+param_scheduler = [warm_up, dict(annealing, end=max_iters)]

@@ -1,4 +1,5 @@
-# Queries and level embeddings do not decay, as in schedule_minvis_6k.py.
+# Frame models of Mask2Former: queries and level embeddings do not decay, as in
+# schedule_minvis_6k.py.
 _base_ = ['./schedule_small_1500.py']
 
 no_decay = dict(decay_mult=0.0)
