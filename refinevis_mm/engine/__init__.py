@@ -2,9 +2,11 @@
 """What the Runner is extended by."""
 from .hooks import (ClassCheckHook, ClassRowsHook, IterSeedHook,
                     TrainingCheckHook, VISVisualizationHook)
+from .optimizers import GroupedAdamW
 from .samplers import SourceRatioSampler, WholeVideoSampler
 
 __all__ = [
-    'ClassCheckHook', 'ClassRowsHook', 'IterSeedHook', 'SourceRatioSampler',
-    'TrainingCheckHook', 'WholeVideoSampler', 'VISVisualizationHook'
+    'ClassCheckHook', 'ClassRowsHook', 'GroupedAdamW', 'IterSeedHook',
+    'SourceRatioSampler', 'TrainingCheckHook', 'WholeVideoSampler',
+    'VISVisualizationHook'
 ]

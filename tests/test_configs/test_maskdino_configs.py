@@ -190,7 +190,7 @@ def test_learning_rate_and_decay_of_every_parameter(path):
     cfg = load(path, small=True)
     model = MODELS.build(cfg.model)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    assert type(wrapper.optimizer) is torch.optim.AdamW
+    assert isinstance(wrapper.optimizer, torch.optim.AdamW)
     without_decay = {
         id(param)
         for module in model.modules()

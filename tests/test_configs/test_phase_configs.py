@@ -64,7 +64,8 @@ def check_numbers(cfg, backbone, num_classes, shared):
     assert frame_model.dn_query_generator.num_classes == num_classes
     assert cfg.train_dataloader.batch_size == 1  # of 16 GPUs
     optimizer = cfg.optim_wrapper.optimizer
-    assert (optimizer.type, optimizer.lr) == ('AdamW', 1e-4)
+    assert (optimizer.type, optimizer.lr) == ('refinevis_mm.GroupedAdamW',
+                                              1e-4)
     assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1
     assert cfg.auto_scale_lr.base_batch_size == 16
     pipeline = cfg.train_dataloader.dataset.pipeline

@@ -7,7 +7,8 @@ test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05),
+    optimizer=dict(
+        type='refinevis_mm.GroupedAdamW', lr=1e-4, weight_decay=0.05),
     paramwise_cfg=dict(
         custom_keys={
             'backbone': dict(lr_mult=0.1),
