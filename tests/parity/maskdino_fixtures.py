@@ -513,10 +513,10 @@ def official_loss(name: str) -> str:
 @contextmanager
 def watch_matching(head, matches: dict, costs: dict) -> Iterator[None]:
     """Keep matches and costs of every prediction set and image."""
-    from mmdet.models.task_modules.assigners import hungarian_assigner
+    from refinevis_mm.models.frame_level import matching
     order = []
     match = head.match
-    assign = hungarian_assigner.linear_sum_assignment
+    assign = matching.linear_sum_assignment
 
     def watched_match(layers, features, targets):
         names = [official_layer(layer.prefix) for layer in layers]
@@ -536,7 +536,7 @@ def watch_matching(head, matches: dict, costs: dict) -> Iterator[None]:
         return assign(cost)
 
     with mock.patch.object(head, 'match', watched_match), mock.patch.object(
-            hungarian_assigner, 'linear_sum_assignment', watched_assign):
+            matching, 'linear_sum_assignment', watched_assign):
         yield
 
 

@@ -258,8 +258,8 @@ def decode(rles: list, size: Tensor) -> Tensor:
 def watch_matching(num_images: int, matches: dict,
                    costs: dict) -> Iterator[None]:
     """Keep the match and the costs of every prediction set and image."""
-    from mmdet.models.task_modules.assigners import hungarian_assigner
-    assign = hungarian_assigner.linear_sum_assignment
+    from refinevis_mm.models.frame_level import matching
+    assign = matching.linear_sum_assignment
 
     def watched_assign(cost):
         place = divmod(len(costs), num_images)
@@ -270,8 +270,7 @@ def watch_matching(num_images: int, matches: dict,
              torch.as_tensor(objects)])
         return queries, objects
 
-    with mock.patch.object(hungarian_assigner, 'linear_sum_assignment',
-                           watched_assign):
+    with mock.patch.object(matching, 'linear_sum_assignment', watched_assign):
         yield
 
 

@@ -12,12 +12,12 @@ from typing import Dict, List, Optional, Tuple
 from unittest import mock
 
 import torch
-from mmdet.models.task_modules.assigners import hungarian_assigner
 from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.config import Config
 from pycocotools import mask as mask_utils
 from torch import Tensor
 
+from refinevis_mm.models.frame_level import matching
 from refinevis_mm.models.seqformer import ClipMatcher, running_clips
 from refinevis_mm.models.seqformer.clip_matcher import clip_starts
 from refinevis_mm.registry import MODELS
@@ -386,7 +386,7 @@ def replay_training(path: Path, run: str) -> List[Row]:
                  images.shape[-2:]) for i in range(num_clips)
     ]
     costs, matches = [], {}
-    match, assign = network.head.match, hungarian_assigner.\
+    match, assign = network.head.match, matching.\
         linear_sum_assignment
 
     def watched_match(layer, *args):
@@ -401,7 +401,7 @@ def replay_training(path: Path, run: str) -> List[Row]:
     layers = network.decode([frames], num_clips)
     with mock.patch.object(network.head, 'match',
                            watched_match), mock.patch.object(
-                               hungarian_assigner, 'linear_sum_assignment',
+                               matching, 'linear_sum_assignment',
                                watched_assign):
         losses = network.head.loss_by_feat(layers, frames, targets)
     with torch.no_grad():

@@ -227,9 +227,9 @@ def watch_training(model) -> Iterator[dict]:
         dict: ``sets``, each a dict with ``layers``, ``mask_logits``,
         ``matches`` and ``costs`` of frames, then of clips.
     """
-    from mmdet.models.task_modules.assigners import hungarian_assigner
+    from refinevis_mm.models.frame_level import matching
     head, seen, costs = model.frame_model.head, dict(sets=[]), []
-    assign = hungarian_assigner.linear_sum_assignment
+    assign = matching.linear_sum_assignment
     loss_sets = head.loss_sets
 
     def watched_assign(cost):
@@ -251,7 +251,7 @@ def watch_training(model) -> Iterator[dict]:
         lambda module, args, out: seen.update(queries=args[0], clips=out))
     try:
         with mock.patch.object(head, 'loss_sets', watched_sets), \
-                mock.patch.object(hungarian_assigner, 'linear_sum_assignment',
+                mock.patch.object(matching, 'linear_sum_assignment',
                                   watched_assign):
             yield seen
     finally:

@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """AdamW that does not mind one group per weight."""
-from typing import Any, Callable, Iterable, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional
 
 import torch
 from mmengine.utils import digit_version
@@ -27,6 +27,8 @@ class GroupedAdamW(AdamW):
         **kwargs: Of :class:`torch.optim.AdamW`; ``fused`` is True by default
             with PyTorch 2.4 or later.
     """
+
+    param_groups: List[Dict[str, Any]]
 
     def __init__(self, params: Iterable[Any], **kwargs: Any) -> None:
         if digit_version(torch.__version__) >= digit_version(FUSED_SINCE):
@@ -56,7 +58,8 @@ class GroupedAdamW(AdamW):
         Returns:
             Optional[Tensor]: What the closure returns.
         """
-        groups, merged = self.param_groups, {}
+        groups = self.param_groups
+        merged: Dict[tuple, Dict[str, Any]] = {}
         for group in groups:
             settings = {k: v for k, v in group.items() if k != 'params'}
             alike = merged.setdefault(

@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """What the heads of our frame models have in common: Eq. (2) but for masks."""
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from refinevis_mm.registry import MODELS, TASK_UTILS
 from refinevis_mm.structures import FrameTargets, LayerOutput, QueryMatch
+from ..layers.mask_point_loss import average_sets
 from .matching import one_hot
 
 
@@ -43,45 +44,88 @@ class BaseFrameHead(BaseModule):
 
     def loss_detections(self,
                         gts: FrameTargets,
-                        layer: LayerOutput,
-                        assigned: Tensor,
-                        avg_factor: Tensor,
-                        cls_weight: Tensor,
+                        layers: Sequence[LayerOutput],
+                        assigned: List[Tensor],
+                        avg_factors: Tensor,
+                        cls_weights: Optional[List[Tensor]] = None,
                         shares: Optional[Tensor] = None) -> Dict[str, Tensor]:
         """Class loss on all queries, box losses on matched ones.
 
+        All prediction sets are compared in one go.
+
         Args:
             gts (:obj:`FrameTargets`): Ground truth of all n frames.
-            layer (:obj:`LayerOutput`): Predictions.
-            assigned (Tensor): Row in ``gts`` of each query or -1, has shape
-                (n, Q).
-            avg_factor (Tensor): Normaliser.
-            cls_weight (Tensor): Weights of the class loss, has shape (n, Q).
+            layers (Sequence[:obj:`LayerOutput`]): The S prediction sets.
+            assigned (list[Tensor]): Row in ``gts`` of each query or -1, each
+                has shape (n, Q).
+            avg_factors (Tensor): Normaliser of each set, has shape (S, ).
+            cls_weights (list[Tensor], optional): Weights of the class loss,
+                each has shape (n, Q). Defaults to None, all 1.
             shares (Tensor, optional): ``picture_shares`` of the n frames, has
                 shape (n, 2): boxes are compared relative to the pictures.
                 Defaults to None, relative to the padded input.
 
         Returns:
-            dict[str, Tensor]: ``loss_{cls,bbox,iou}``.
+            dict[str, Tensor]: ``loss_{cls,bbox,iou}``, each (S, ).
         """
-        matched = assigned >= 0
-        boxes, gt_boxes = layer.boxes[matched], gts.boxes[assigned[matched]]
+        matched = [rows >= 0 for rows in assigned]
+        rows = torch.cat([rows.flatten() for rows in assigned])
+        boxes = torch.cat(
+            [layer.boxes[match] for layer, match in zip(layers, matched)])
+        gt_boxes = gts.boxes[rows[rows >= 0]]
         if shares is not None:
-            scale = shares.repeat(1, 2)[matched.nonzero()[:, 0]]
+            frames = torch.cat([match.nonzero()[:, 0] for match in matched])
+            scale = shares.repeat(1, 2)[frames]
             boxes, gt_boxes = boxes / scale, gt_boxes / scale
         # background is the last label, where index -1 looks
-        labels = F.pad(gts.labels, (0, 1), value=self.num_classes)[assigned]
-        return dict(
-            loss_cls=self.loss_cls(
-                layer.cls_logits.flatten(0, 1),
-                one_hot(labels, self.num_classes).flatten(0, 1),
-                cls_weight.flatten(),
-                avg_factor=avg_factor),
-            loss_bbox=self.loss_bbox(boxes, gt_boxes, avg_factor=avg_factor),
-            loss_iou=self.loss_iou(
+        labels = F.pad(gts.labels, (0, 1), value=self.num_classes)[rows]
+        loss_cls = self.loss_cls(
+            torch.cat([layer.cls_logits.flatten(0, 1) for layer in layers]),
+            one_hot(labels, self.num_classes),
+            None if cls_weights is None else torch.cat(
+                [weight.flatten() for weight in cls_weights]),
+            reduction_override='none')
+        loss_bbox = loss_iou = boxes  # without boxes mmdet's have no rows
+        if len(boxes) > 0:
+            loss_bbox = self.loss_bbox(
+                boxes, gt_boxes, reduction_override='none')
+            loss_iou = self.loss_iou(
                 bbox_cxcywh_to_xyxy(boxes),
                 bbox_cxcywh_to_xyxy(gt_boxes),
-                avg_factor=avg_factor))
+                reduction_override='none')
+        sizes = [match.numel() for match in matched]
+        num_matched = torch.stack([match.sum() for match in matched]).tolist()
+        return dict(
+            loss_cls=average_sets(loss_cls, sizes, avg_factors),
+            loss_bbox=average_sets(loss_bbox, num_matched, avg_factors),
+            loss_iou=average_sets(loss_iou, num_matched, avg_factors))
+
+
+def stack_losses(losses: List[Dict[str, Tensor]]) -> Dict[str, Tensor]:
+    """Losses of S prediction sets, scalars, as one (S, ) for each name."""
+    return {
+        name: torch.stack([parts[name] for parts in losses])
+        for name in losses[0]
+    }
+
+
+def name_losses(layers: Sequence[LayerOutput],
+                parts: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    """Losses of prediction sets by name.
+
+    Args:
+        layers (Sequence[:obj:`LayerOutput`]): The S prediction sets.
+        parts (dict[str, Tensor]): Losses of all sets, each (S, ).
+
+    Returns:
+        dict[str, Tensor]: Each under the prefix of its set.
+    """
+    by_set = zip(*[values.unbind() for values in parts.values()])
+    return {
+        f'{layer.prefix}{name}': loss
+        for layer, losses in zip(layers, by_set)
+        for name, loss in zip(parts, losses)
+    }
 
 
 def join_frames(targets: List[FrameTargets]) -> Tuple[FrameTargets, Tensor]:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import (FrameOutput, FrameTargets, LayerOutput,
                                      QueryMatch)
-from .base_frame_head import BaseFrameHead, assigned_rows, join_frames
+from .base_frame_head import (BaseFrameHead, assigned_rows, join_frames,
+                              name_losses, stack_losses)
 from .condinst_masks import (CondInstMaskBranch, dynamic_masks,
                              num_dynamic_params, stride_masks)
 from .matching import check_finite, count_matched, match_queries
@@ -167,20 +168,17 @@ class CondInstHead(BaseCondInstHead):
         shares = output.picture_shares
         layers = cast(List[CondInstLayer], output.layers)
         matches = [self.match(layer, targets, shares) for layer in layers]
-        num_matched = reduce_mean(count_matched(matches).float()).clamp(min=1)
-        losses = {}
-        for layer, match, count in zip(layers, matches, num_matched):
-            rows = assigned_rows(match, first)
-            parts = self.loss_detections(gts, layer, rows, count,
-                                         torch.ones_like(rows).float(), shares)
-            parts.update(
+        counts = reduce_mean(count_matched(matches).float()).clamp(min=1)
+        assigned = [assigned_rows(match, first) for match in matches]
+        parts = self.loss_detections(
+            gts, layers, assigned, counts, shares=shares)
+        parts.update(
+            stack_losses([
                 self._loss_masks(layer, output.mask_features, rows, gts.masks,
-                                 count))
-            losses.update({
-                f'{layer.prefix}{name}': loss
-                for name, loss in parts.items()
-            })
-        return losses
+                                 count)
+                for layer, rows, count in zip(layers, assigned, counts)
+            ]))
+        return name_losses(layers, parts)
 
     @torch.no_grad()
     def match(self,

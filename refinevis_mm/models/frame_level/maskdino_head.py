@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Class, box and mask head of MaskDINO with its losses."""
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple
 
 import torch
 from mmcv.ops import point_sample
@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import (DnQueries, FrameOutput, FrameTargets,
                                      LayerOutput, QueryMatch)
-from ..layers.mask_point_loss import MaskPointLoss
-from .base_frame_head import BaseFrameHead, assigned_rows, join_frames
-from .matching import (check_finite, count_matched, lies_in_region,
-                       match_queries)
+from ..layers.mask_point_loss import MaskPointLoss, average_sets
+from .base_frame_head import (BaseFrameHead, assigned_rows, join_frames,
+                              name_losses)
+from .matching import check_finite, count_matched, lies_in_region, match_sets
+
+# Values of masks on points that are matched at a time.
+MATCH_VALUES = 2**22
 
 
 @MODELS.register_module()
@@ -119,20 +122,19 @@ class MaskDINOHead(BaseFrameHead):
             avg_factors += [num_gts * max(output.dn_queries.num_groups, 1)
                             ] * num_dn
         layers = output.layers + output.dn_layers
-        mask_logits = _matched_masks(layers, assigned, output.mask_features)
-        losses = {}
-        for layer, masks, rows, *weighting in zip(layers, mask_logits,
-                                                  assigned, avg_factors,
-                                                  weights):
-            parts = self.loss_detections(gts, layer, rows, *weighting)
-            parts.update(
-                self.mask_point_loss(masks, gts.masks, weighting[0],
-                                     rows[rows >= 0]))
-            losses.update({
-                f'{layer.prefix}{name}': loss
-                for name, loss in parts.items()
-            })
-        return losses
+        avg_factor = torch.stack(avg_factors)
+        parts = self.loss_detections(gts, layers, assigned, avg_factor,
+                                     weights)
+        masks, num_masks = _matched_masks(layers, assigned,
+                                          output.mask_features)
+        rows = torch.cat([rows[rows >= 0] for rows in assigned])
+        mask_losses = self.mask_point_loss.by_mask(masks, gts.masks, rows,
+                                                   num_masks)
+        parts.update({
+            name: average_sets(losses, num_masks, avg_factor)
+            for name, losses in mask_losses.items()
+        })
+        return name_losses(layers, parts)
 
     @staticmethod
     def _count(targets: List[FrameTargets],
@@ -192,16 +194,22 @@ class MaskDINOHead(BaseFrameHead):
         if ignored is not None:
             ignored = ignored[None, None].float()
             ignored = point_sample(ignored, points)[0, 0] > 0.5
-        matches = []
-        for layer in layers:
+        matches: List[QueryMatch] = []
+        for sets in _few_at_a_time(layers, self.num_match_points):
+            logits, boxes, kernels = (
+                torch.cat([getattr(layer, name)[i] for layer in sets]).float()
+                for name in ('cls_logits', 'boxes', 'mask_embeds'))
             predictions = InstanceData(
-                scores=layer.cls_logits[i].float(),
-                bboxes=bbox_cxcywh_to_xyxy(layer.boxes[i].float()),
-                masks=layer.mask_embeds[i].float() @ feats)
-            match = match_queries(self.assigner, predictions, ground_truth)
+                scores=logits,
+                bboxes=bbox_cxcywh_to_xyxy(boxes),
+                masks=kernels @ feats)
+            found = match_sets(self.assigner, predictions, ground_truth,
+                               len(sets))
             if ignored is not None:
-                match.ignore(lies_in_region(predictions.masks > 0, ignored))
-            matches.append(match)
+                inside = lies_in_region(predictions.masks > 0, ignored)
+                for match, queries in zip(found, inside.chunk(len(sets))):
+                    match.ignore(queries)
+            matches += found
         return matches
 
     def _dn_targets(self, dn_queries: DnQueries, targets: List[FrameTargets],
@@ -230,8 +238,17 @@ class MaskDINOHead(BaseFrameHead):
         return rows, weight
 
 
+def _few_at_a_time(layers: List[LayerOutput],
+                   num_points: int) -> Iterator[List[LayerOutput]]:
+    """Prediction sets to match together, as many as memory is no matter."""
+    values = layers[0].cls_logits.shape[1] * num_points
+    number = max(MATCH_VALUES // values, 1)
+    for start in range(0, len(layers), number):
+        yield layers[start:start + number]
+
+
 def _matched_masks(layers: List[LayerOutput], assigned: List[Tensor],
-                   mask_features: Tensor) -> Tuple[Tensor, ...]:
+                   mask_features: Tensor) -> Tuple[Tensor, List[int]]:
     """Mask logits of the matched queries of every prediction set.
 
     Those of a frame are one product over all sets, so that the gradient of
@@ -244,7 +261,7 @@ def _matched_masks(layers: List[LayerOutput], assigned: List[Tensor],
         mask_features (Tensor): Has shape (n, mask_dims, h, w).
 
     Returns:
-        tuple[Tensor]: For each set (P, h, w), by frame, then by query.
+        tuple: (P, h, w), by set, frame and query, and the masks of each set.
     """
     matched = [gt_inds >= 0 for gt_inds in assigned]
     frames = [rows.nonzero()[:, 0] for rows in matched]
@@ -258,4 +275,4 @@ def _matched_masks(layers: List[LayerOutput], assigned: List[Tensor],
                                             mask_features.flatten(2))
     ])
     masks = masks[order.argsort()].unflatten(1, mask_features.shape[-2:])
-    return masks.split([len(rows) for rows in frames])
+    return masks, [len(rows) for rows in frames]

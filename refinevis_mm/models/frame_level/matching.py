@@ -2,10 +2,12 @@
 """What the heads of all frame models share in matching and losses."""
 from typing import List, Optional, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from mmdet.models.task_modules.assigners import BaseAssigner
+from mmdet.models.task_modules.assigners import BaseAssigner, HungarianAssigner
 from mmengine.structures import InstanceData
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from refinevis_mm.structures import LayerOutput, QueryMatch
@@ -24,34 +26,72 @@ def match_queries(assigner: BaseAssigner,
                   predictions: InstanceData,
                   ground_truth: InstanceData,
                   shares: Optional[Sequence[float]] = None) -> QueryMatch:
-    """Match the queries of one frame with one of mmdet's assigners.
+    """Match one prediction set of a frame, see :func:`match_sets`."""
+    return match_sets(assigner, predictions, ground_truth, 1, shares)[0]
+
+
+def match_sets(assigner: BaseAssigner,
+               predictions: InstanceData,
+               ground_truth: InstanceData,
+               num_sets: int,
+               shares: Optional[Sequence[float]] = None) -> List[QueryMatch]:
+    """Match the prediction sets of one frame with one of mmdet's assigners.
 
     Args:
         assigner (:obj:`BaseAssigner`): One-to-one, or one-to-many with the
             extra property ``best_query_inds``.
-        predictions (:obj:`InstanceData`): ``scores`` (Q, K) as logits,
-            normalised ``bboxes`` (Q, 4) as (x1, y1, x2, y2) and what else the
-            assigner reads.
+        predictions (:obj:`InstanceData`): S sets of Q queries each, one after
+            the other: ``scores`` (S * Q, K) as logits, normalised ``bboxes``
+            (S * Q, 4) as (x1, y1, x2, y2) and what else the assigner reads.
         ground_truth (:obj:`InstanceData`): ``labels`` (n, ), normalised
             ``bboxes`` (n, 4) and what else the assigner reads.
+        num_sets (int): S.
         shares (Sequence[float], optional): ``picture_shares`` (w, h) of the
             frame, for costs that depend on the picture's size. Defaults to
             None, both 1.
 
     Returns:
-        :obj:`QueryMatch`: The match.
+        list[:obj:`QueryMatch`]: The match of each set.
     """
+    num_queries = len(predictions) // num_sets
     num_gts = len(ground_truth.labels)
     if num_gts == 0:
-        unmatched = ground_truth.labels.new_full((len(predictions), ), -1)
-        return QueryMatch.one_to_one(unmatched, 0)
-    result = assigner.assign(
-        predictions, ground_truth, img_meta=normalised_meta(shares))
-    gt_inds = result.gt_inds - 1
-    best_query = result.get_extra_property('best_query_inds')
-    if best_query is None:
-        return QueryMatch.one_to_one(gt_inds, num_gts)
-    return QueryMatch(gt_inds, best_query)
+        unmatched = ground_truth.labels.new_full((num_queries, ), -1)
+        return [QueryMatch.one_to_one(unmatched, 0) for _ in range(num_sets)]
+    meta = normalised_meta(shares)
+    if type(assigner) is HungarianAssigner:
+        cost = sum(
+            match_cost(predictions, ground_truth, meta)
+            for match_cost in assigner.match_costs)
+        return _match_hungarian(cost.unflatten(0, (num_sets, num_queries)))
+    matches = []
+    for start in range(0, len(predictions), num_queries):
+        result = assigner.assign(
+            predictions[start:start + num_queries],
+            ground_truth,
+            img_meta=meta)
+        gt_inds = result.gt_inds - 1
+        best_query = result.get_extra_property('best_query_inds')
+        matches.append(
+            QueryMatch.one_to_one(gt_inds, num_gts) if best_query is
+            None else QueryMatch(gt_inds, best_query))
+    return matches
+
+
+def _match_hungarian(costs: Tensor) -> List[QueryMatch]:
+    """mmdet's ``HungarianAssigner`` on costs (S, Q, n), copied once."""
+    num_sets, num_queries, num_gts = costs.shape
+    gt_inds = np.full((num_sets, num_queries), -1)
+    best_query = np.full((num_sets, num_gts), -1)
+    for i, cost in enumerate(costs.cpu().numpy()):
+        queries, objects = linear_sum_assignment(cost)
+        gt_inds[i, queries] = objects
+        best_query[i, objects] = queries
+    return [
+        QueryMatch(*match)
+        for match in zip(*(torch.from_numpy(inds).to(costs.device)
+                           for inds in (gt_inds, best_query)))
+    ]
 
 
 def normalised_meta(shares: Optional[Sequence[float]] = None) -> dict:

@@ -61,7 +61,8 @@ class GIoULoss(nn.Module):
                 pred: Tensor,
                 target: Tensor,
                 weight: Optional[Tensor] = None,
-                avg_factor: Optional[Union[float, Tensor]] = None) -> Tensor:
+                avg_factor: Optional[Union[float, Tensor]] = None,
+                reduction_override: Optional[str] = None) -> Tensor:
         """Compute the loss.
 
         Args:
@@ -69,13 +70,15 @@ class GIoULoss(nn.Module):
             target (Tensor): The same, has shape (n, 4).
             weight (Tensor, optional): Weight of each box, has shape (n, ).
             avg_factor (float | Tensor, optional): Normaliser; n by default.
+            reduction_override (str, optional): 'none', 'mean' or 'sum'.
+                Defaults to None, the mean.
 
         Returns:
-            Tensor: Weighted scalar loss.
+            Tensor: Weighted loss, a scalar or (n, ).
         """
         loss = 1 - giou(pred, target)
         return self.loss_weight * weight_reduce_loss(
-            loss, weight, avg_factor=avg_factor)
+            loss, weight, reduction_override or 'mean', avg_factor=avg_factor)
 
 
 @TASK_UTILS.register_module()

@@ -1,6 +1,6 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 """Mask losses on sampled points, shared by frame level and refinement."""
-from typing import Dict, Optional, Union
+from typing import Dict, List, Optional, Union
 
 import torch
 from mmcv.ops import point_sample
@@ -49,6 +49,29 @@ class MaskPointLoss(nn.Module):
                 gt_inds: Optional[Tensor] = None) -> Dict[str, Tensor]:
         """Compute both losses.
 
+        Args:
+            mask_logits (Tensor): See :meth:`by_mask`.
+            gt_masks (Tensor): See :meth:`by_mask`.
+            avg_factor (float | Tensor): Normaliser, a number of masks.
+            gt_inds (Tensor, optional): See :meth:`by_mask`.
+
+        Returns:
+            dict[str, Tensor]: ``loss_mask`` and ``loss_dice``, scalars.
+        """
+        losses = self.by_mask(mask_logits, gt_masks, gt_inds)
+        sizes = [len(mask_logits)]
+        return {
+            name: average_sets(values, sizes, avg_factor)[0]
+            for name, values in losses.items()
+        }
+
+    def by_mask(self,
+                mask_logits: Tensor,
+                gt_masks: Tensor,
+                gt_inds: Optional[Tensor] = None,
+                set_sizes: Optional[List[int]] = None) -> Dict[str, Tensor]:
+        """Compute both losses of every mask.
+
         The points of a mask of several frames are chosen frame by frame, and
         count as those of one mask.
 
@@ -57,29 +80,37 @@ class MaskPointLoss(nn.Module):
                 (P, T, h, w) of T frames.
             gt_masks (Tensor): Bool targets of any size that covers the same
                 picture, has shape (U, H, W), or (U, T, H, W).
-            avg_factor (float | Tensor): Normaliser, a number of masks.
             gt_inds (Tensor, optional): Target of each prediction, -1 for an
                 empty one, has shape (P, ). Defaults to None: prediction i
                 has target i, and U is P.
+            set_sizes (list[int], optional): Masks of each prediction set,
+                for which points are drawn set by set. Defaults to None, one
+                set.
 
         Returns:
-            dict[str, Tensor]: ``loss_mask`` and ``loss_dice``, scalars.
+            dict[str, Tensor]: ``loss_mask`` and ``loss_dice``, each (P, ).
         """
-        if len(mask_logits) == 0:
-            zero = mask_logits.sum()
-            return dict(loss_mask=zero, loss_dice=zero)
+        num_masks = len(mask_logits)
+        if num_masks == 0:
+            none = mask_logits.flatten()
+            return dict(loss_mask=none, loss_dice=none)
         if gt_inds is None:
             gt_inds = torch.arange(len(gt_masks), device=gt_masks.device)
-        num_masks = len(mask_logits)
+        sizes = torch.tensor(set_sizes or [num_masks])
         if mask_logits.dim() == 4:
-            gt_inds = _frame_inds(gt_inds, mask_logits.shape[1])
+            num_frames = mask_logits.shape[1]
+            gt_inds = _frame_inds(gt_inds, num_frames)
+            sizes = sizes * num_frames
             mask_logits, gt_masks = (
                 masks.flatten(0, 1) for masks in (mask_logits, gt_masks))
         mask_logits = mask_logits[:, None].float()
         with torch.no_grad():
-            points = get_uncertain_point_coords_with_randomness(
-                mask_logits, None, self.num_points, self.oversample_ratio,
-                self.importance_sample_ratio)
+            points = torch.cat([
+                get_uncertain_point_coords_with_randomness(
+                    logits, None, self.num_points, self.oversample_ratio,
+                    self.importance_sample_ratio)
+                for logits in mask_logits.split(sizes.tolist()) if len(logits)
+            ])
             targets = _sample_masks(gt_masks, gt_inds, points)
         logits = point_sample(mask_logits, points)[:, 0]
         # (P, num_points), times T of several frames
@@ -87,8 +118,26 @@ class MaskPointLoss(nn.Module):
             values.reshape(num_masks, -1) for values in (logits, targets))
         return dict(
             loss_mask=self.loss_mask(
-                logits, targets, avg_factor=avg_factor * logits.shape[1]),
-            loss_dice=self.loss_dice(logits, targets, avg_factor=avg_factor))
+                logits, targets, reduction_override='none').mean(1),
+            loss_dice=self.loss_dice(
+                logits, targets, reduction_override='none'))
+
+
+def average_sets(values: Tensor, sizes: List[int],
+                 avg_factor: Union[float, Tensor]) -> Tensor:
+    """Losses of several prediction sets, as mmdet averages those of one.
+
+    Args:
+        values (Tensor): Losses of what is compared, the sets one after the
+            other, has shape (P, ...).
+        sizes (list[int]): Rows of each of the S sets.
+        avg_factor (float | Tensor): Normaliser, one or one of each set.
+
+    Returns:
+        Tensor: Sums over the normaliser, has shape (S, ).
+    """
+    sums = torch.stack([part.sum() for part in values.split(sizes)])
+    return sums / (avg_factor + torch.finfo(torch.float32).eps)
 
 
 def _frame_inds(gt_inds: Tensor, num_frames: int) -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from refinevis_mm.registry import MODELS
 from refinevis_mm.structures import ClipTargets, FrameTargets, QueryMatch
-from ..frame_level.base_frame_head import assigned_rows, join_frames
+from ..frame_level.base_frame_head import (assigned_rows, join_frames,
+                                           name_losses, stack_losses)
 from ..frame_level.condinst_head import BaseCondInstHead, CondInstLayer
 from ..frame_level.condinst_masks import dynamic_masks, stride_masks
 from ..frame_level.matching import check_finite, match_queries
@@ -55,19 +56,18 @@ class SeqFormerHead(BaseCondInstHead):
         gts, first = join_frames([
             _frame(target, t) for target in targets for t in range(num_frames)
         ])
-        losses = {}
-        for layer in layers:
-            matches = self.match(layer, frames.shares, targets)
-            parts = self._loss_boxes(layer, gts, first, matches, frames.shares,
-                                     count)
-            parts.update(
-                self._loss_masks(layer, frames.mask_features, targets, matches,
-                                 count))
-            losses.update({
-                f'{layer.prefix}{name}': loss
-                for name, loss in parts.items()
-            })
-        return losses
+        matches = [
+            self.match(layer, frames.shares, targets) for layer in layers
+        ]
+        parts = self._loss_boxes(layers, gts, first, matches, frames.shares,
+                                 count)
+        parts.update(
+            stack_losses([
+                self._loss_masks(layer, frames.mask_features, targets, match,
+                                 count)
+                for layer, match in zip(layers, matches)
+            ]))
+        return name_losses(layers, parts)
 
     @torch.no_grad()
     def match(self, layer: CondInstLayer, shares: Tensor,
@@ -104,21 +104,29 @@ class SeqFormerHead(BaseCondInstHead):
             for i, target in enumerate(targets)
         ]
 
-    def _loss_boxes(self, layer: CondInstLayer, gts: FrameTargets,
-                    first: Tensor, matches: List[QueryMatch], shares: Tensor,
-                    count: Tensor) -> Dict[str, Tensor]:
-        """Class and box losses, each the mean over the frames.
+    def _loss_boxes(self, layers: List[CondInstLayer], gts: FrameTargets,
+                    first: Tensor, matches: List[List[QueryMatch]],
+                    shares: Tensor, count: Tensor) -> Dict[str, Tensor]:
+        """Class and box losses, each the mean over the frames, (layers, ).
 
         Classes are the same in all frames, so that of the clip comes out.
         """
-        num_frames = len(shares) // len(matches)
-        rows = assigned_rows(
-            [match for match in matches for _ in range(num_frames)], first)
-        per_frame = CondInstLayer(
-            layer.prefix, layer.cls_logits.repeat_interleave(num_frames, 0),
-            layer.boxes, layer.mask_embeds, layer.mask_boxes)
-        return self.loss_detections(gts, per_frame, rows, count * num_frames,
-                                    torch.ones_like(rows).float(), shares)
+        num_frames = len(shares) // len(matches[0])
+        assigned = [
+            assigned_rows(
+                [match for match in layer_matches
+                 for _ in range(num_frames)], first)
+            for layer_matches in matches
+        ]
+        per_frame = [
+            CondInstLayer(layer.prefix,
+                          layer.cls_logits.repeat_interleave(num_frames, 0),
+                          layer.boxes, layer.mask_embeds, layer.mask_boxes)
+            for layer in layers
+        ]
+        counts = (count * num_frames).expand(len(layers))
+        return self.loss_detections(
+            gts, per_frame, assigned, counts, shares=shares)
 
     def _loss_masks(self, layer: CondInstLayer, mask_features: Tensor,
                     targets: List[ClipTargets], matches: List[QueryMatch],

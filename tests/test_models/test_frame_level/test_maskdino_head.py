@@ -112,8 +112,10 @@ def test_each_frame_and_set_has_its_own_queries(head):
         _output(*layers), [_targets(dict(left=4), RIGHT),
                            _targets({})])
     for layer, expected in zip(layers, ([0, 1], [1, 0])):
-        grad, = torch.autograd.grad(losses[f'{layer.prefix}loss_cls'],
-                                    layer.cls_logits)
+        grad, = torch.autograd.grad(
+            losses[f'{layer.prefix}loss_cls'],
+            layer.cls_logits,
+            retain_graph=True)
         assert grad[0].any(1).int().tolist() == expected
         assert grad[1].any(1).all()
 
@@ -208,7 +210,8 @@ def test_matched_masks_are_kernels_times_features(assigned):
     ]
     assigned = [torch.tensor(rows) for rows in assigned]
     assigned[1] = torch.nn.functional.pad(assigned[1], (2, 0), value=-1)
-    masks = _matched_masks(layers, assigned, features)
+    masks, sizes = _matched_masks(layers, assigned, features)
+    masks = masks.split(sizes)
     expected = [
         torch.cat([
             torch.einsum('pc,chw->phw', layer.mask_embeds[i, rows[i] >= 0],
