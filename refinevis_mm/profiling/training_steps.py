@@ -107,7 +107,7 @@ class DataTrainingSteps(TrainingSteps):
     def losses(self) -> Dict[str, Tensor]:
         """Losses of the next batch."""
         data = self.model.data_preprocessor(next(self._batches), True)
-        return self.model.loss(**data)
+        return self.model(**data, mode='loss')
 
 
 def _build_optimiser(model: nn.Module,

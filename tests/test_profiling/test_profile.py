@@ -4,12 +4,14 @@ import shutil
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from refinevis_mm.models.layers import MultiScaleDeformableAttention
-from refinevis_mm.profiling import Profile, format_report
+from refinevis_mm.profiling import Profile, ProfileSettings, format_report
 from refinevis_mm.profiling.building import COMPILERS
 from refinevis_mm.zoo.part_file import CACHE_ENV
 from tests.test_profiling.conftest import NO_THRESHOLDS
+from tests.tiny_coco import write_coco
 
 NETWORK = {'backbone', 'encoder', 'query selection', 'decoder', 'heads'}
 
@@ -116,6 +118,48 @@ def test_the_optimiser_is_that_of_the_config(tiny):
     flops = report['arithmetic']['gflop']
     assert flops['backward'] > flops['backbone']
     assert 'backward pass by stage: ' in format_report(report)
+
+
+def test_training_data_of_a_detector(tiny_files, tmp_path):
+    """The frame model alone, on single images."""
+    classes = ('box', 'bar')
+    images = tmp_path / 'images'
+    images.mkdir()
+    write_coco(tmp_path / 'train.json', images, classes)
+    cfg = Config.fromfile(tiny_files[0])
+    cfg = Config(
+        dict(
+            default_scope='mmdet',
+            model=dict(
+                type='refinevis_mm.FrameModelDetector',
+                data_preprocessor=dict(
+                    type='DetDataPreprocessor',
+                    pad_mask=True,
+                    pad_size_divisor=32),
+                frame_model=cfg.model.frame_model),
+            train_dataloader=dict(
+                batch_size=2,
+                num_workers=0,
+                sampler=dict(type='InfiniteSampler'),
+                dataset=dict(
+                    type='CocoDataset',
+                    data_root=f'{tmp_path}/',
+                    ann_file='train.json',
+                    data_prefix=dict(img='images/'),
+                    metainfo=dict(classes=classes),
+                    pipeline=[
+                        dict(type='LoadImageFromFile'),
+                        dict(
+                            type='LoadAnnotations',
+                            with_bbox=True,
+                            with_mask=True),
+                        dict(type='PackDetInputs')
+                    ]))))
+    cfg.dump(tmp_path / 'detector.py')
+    report = report_of(
+        ProfileSettings(str(tmp_path / 'detector.py'), train=True, data=True),
+        1)
+    assert {'data loading', 'losses', 'optimiser'} <= set(report['stages'])
 
 
 def test_training_data_of_a_config(tiny, tmp_path):

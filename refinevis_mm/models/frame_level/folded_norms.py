@@ -19,9 +19,9 @@ class FoldedNorms(nn.Module):
         """Let inference without gradients run without BatchNorm.
 
         Its factors and shifts go into the convolutions of a copy of the
-        backbone, which is used until the model is trained, loaded or moved.
-        Its maps are the same up to rounding. Backbones without BatchNorm
-        stay as they are.
+        backbone, which is used until the model is trained, loaded or moved,
+        on a CPU with channels last in memory. Its maps are the same up to
+        rounding. Backbones without BatchNorm stay as they are.
         """
         backbone = getattr(self, 'backbone', nn.Identity())
         if any(isinstance(part, _BatchNorm) for part in backbone.modules()):
@@ -37,10 +37,12 @@ class FoldedNorms(nn.Module):
         Returns:
             Sequence[Tensor]: Fine to coarse, each (B, C_i, h_i, w_i).
         """
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if (not self._folded or torch.is_grad_enabled()
+                or torch.compiler.is_compiling()):
             return self.backbone(images)
-        backbone, = self._folded or (self.backbone, )
-        return backbone(images)
+        if images.device.type == 'cpu':  # up to twice as fast there
+            images = images.contiguous(memory_format=torch.channels_last)
+        return self._folded[0](images)
 
     def train(self, mode: bool = True) -> 'FoldedNorms':
         """See :class:`nn.Module`."""
