@@ -8,6 +8,9 @@ _base_ = [
 
 train_dataloader = dict(batch_size=4)
 
+# IDOL's values for OVIS, as these are videos of objects that hide
+model = dict(tracker=dict(mask_nms_thr=0.3, new_score_thr=0.3))
+
 load_from = \
     'work_dirs/idol-frames_mobilenet-v2_1xb8-1500_occluded-shapes/' \
     'iter_1500.pth'

@@ -6,9 +6,11 @@ Files::
     WORK_DIR/<config>-<digest of the settings>/
         seed0.py              the config of the training
         seed0/                its work dir: checkpoints, logs
-        seed0/<result>.json   numbers of a test, such as offline_w10.json
+        seed0/<result>.py     the config of a test, such as offline_w10.py
+        seed0/<result>.json   its numbers
 """
 import argparse
+import copy
 import glob
 import hashlib
 import json
@@ -31,6 +33,8 @@ SETTINGS = ('model', 'train_dataloader', 'test_dataloader', 'test_evaluator',
 # Those of the model that act at test only: results of one training differ in
 # them.
 AT_TEST = ('mode', 'window', 'exclusive_recovery', 'score_missed')
+# Another part that training has no use for.
+UNTRAINED = ('tracker', )
 FORMATS = dict(text=AsciiTable, markdown=GithubFlavoredMarkdownTable)
 # Metrics that are no fractions.
 COUNTS = ('id_switches', )
@@ -171,12 +175,11 @@ class Trainings:
         folder = osp.join(training.folder, name)
         report(f'testing {folder}')
         os.makedirs(folder, exist_ok=True)
-        inputs = [f'{training.folder}.py', training.checkpoint]
-        options = [f'{key}={value}' for key, value in cfg_options.items()]
-        execute([
-            *self._command('test', inputs), '--work-dir', folder,
-            *(['--cfg-options', *options] if options else [])
-        ], osp.join(folder, 'test.txt'), self._root)
+        inputs = [
+            write_test_config(training, name, cfg_options), training.checkpoint
+        ]
+        execute([*self._command('test', inputs), '--work-dir', folder],
+                osp.join(folder, 'test.txt'), self._root)
         # the runner writes <time>/<time>.json, and times sort
         written = sorted(
             glob.glob(osp.join(glob.escape(folder), '*', '*.json')))
@@ -196,6 +199,25 @@ class Trainings:
             osp.join(self.tools, f'dist_{tool}.sh'), *inputs,
             str(self.nproc)
         ]
+
+
+def write_test_config(training: Training, name: str,
+                      cfg_options: Dict[str, Any]) -> str:
+    """Write the config with which a training is tested.
+
+    Args:
+        training (:obj:`Training`): Any.
+        name (str): Of the result.
+        cfg_options (dict): Settings at test, by dotted key.
+
+    Returns:
+        str: The file.
+    """
+    cfg = copy.deepcopy(training.cfg)
+    cfg.merge_from_dict(cfg_options)
+    path = osp.join(training.folder, f'{name}.py')
+    cfg.dump(path)
+    return path
 
 
 def add_table_arguments(parser: argparse.ArgumentParser, tools: str,
@@ -307,7 +329,7 @@ def shorten_schedule(cfg: Config, max_iters: int) -> None:
 def get_settings(cfg: Config) -> dict:
     """What decides a training, apart from the seed."""
     settings = ConfigDict({key: cfg.get(key) for key in SETTINGS}).to_dict()
-    for key in AT_TEST:
+    for key in AT_TEST + UNTRAINED:
         settings['model'].pop(key, None)
     settings['randomness'].pop('seed')
     return settings

@@ -141,12 +141,9 @@ class FakeRunner:
             if self.killed_at:
                 raise KeyboardInterrupt
         else:
-            self.tested.append(command)
-            options = dict(
-                option.split('=')
-                for option in command[command.index('--cfg-options') + 1:])
-            ap = 0.4 + 0.01 * config.randomness.seed + 0.001 * int(
-                options['model.window'])
+            self.tested.append(config.model)
+            ap = 0.4 + 0.01 * config.randomness.seed + \
+                0.001 * config.model.window
             (work_dir / 'time').mkdir()
             (work_dir / 'time' / 'time.json').write_text(
                 json.dumps(numbers(ap)))
@@ -181,7 +178,7 @@ def test_run_prints_and_repeats_nothing(tool, folder, runner, capsys):
         ['50.0 ± 0.0'] * 4 + ['2']
     assert cells['0', 'offline'][0] == '41.0 ± 1.4'
     assert len(runner.trained) == 2 and len(runner.tested) == 14
-    assert 'model.mode=offline' in runner.tested[-1]
+    assert runner.tested[-1].mode == 'offline'
     lines = json.loads((folder / 'out' / 't3.json').read_text())['lines']
     assert [line['row'] for line in lines] == \
         ['0', '2', '4', '8', '10', '16', '20']
@@ -265,7 +262,7 @@ def test_trained_but_not_tested(tool, folder, runner):
         path.rmdir()
     assert call(tool, *args) == 0
     assert len(runner.trained) == 1 and len(runner.tested) == 8
-    assert 'model.window=4' in runner.tested[-1]
+    assert runner.tested[-1].window == 4
 
 
 def test_missing_runs_are_named(tool, folder, runner, capsys):

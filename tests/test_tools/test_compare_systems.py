@@ -30,7 +30,7 @@ class FakeRunner:
     """Stands for tools/train.py and tools/test.py; remembers the commands."""
 
     def __init__(self):
-        self.trained, self.tested = [], []
+        self.trained, self.tested, self.trackers = [], [], []
 
     def __call__(self, command, log, root):
         name, config = Path(command[1]).name, command[2]
@@ -46,8 +46,8 @@ class FakeRunner:
             return
         self.tested.append(
             (work_dir.parent.parent.name.rpartition('-')[0], work_dir.name))
-        options = command[command.index('--cfg-options') + 1:]
-        assert 'test_evaluator.tracking=True' in options
+        assert cfg.test_evaluator.tracking
+        self.trackers.append(cfg.model.get('tracker', {}).get('type'))
         numbers = {
             f'vis/{metric}': 0.4 + 0.02 * cfg.randomness.seed
             for metric in ('AP', 'AP50', 'AP75', 'AR1', 'AR10', 'hota', 'assa')
@@ -119,8 +119,13 @@ def test_run_shares_first_phases(tool, call, capsys):
     names = ('mask2former', 'minvis', 'vita')
     stems = [stem.partition('_')[0] for stem in fake.trained]
     assert sorted(stems) == sorted(names * 2)
-    assert [name
-            for _, name in fake.tested] == ['online'] * 2 + ['offline'] * 2
+    assert [name for _, name in fake.tested] == [
+        *['online'] * 2, *['online-tracker-of-RefineVIS'] * 2, *['offline'] * 2
+    ]
+    assert fake.trackers == [
+        *['refinevis_mm.QueryMatcher'] * 2,
+        *['refinevis_mm.StitchingTracker'] * 2, None, None
+    ]
     table = capsys.readouterr().out
     row, = (line for line in table.splitlines() if 'VITA' in line)
     cells = [cell.strip() for cell in row.strip('|').split('|')]
@@ -129,23 +134,29 @@ def test_run_shares_first_phases(tool, call, capsys):
     assert cells[9:12] == ['10.0 ± 0.0', '2', '-']
     # nothing is repeated
     again = call('--run', '--seeds', '0', '1', '--systems', 'VITA')
-    assert len(again.trained) == 6 and len(again.tested) == 4
+    assert len(again.trained) == 6 and len(again.tested) == 6
 
 
 def test_results_of_one_training(tool, call, capsys):
     fake = call('--run', '--systems', 'RefineVIS', '--json', 'table.json')
     assert len(fake.trained) == 2
-    assert [name for _, name in fake.tested] == ['W0', 'online', 'offline']
+    assert [name for _, name in fake.tested
+            ] == ['W0', 'online', 'offline', 'W0-tracker-of-IDOL']
+    assert fake.trackers == [
+        *['refinevis_mm.StitchingTracker'] * 3,
+        'refinevis_mm.ContrastiveTracker'
+    ]
     lines = json.loads(Path('table.json').read_text())
-    assert [line['result'] for line in lines] == ['W = 0', 'online', 'offline']
+    assert [line['result'] for line in lines
+            ] == ['W = 0', 'online', 'offline', 'W = 0, tracker of IDOL']
     call('--seeds', '0', '5', '--systems', 'RefineVIS', 'IDOL')
     printed = capsys.readouterr()
     assert '1 of 2' in printed.out and '0 of 2' in printed.out
-    assert len(printed.err.split('missing: ')) == 1 + 3 + 2
+    assert len(printed.err.split('missing: ')) == 1 + 4 + 2 * 2
 
 
 def test_costs(tool, call, monkeypatch, capsys):
-    call('--run', '--systems', 'IDOL')
+    call('--run', '--systems', 'VITA')
     measured = []
 
     def run(command, **_):
@@ -155,8 +166,8 @@ def test_costs(tool, call, monkeypatch, capsys):
         return Result(0, f'noise\n{json.dumps(cost)}\n')
 
     monkeypatch.setattr(tool.subprocess, 'run', run)
-    call('--measure', '--systems', 'IDOL')
-    call('--systems', 'IDOL')
+    call('--measure', '--systems', 'VITA')
+    call('--systems', 'VITA')
     row = capsys.readouterr().out.splitlines()[-4]
     assert [cell.strip() for cell in row.strip('|').split('|')][-5:] == \
         ['4.5', '20.0', '4.0', '460', '700']
@@ -218,7 +229,7 @@ def test_speed_and_memory_of_a_long_video(tool, tmp_path):
                     dict(id=1 + i, name=name) for i, name in enumerate(CLASSES)
                 ])))
     cost = tool.run_long_video(
-        str(tmp_path / 'config.py'), str(tmp_path / 'weights.pth'), 7, {})
+        str(tmp_path / 'config.py'), str(tmp_path / 'weights.pth'), 7)
     assert cost['params'] == sum(p.numel() for p in model.parameters())
     assert cost['fps'] > 0 and cost['mib'] > 50
 

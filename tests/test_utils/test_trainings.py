@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from refinevis_mm.utils.trainings import (Trainings, execute, format_cell,
-                                          read_result, shorten_schedule,
-                                          summarize)
+from refinevis_mm.utils.trainings import (Training, Trainings, digest, execute,
+                                          format_cell, read_result,
+                                          shorten_schedule, summarize,
+                                          write_test_config)
 
 ROOT = Path(__file__).parents[2]
 METRICS = ('AP', 'AR1', 'id_switches')
@@ -53,6 +54,27 @@ def test_shortened_schedule():
     shorten_schedule(cfg, 10)  # a warm-up of less than an iteration
     ends = [(part.begin, part.end) for part in cfg.param_scheduler]
     assert ends == [(0, 1), (0, 10)]
+
+
+def test_settings_of_a_test(tmp_path):
+    """Another tracker is another test of the same training."""
+    cfg = Config(
+        dict(
+            model=dict(window=3, tracker=dict(type='One', thr=0.5)),
+            randomness=dict(seed=0)))
+    (tmp_path / 'seed0').mkdir()
+    training = Training(cfg, str(tmp_path / 'seed0'))
+    options = {
+        'model.window': 0,
+        'model.tracker': dict(_delete_=True, type='Other', length=2)
+    }
+    path = write_test_config(training, 'W0', options)
+    assert path == str(tmp_path / 'seed0' / 'W0.py')
+    found = Config.fromfile(path)
+    assert found.model.to_dict() == dict(
+        window=0, tracker=dict(type='Other', length=2))
+    assert cfg.model.tracker.type == 'One'
+    assert digest(found) == digest(cfg)
 
 
 def write_config(folder, name='one', lr=0.1):

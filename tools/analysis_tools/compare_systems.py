@@ -18,6 +18,7 @@ Example:
 import argparse
 import json
 import os.path as osp
+import re
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,8 @@ from refinevis_mm.utils import one_line_errors
 from refinevis_mm.utils.trainings import (FORMATS, Training, Trainings,
                                           add_table_arguments,
                                           check_table_arguments, format_cell,
-                                          read_result, report, summarize)
+                                          read_result, report, summarize,
+                                          write_test_config)
 from refinevis_mm.vis_json import load_json
 
 TOOLS = osp.dirname(osp.dirname(osp.abspath(__file__)))
@@ -56,7 +58,7 @@ class System(NamedTuple):
         phases (tuple[str]): What :func:`config_of` takes, each trained from
             the weights of the one before; the last one is tested.
         results (dict[str, dict]): Settings of the model at test, by name of
-            the result.
+            the result; ``tracker`` is a phase that has it.
     """
 
     name: str
@@ -64,7 +66,6 @@ class System(NamedTuple):
     results: Dict[str, dict]
 
 
-FRAME_BY_FRAME = {'online': {}}
 WHOLE_VIDEO = {'offline': {}}
 REFINED = {
     'W = 0': dict(window=0),
@@ -72,25 +73,33 @@ REFINED = {
     'offline': dict(mode='offline')
 }
 MASK2FORMER = 'mask2former_mobilenet-v2_1xb8-1500'
+MINVIS = 'minvis_mobilenet-v2_1xb8-1500'
 CONDINST = 'idol-frames_mobilenet-v2_1xb8-1500'
+IDOL = 'idol_mobilenet-v2_1xb4-1500'
+REFINEVIS = 'refinevis-stitching_mobilenet-v2_1xb4-500'
+# How much of a difference is the tracker's
+FRAME_BY_FRAME = {
+    'online': {},
+    'online, tracker of RefineVIS': dict(tracker=REFINEVIS)
+}
 SYSTEMS = (
     System('MaskTrack R-CNN', ('masktrack-rcnn_mobilenet-v2_fpn_1xb4-3k', ),
-           FRAME_BY_FRAME),
+           {'online': {}}),
     System('Mask2Former-VIS', ('mask2former-vis_mobilenet-v2_1xb4-3k', ),
            WHOLE_VIDEO),
     System('SeqFormer', (CONDINST, 'seqformer_mobilenet-v2_1xb2-1200'),
            WHOLE_VIDEO),
-    System('MinVIS', (MASK2FORMER, 'minvis_mobilenet-v2_1xb8-1500'),
-           FRAME_BY_FRAME),
+    System('MinVIS', (MASK2FORMER, MINVIS), FRAME_BY_FRAME),
     System('VITA', (MASK2FORMER, 'vita_mobilenet-v2_1xb2-1200'), WHOLE_VIDEO),
-    System('IDOL', (CONDINST, 'idol_mobilenet-v2_1xb4-1500'), FRAME_BY_FRAME),
-    System('MinVIS + TAR', (MASK2FORMER, 'minvis_mobilenet-v2_1xb8-1500',
-                            'tar-minvis_mobilenet-v2_1xb4-500'), REFINED),
-    System('IDOL + TAR', (CONDINST, 'idol_mobilenet-v2_1xb4-1500',
-                          'tar-idol_mobilenet-v2_1xb4-500'), REFINED),
-    System('RefineVIS', ('refinevis_mobilenet-v2_1xb4-2500',
-                         'refinevis-stitching_mobilenet-v2_1xb4-500'),
+    System('IDOL', (CONDINST, IDOL), FRAME_BY_FRAME),
+    System('MinVIS + TAR',
+           (MASK2FORMER, MINVIS, 'tar-minvis_mobilenet-v2_1xb4-500'), REFINED),
+    System('IDOL + TAR', (CONDINST, IDOL, 'tar-idol_mobilenet-v2_1xb4-500'),
            REFINED),
+    System(
+        'RefineVIS', ('refinevis_mobilenet-v2_1xb4-2500', REFINEVIS),
+        dict(REFINED,
+             **{'W = 0, tracker of IDOL': dict(window=0, tracker=IDOL)})),
 )
 
 
@@ -115,7 +124,7 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         help='also measure speed and memory where it is missing: on a quiet '
         'machine')
     # of the processes that measure
-    parser.add_argument('--child', nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument('--child', nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     check_table_arguments(parser, args)
     return args
@@ -157,7 +166,7 @@ def collect(runs: Trainings, args: argparse.Namespace) -> List[dict]:
                     per_seed=dict(zip(args.seeds, numbers)),
                     summary=summarize([stats for stats in numbers if stats],
                                       METRICS),
-                    cost=measure(phases[0][-1], result, options,
+                    cost=measure(runs, phases[0][-1], result, options,
                                  args.measure)))
     return lines
 
@@ -178,13 +187,17 @@ def get_phases(runs: Trainings, system: System, seed: int) -> List[Training]:
 
 def result_file(training: Training, result: str) -> str:
     """Where the numbers of a test are kept."""
-    name = result.replace(' = ', '')
-    return osp.join(training.folder, f'{name}.json')
+    words = re.findall(r'\w+', result.replace(' = ', ''))
+    return osp.join(training.folder, f'{"-".join(words)}.json')
 
 
-def model_options(options: dict) -> Dict[str, Any]:
+def model_options(runs: Trainings, options: dict) -> Dict[str, Any]:
     """Settings of the model as options of a config."""
-    return {f'model.{key}': value for key, value in options.items()}
+    found = {f'model.{key}': value for key, value in options.items()}
+    if 'tracker' in options:
+        other = runs.get(config_of(options['tracker']), 0)
+        found['model.tracker'] = dict(other.cfg.model.tracker, _delete_=True)
+    return found
 
 
 def run_test(runs: Trainings, training: Training, result: str,
@@ -194,16 +207,17 @@ def run_test(runs: Trainings, training: Training, result: str,
     prefix = osp.join(training.folder, name, 'results')
     runs.test(
         training, name, {
-            **model_options(options), 'test_evaluator.tracking': True,
+            **model_options(runs, options), 'test_evaluator.tracking': True,
             'test_evaluator.outfile_prefix': prefix
         })
 
 
-def measure(training: Training, result: str, options: dict,
+def measure(runs: Trainings, training: Training, result: str, options: dict,
             run: bool) -> Optional[dict]:
     """Parameters, speed and memory of a trained system.
 
     Args:
+        runs (:obj:`Trainings`): Where it is.
         training (:obj:`Training`): The system.
         result (str): Name of the result.
         options (dict): Settings of the model.
@@ -213,20 +227,20 @@ def measure(training: Training, result: str, options: dict,
         dict | None: ``params``, and of each of ``LENGTHS`` the ``fps`` and
         the peak memory ``mib`` of the process; None where it is missing.
     """
-    path = f'{osp.splitext(result_file(training, result))[0]}_cost.json'
+    name = osp.splitext(osp.basename(result_file(training, result)))[0]
+    path = osp.join(training.folder, f'{name}_cost.json')
     if osp.exists(path):
         return load_json(path)
     if not run or not osp.exists(training.checkpoint):
         return None
     report(f'measuring {path}')
+    config = write_test_config(training, name, model_options(runs, options))
     costs: Dict[str, Any] = {}
     for length in LENGTHS:
         found = subprocess.run([
             sys.executable,
-            osp.abspath(__file__), '--child', f'{training.folder}.py',
-            training.checkpoint,
-            str(length),
-            json.dumps(model_options(options))
+            osp.abspath(__file__), '--child', config, training.checkpoint,
+            str(length)
         ],
                                stdout=subprocess.PIPE,
                                text=True)
@@ -263,22 +277,19 @@ def long_video(ann_file: str, length: int) -> dict:
         videos=[video], categories=content['categories'], annotations=[])
 
 
-def run_long_video(config: str, checkpoint: str, length: int,
-                   options: dict) -> dict:
+def run_long_video(config: str, checkpoint: str, length: int) -> dict:
     """Track one long video in this process.
 
     Args:
         config (str): Config file.
         checkpoint (str): Its weights.
         length (int): Frames.
-        options (dict): Override settings of the config.
 
     Returns:
         dict: ``params``, ``fps`` of the model without loading of frames, and
         ``mib``, the peak memory of the process.
     """
     cfg = Config.fromfile(config)
-    cfg.merge_from_dict(options)
     init_default_scope(cfg.default_scope)
     MMLogger.get_instance('mmengine').setLevel('ERROR')
     model = MODELS.build(cfg.model).eval()
@@ -346,11 +357,8 @@ def main() -> None:
     """Run, collect and print."""
     args = parse_args()
     if args.child is not None:
-        config, checkpoint, length, options = args.child
-        print(
-            json.dumps(
-                run_long_video(config, checkpoint, int(length),
-                               json.loads(options))))
+        config, checkpoint, length = args.child
+        print(json.dumps(run_long_video(config, checkpoint, int(length))))
         return
     runs = Trainings(
         TOOLS,
