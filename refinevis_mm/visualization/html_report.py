@@ -45,6 +45,7 @@ VIEW_TEXTS = dict(
 # are those of the recording, in its order.
 REPORT_STATES = (*STATES, 'annotated', 'not visible')
 ANNOTATED, NOT_VISIBLE = range(len(STATES), len(REPORT_STATES))
+DETECTED = STATES.index('detected')
 FRAME_SIZE = 640  # px, longer side
 JPEG_QUALITY = 80
 
@@ -74,7 +75,7 @@ class FrameSpool:
                  path: Union[str, os.PathLike],
                  frame_size: int = FRAME_SIZE,
                  quality: int = JPEG_QUALITY) -> None:
-        _check_encoding(frame_size, quality)
+        check_encoding(frame_size, quality)
         self.frame_size = frame_size
         self.quality = quality
         self.num_frames = 0
@@ -301,10 +302,10 @@ def write_report(path: Union[str, os.PathLike],
             truth belongs to another video or shares no class, or an argument
             is out of its range.
     """
-    _check_encoding(frame_size, quality)
+    check_encoding(frame_size, quality)
     if not recording.num_frames:
         raise ValueError('a report needs at least one frame, got none')
-    size = _shown_size(recording.size, frame_size)
+    size = shown_size(recording.size, frame_size)
     views = [
         _describe_view(recording, view, score_thr) for view in recording.views
     ]
@@ -320,23 +321,55 @@ def write_report(path: Union[str, os.PathLike],
         for view in views:
             view['metrics'] = _evaluate(recording, view['key'], ground_truth,
                                         cls_thr, max_per_video, score_thr)
-        truth, truth_rows = _describe_truth(ground_truth, size)
+        truth, truth_rows = describe_truth(ground_truth, size)
         views.append(truth)
         rows.append(truth_rows)
-    height, width = recording.size
+    jpegs = check_frames(frames, recording.num_frames, recording.size,
+                         frame_size, quality)
+    return write_page(path, title, facts, recording.times(), recording.fps,
+                      recording.size, size, views,
+                      recording.views.index(recording.view), jpegs, rows)
+
+
+def write_page(path: Union[str, os.PathLike], title: str,
+               facts: Optional[Dict[str,
+                                    str]], times: Sequence[float], fps: float,
+               size: Size, shown: Size, views: List[dict], main: int,
+               jpegs: Iterable[bytes], rows: List[Iterator[List[Row]]]) -> int:
+    """Write views of a video as a page.
+
+    Args:
+        path (str | PathLike): The file.
+        title (str): Heading of the page.
+        facts (dict[str, str] | None): More lines about the video.
+        times (Sequence[float]): Second of each frame.
+        fps (float): Frames per second, 0 if that is not known.
+        size (tuple[int, int]): Height and width of the video in pixels.
+        shown (tuple[int, int]): Those of the images and masks.
+        views (list[dict]): What the page has to know of each view.
+        main (int): The view that is shown first.
+        jpegs (Iterable[bytes]): Image of each frame.
+        rows (list[Iterator]): Objects of each frame, of each view.
+
+    Returns:
+        int: Size of the file in bytes.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    times = [round(time, 4) for time in times]
+    height, width = size
     report = dict(
         facts=[
-            *(facts or {}).items(),
-            ('Frames', f'{recording.num_frames} at {recording.fps:g} fps'),
+            *(facts or {}).items(), ('Frames', f'{len(times)} at {fps:g} fps'),
             ('Size', f'{width} \u00d7 {height}')
         ],
-        fps=recording.fps if recording.fps > 0 else 10,
-        main=recording.views.index(recording.view),
-        size=size,
+        fps=fps if fps > 0 else 10,
+        main=main,
+        size=shown,
         states=REPORT_STATES,
-        times=[round(time, 4) for time in recording.times()],
+        times=times,
         views=views)
-    jpegs = _check_frames(frames, recording, frame_size, quality)
     head, tail = _page(title, report)
 
     # names of files may hold what UTF-8 has no code for
@@ -388,7 +421,7 @@ def _to_json(value: Any) -> str:
     return text.replace('<', '\\u003c')
 
 
-def _check_encoding(frame_size: int, quality: int) -> None:
+def check_encoding(frame_size: int, quality: int) -> None:
     """Raise ValueError if frames cannot be encoded like this."""
     if frame_size < 1:
         raise ValueError(f'frame_size must be positive, got {frame_size}')
@@ -396,7 +429,7 @@ def _check_encoding(frame_size: int, quality: int) -> None:
         raise ValueError(f'quality must lie in [1, 100], got {quality}')
 
 
-def _shown_size(size: Sequence[int], frame_size: int) -> Size:
+def shown_size(size: Sequence[int], frame_size: int) -> Size:
     """Height and width of frames whose longer side is limited."""
     scale = min(1., frame_size / max(size))
     height, width = (max(1, round(scale * side)) for side in size)
@@ -405,33 +438,32 @@ def _shown_size(size: Sequence[int], frame_size: int) -> Size:
 
 def _encode_frame(image: np.ndarray, frame_size: int, quality: int) -> bytes:
     """Scale a frame down and encode it as JPEG."""
-    size = _shown_size(image.shape[:2], frame_size)
+    size = shown_size(image.shape[:2], frame_size)
     if size != image.shape[:2]:
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
     return cv2.imencode('.jpg', image,
                         (cv2.IMWRITE_JPEG_QUALITY, quality))[1].tobytes()
 
 
-def _check_frames(frames: Iterable[Union[np.ndarray,
-                                         bytes]], recording: VideoRecording,
-                  frame_size: int, quality: int) -> Iterator[bytes]:
-    """Encode the frames; ValueError unless they fit the recording."""
+def check_frames(frames: Iterable[Union[np.ndarray, bytes]], expected: int,
+                 size: Size, frame_size: int, quality: int) -> Iterator[bytes]:
+    """Encode the frames; ValueError unless they fit the results."""
     num_frames = 0
     for frame in frames:
         num_frames += 1
-        if num_frames > recording.num_frames:
+        if num_frames > expected:
             break
         if not isinstance(frame, bytes):
-            if frame.shape[:2] != recording.size:
+            if frame.shape[:2] != size:
                 raise ValueError('frames must have the (height, width) '
-                                 f'{recording.size} of the recording, got '
+                                 f'{size} of the results, got '
                                  f'{frame.shape[:2]}')
             frame = _encode_frame(frame, frame_size, quality)
         yield frame
-    if num_frames != recording.num_frames:
-        more = 'more' if num_frames > recording.num_frames else num_frames
-        raise ValueError('as many frames as recorded are needed, '
-                         f'{recording.num_frames}, got {more}')
+    if num_frames != expected:
+        more = 'more' if num_frames > expected else num_frames
+        raise ValueError('as many frames as results are needed, '
+                         f'{expected}, got {more}')
 
 
 def _describe_view(recording: VideoRecording, view: str,
@@ -448,13 +480,13 @@ def _describe_view(recording: VideoRecording, view: str,
         class_name(recording.classes, label)
         for label in range(max(recording.num_classes, len(recording.classes)))
     ]
-    return _describe(view, classes, range(len(STATES)), tracks)
+    return _describe(view, *VIEW_TEXTS[view], classes, range(len(STATES)),
+                     tracks)
 
 
-def _describe(key: str, classes: List[str], states: Iterable[int],
-              tracks: List[dict]) -> dict:
+def _describe(key: str, name: str, about: str, classes: List[str],
+              states: Iterable[int], tracks: List[dict]) -> dict:
     """What the page has to know of a view."""
-    name, about = VIEW_TEXTS[key]
     return dict(
         key=key,
         name=name,
@@ -514,8 +546,31 @@ def _shown_code(rle: Optional[dict], size: Size) -> Optional[str]:
     return counts.decode() if isinstance(counts, bytes) else counts
 
 
-def _describe_truth(gt: dict, size: Size) -> Tuple[dict, Iterator[List[Row]]]:
+def describe_truth(gt: dict, size: Size) -> Tuple[dict, Iterator[List[Row]]]:
     """Annotations as a view: what the page needs, and the rows."""
+    annotations = sorted(gt['annotations'], key=lambda ann: ann['id'])
+    return describe_tubes('ground_truth', *VIEW_TEXTS['ground_truth'], gt,
+                          annotations, ANNOTATED, size)
+
+
+def describe_tubes(key: str, name: str, about: str, gt: dict,
+                   tubes: Sequence[dict], state: int,
+                   size: Size) -> Tuple[dict, Iterator[List[Row]]]:
+    """Objects of a video in YouTube-VIS format as a view.
+
+    Args:
+        key (str): Of the view, letters and digits.
+        name (str): Of the view.
+        about (str): What it shows.
+        gt (dict): Annotations of one video, see :func:`select_video`.
+        tubes (Sequence[dict]): Annotations or results of the video; their
+            positions become ids.
+        state (int): Position in ``REPORT_STATES`` of what has a mask.
+        size (tuple[int, int]): Height and width of the shown frames.
+
+    Returns:
+        tuple: What the page needs, and the rows of each frame.
+    """
     video, = gt['videos']
     names = {cat['id']: cat.get('name') for cat in gt['categories']}
     labels = {category_id: k for k, category_id in enumerate(sorted(names))}
@@ -523,32 +578,31 @@ def _describe_truth(gt: dict, size: Size) -> Tuple[dict, Iterator[List[Row]]]:
         str(names[category_id] or category_id) for category_id in labels
     ]
     tracks, objects = [], []
-    annotations = sorted(gt['annotations'], key=lambda ann: ann['id'])
-    for track_id, ann in enumerate(annotations):
-        tube = to_rles(video, ann)
+    for track_id, row in enumerate(tubes):
+        tube = to_rles(video, row)
         frames = [frame for frame, mask in enumerate(tube) if mask]
         if not frames:
             continue
-        label = labels[ann['category_id']]
+        label, score = labels[row['category_id']], row.get('score')
         first, last = frames[0], frames[-1]
         states = [
-            ANNOTATED if mask else NOT_VISIBLE for mask in tube[first:last + 1]
+            state if mask else NOT_VISIBLE for mask in tube[first:last + 1]
         ]
         tracks.append(
-            _describe_track(track_id, classes[label], None, first, last,
+            _describe_track(track_id, classes[label], score, first, last,
                             _runs(states, first)))
-        objects.append((track_id, label, first, states, tube))
+        objects.append((track_id, label, score, first, states, tube))
 
     def rows() -> Iterator[List[Row]]:
         for frame in range(num_frames_of(video)):
             yield [[
-                track_id, label, None, states[frame - first],
+                track_id, label, score, states[frame - first],
                 _shown_code(tube[frame] or None, size)
-            ] for track_id, label, first, states, tube in objects
+            ] for track_id, label, score, first, states, tube in objects
                    if 0 <= frame - first < len(states)]
 
-    view = _describe('ground_truth', classes, (ANNOTATED, NOT_VISIBLE), tracks)
-    return view, rows()
+    return _describe(key, name, about, classes, (state, NOT_VISIBLE),
+                     tracks), rows()
 
 
 def _runs(states: Sequence[int], first: int) -> List[Tuple[int, int, int]]:
@@ -576,6 +630,12 @@ def _evaluate(recording: VideoRecording, view: str, gt: dict, cls_thr: float,
         for tracklet in recording.tracklets(view, cls_thr, max_per_video)
         if tracklet['label'] in category_ids
     ]
+    return evaluate_view(gt, results, score_thr)
+
+
+def evaluate_view(gt: dict, results: List[dict],
+                  score_thr: float) -> Dict[str, float]:
+    """Metrics that the page shows of results of one video."""
     numbers = evaluate_vis(gt, results, num_workers=1)
     tracking = evaluate_tracking(gt, results, score_thr=score_thr)
     return {

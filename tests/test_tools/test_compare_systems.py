@@ -1,11 +1,13 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pycocotools.mask as mask_utils
 import pytest
 import torch
 from mmengine.config import Config
@@ -24,6 +26,20 @@ ROOT = Path(__file__).parents[2]
 def tool():
     """The command line tool as a module."""
     return load_tool('analysis_tools/compare_systems.py')
+
+
+def row_of(category_id, **others):
+    """An object or result of video 9, of two frames."""
+    mask = np.zeros((128, 192), np.uint8, order='F')
+    mask[20:60, 30:70] = 1
+    rle = mask_utils.encode(mask)
+    rle['counts'] = rle['counts'].decode()
+    return dict(
+        video_id=9,
+        category_id=category_id,
+        score=0.7,
+        segmentations=[rle, rle],
+        **others)
 
 
 class FakeRunner:
@@ -52,6 +68,9 @@ class FakeRunner:
             f'vis/{metric}': 0.4 + 0.02 * cfg.randomness.seed
             for metric in ('AP', 'AP50', 'AP75', 'AR1', 'AR10', 'hota', 'assa')
         }
+        rows = [row_of(cfg.test_dataloader.batch_size)]
+        Path(f'{cfg.test_evaluator.outfile_prefix}.json').write_text(
+            json.dumps(rows))
         (work_dir / 'time').mkdir()
         (work_dir / 'time' / 'time.json').write_text(
             json.dumps({
@@ -173,6 +192,39 @@ def test_costs(tool, call, monkeypatch, capsys):
         ['4.5', '20.0', '4.0', '460', '700']
     assert [command[2] for command in measured] == ['60', '300']
     assert all(os.path.exists(path) for path in measured[0][:2])
+
+
+def test_report_of_a_video(tool, call, tmp_path):
+    folder = tmp_path / 'data/occluded_shapes'
+    (folder / 'valid/JPEGImages').mkdir(parents=True)
+    names = ['0.png', '1.png']
+    for name in names:
+        cv2.imwrite(
+            str(folder / 'valid/JPEGImages' / name),
+            np.zeros((128, 192, 3), np.uint8))
+    videos = [
+        dict(id=i, width=192, height=128, length=2, file_names=names)
+        for i in (8, 9)
+    ]
+    annotations = [row_of(1, id=1, iscrowd=0, areas=[1600, 1600])]
+    (folder / 'valid.json').write_text(
+        json.dumps(
+            dict(
+                videos=videos,
+                annotations=annotations,
+                categories=[dict(id=1, name='disc')])))
+    call('--run', '--systems', 'VITA', 'IDOL', '--report', 'report.html')
+    page = Path('report.html').read_text()
+    report = re.search(r'id="report">(.*?)</script>', page).group(1)
+    views = json.loads(report)['views']
+    assert [view['name'] for view in views] == [
+        'VITA, offline', 'IDOL, online', 'IDOL, online, tracker of RefineVIS',
+        'Ground truth'
+    ]
+    assert [len(view['tracks']) for view in views] == [1] * 4
+    assert views[0]['metrics']['AP'] == pytest.approx(1)
+    with pytest.raises(SystemExit, match='8 .* has no annotations'):
+        call('--report', 'other.html', '--video-id', '8')
 
 
 class Result:

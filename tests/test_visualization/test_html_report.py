@@ -722,9 +722,9 @@ def test_frames_must_be_those_of_the_recording(recording, tmp_path):
         with pytest.raises(ValueError, match=match):
             write_report(path, frames, recording, 'A clip', **kwargs)
 
-    refuse('as recorded are needed, 12, got 11', images(11))
-    refuse('as recorded are needed, 12, got more', images(13))
-    refuse(r'\(60, 80\) of the recording, got \(60, 79\)',
+    refuse('as results are needed, 12, got 11', images(11))
+    refuse('as results are needed, 12, got more', images(13))
+    refuse(r'\(60, 80\) of the results, got \(60, 79\)',
            [image[:, 1:] for image in images()])
     refuse('frame_size must be positive, got 0', images(), frame_size=0)
     refuse(r'quality must lie in \[1, 100\], got 0', images(), quality=0)

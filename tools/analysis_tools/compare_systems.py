@@ -23,7 +23,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
@@ -43,6 +45,7 @@ from refinevis_mm.utils.trainings import (FORMATS, Training, Trainings,
                                           read_result, report, summarize,
                                           write_test_config)
 from refinevis_mm.vis_json import load_json
+from refinevis_mm.visualization import select_video, write_results_report
 
 TOOLS = osp.dirname(osp.dirname(osp.abspath(__file__)))
 METRICS = ('AP', 'AP50', 'AP75', 'AR1', 'AR10', 'hota', 'assa', 'id_switches')
@@ -123,6 +126,15 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         action='store_true',
         help='also measure speed and memory where it is missing: on a quiet '
         'machine')
+    parser.add_argument(
+        '--report',
+        metavar='FILE',
+        help='also write an HTML file that shows a validation video, a view '
+        'for each result of the first seed')
+    parser.add_argument(
+        '--video-id',
+        type=int,
+        help='id of that video (default: the one with the most objects)')
     # of the processes that measure
     parser.add_argument('--child', nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -317,6 +329,43 @@ def run_long_video(config: str, checkpoint: str, length: int) -> dict:
         mib=peak_memory(torch.device('cpu'))['peak_rss_mib'])
 
 
+def write_comparison(path: str, runs: Trainings, lines: List[dict], seed: int,
+                     video_id: Optional[int]) -> None:
+    """Write an HTML file with a view for each result that there is.
+
+    Args:
+        path (str): The file.
+        runs (:obj:`Trainings`): Where they are.
+        lines (list[dict]): From :func:`collect`.
+        seed (int): Of the results.
+        video_id (int, optional): Of the validation video; None for the one
+            with the most objects.
+
+    Raises:
+        OSError: If a file is missing or cannot be written.
+        ValueError: If there is no such video, or no result.
+    """
+    dataset = runs.get(config_of(REFINEVIS), 0).cfg.test_dataloader.dataset
+    content = load_json(osp.join(dataset.data_root, dataset.ann_file))
+    if video_id is None:
+        objects = Counter(ann['video_id'] for ann in content['annotations'])
+        video_id = objects.most_common(1)[0][0]
+    gt = select_video(content, video_id)
+    results = {}
+    for line in lines:
+        file = f'{osp.splitext(line["files"][seed])[0]}/results.json'
+        if osp.exists(file):
+            results[f'{line["system"]}, {line["result"]}'] = load_json(file)
+    images = osp.join(dataset.data_root, dataset.data_prefix.img_path)
+    frames = [
+        Path(images, name).read_bytes()
+        for name in gt['videos'][0]['file_names']
+    ]
+    write_results_report(path, frames, gt, results,
+                         f'Video {video_id} of OccludedShapes',
+                         dict(Seed=str(seed)))
+
+
 def format_table(lines: List[dict], style: str) -> str:
     """The table as text.
 
@@ -377,6 +426,9 @@ def main() -> None:
     print(format_table(lines, args.format))
     for path in missing:
         report(f'missing: {path}')
+    if args.report is not None:
+        write_comparison(args.report, runs, lines, args.seeds[0],
+                         args.video_id)
     if args.json is not None:
         write_text(args.json, json.dumps(lines, indent=1))
 
