@@ -3,10 +3,11 @@
 from .hooks import (ClassCheckHook, ClassRowsHook, IterSeedHook,
                     TrainingCheckHook, VISVisualizationHook)
 from .optimizers import GroupedAdamW
-from .samplers import SourceRatioSampler, WholeVideoSampler
+from .samplers import (SourceRatioSampler, VideoBatchSampler,
+                       WholeVideoSampler)
 
 __all__ = [
     'ClassCheckHook', 'ClassRowsHook', 'GroupedAdamW', 'IterSeedHook',
-    'SourceRatioSampler', 'TrainingCheckHook', 'WholeVideoSampler',
-    'VISVisualizationHook'
+    'SourceRatioSampler', 'TrainingCheckHook', 'VideoBatchSampler',
+    'VISVisualizationHook', 'WholeVideoSampler'
 ]

@@ -44,6 +44,13 @@ class BaseVideoModel(BaseMOTModel):
             metas (list[dict]): Metainfo of each.
         """
 
+    def add_batch(self, images: Tensor, metas: List[dict]) -> None:
+        """Take frames that came as a batch; arguments as :meth:`add_frames`.
+
+        A subclass may compute them together.
+        """
+        self.add_frames(images, metas)
+
     @abstractmethod
     def find_tracklets(self) -> List[dict]:
         """Tracklets of the running video, all frames of which are there.
@@ -61,35 +68,53 @@ class BaseVideoModel(BaseMOTModel):
         ``pred_tracklets``, see :meth:`find_tracklets`.
 
         Args:
-            inputs (Tensor): Frames of one video, has shape (1, T, 3, H, W).
-            data_samples (list[:obj:`TrackDataSample`]): One sample; its
+            inputs (Tensor): Frames of one video, has shape (N, T, 3, H, W); a
+                batch of N > 1, see :class:`VideoBatchSampler`, has one size.
+            data_samples (list[:obj:`TrackDataSample`]): N samples; their
                 frames have ``frame_id``, ``video_id``, ``video_length``,
                 ``img_shape`` and ``ori_shape``.
 
         Returns:
-            list[:obj:`TrackDataSample`]: The given sample, cloned.
+            list[:obj:`TrackDataSample`]: The given samples, cloned.
 
         Raises:
-            ValueError: If the batch is not one video, a video does not start
-                with frame 0, or the model cannot take its frames.
+            ValueError: If the batch is not one video in its order, its frames
+                differ in size, a video does not start with frame 0, or the
+                model cannot take its frames.
         """
-        if len(data_samples) != 1:
-            raise ValueError('a test batch must hold one video, got '
-                             f'{len(data_samples)}')
-        sample: TrackDataSample = data_samples[0].clone()
-        metas = [frame.metainfo for frame in sample]
+        samples: List[TrackDataSample] = [
+            sample.clone() for sample in data_samples
+        ]
+        metas = [frame.metainfo for sample in samples for frame in sample]
+        if len(samples) > 1:
+            _check_batch(metas, len(samples))
         if metas[0]['frame_id'] == 0:
             self._video = self.start_video(metas[0])
         elif self._video is None:
             raise ValueError('a video must start with frame_id 0, got '
                              f"{metas[0]['frame_id']}")
-        self.add_frames(inputs[0], metas)
+        add = self.add_frames if len(samples) == 1 else self.add_batch
+        add(inputs.flatten(0, 1), metas)
         last = metas[-1]
         if last['frame_id'] == last['video_length'] - 1:
-            sample.set_metainfo(
+            samples[-1].set_metainfo(
                 dict(
                     video_id=last['video_id'],
                     video_length=last['video_length'],
                     pred_tracklets=self.find_tracklets()))
             self._video = None
-        return [sample]
+        return samples
+
+
+def _check_batch(metas: List[dict], num_samples: int) -> None:
+    """Refuse a batch that is no part of a video, or padded unequally."""
+    first = metas[0]
+    for index, meta in enumerate(metas):
+        if (meta['video_id'], meta['frame_id']) != (first['video_id'],
+                                                    first['frame_id'] + index):
+            raise ValueError('a test batch must hold one video, got '
+                             f'{num_samples} samples that do not follow each '
+                             'other (VideoBatchSampler makes batches)')
+        if meta['img_shape'] != first['img_shape']:
+            raise ValueError('frames of a test batch must have one size, got '
+                             f"{first['img_shape']} and {meta['img_shape']}")

@@ -143,10 +143,20 @@ class BaseVISModel(BaseVideoModel):
     def add_frames(self, images: Tensor, metas: List[dict]) -> None:
         """See :meth:`BaseVideoModel.add_frames`."""
         for image, meta in zip(images, metas):
-            tracks = self.track(image, meta, self._tracker)
-            self._video.discard(self._tracker.discarded_ids)
-            self._video.merge(find_merges(self._tracker))
-            self._video.add(map(self.decode, self._video.refiner.push(tracks)))
+            self._add(self.track(image, meta, self._tracker))
+
+    def add_batch(self, images: Tensor, metas: List[dict]) -> None:
+        """See :meth:`BaseVideoModel.add_batch`."""
+        if not self.batched:
+            return self.add_frames(images, metas)
+        for frame, meta in zip(self.detect(images, metas), metas):
+            self._add(self.associate(frame, meta, self._tracker))
+
+    def _add(self, tracks: TrackedFrame) -> None:
+        """Refine and gather what the last two stages give for a frame."""
+        self._video.discard(self._tracker.discarded_ids)
+        self._video.merge(find_merges(self._tracker))
+        self._video.add(map(self.decode, self._video.refiner.push(tracks)))
 
     def find_tracklets(self) -> List[dict]:
         """See :meth:`BaseVideoModel.find_tracklets`."""

@@ -54,3 +54,30 @@ def test_a_video_may_break_off():
 def test_two_videos_are_refused():
     with pytest.raises(ValueError, match='must hold one video, got 2'):
         Counter().predict(torch.zeros(2, 1, 3, 16, 16), [clip(0, 1)] * 2)
+
+
+@pytest.mark.parametrize('sizes', [(2, 2), (3, 1), (4, )])
+def test_a_batch_of_samples(sizes):
+    """As the frames of one sample; the last sample has the tracklets."""
+    model, first = Counter(), 0
+    for size in sizes:
+        samples = [clip(first + i, 1) for i in range(size)]
+        results = model.predict(torch.zeros(size, 1, 3, 16, 16), samples)
+        first += size
+        assert ['pred_tracklets' in result
+                for result in results] == [False] * (size - 1) + [first == 4]
+    assert results[-1].pred_tracklets == ['4 frames', 0, 1, 2, 3]
+    assert results[-1] is not samples[-1]
+
+
+def test_samples_of_a_batch_follow_each_other():
+    model = Counter()
+    images = torch.zeros(2, 1, 3, 16, 16)
+    other = clip(1, 1)
+    other[0].set_metainfo(dict(video_id=5))
+    large = clip(1, 1)
+    large[0].set_metainfo(dict(img_shape=(16, 20)))
+    for sample, match in [(clip(2, 1), 'do not follow'),
+                          (other, 'do not follow'), (large, 'have one size')]:
+        with pytest.raises(ValueError, match=match):
+            model.predict(images, [clip(0, 1), sample])

@@ -192,6 +192,28 @@ def test_predict_gives_one_tracklet_list_per_video(mode, window, num_frames):
             assert rle is None or rle['size'] == [64, 96]
 
 
+def test_a_batch_gives_what_its_frames_give():
+    """One after the other or in batches of three and two."""
+    model = _permissive(_build(**{'model.mode': 'offline', 'model.window': 3}))
+    images, video = torch.randn(5, 1, 3, 64, 96), _video(5)
+    samples = [video.clone() for _ in images]
+    for frame, sample in zip(video, samples):
+        sample.video_data_samples = [frame]
+    found = []
+    with torch.no_grad():
+        for size in (1, 3):
+            for start in range(0, 5, size):
+                part = slice(start, start + size)
+                out = model.eval().predict(images[part], samples[part])[-1]
+            found.append(out.pred_tracklets)
+    assert len(found[0]) == len(found[1]) > 0
+    for single, batched in zip(*found):
+        assert single['instances_id'] == batched['instances_id']
+        assert single['label'] == batched['label']
+        assert single['score'] == pytest.approx(batched['score'], abs=1e-5)
+        assert single['segmentations'] == batched['segmentations']
+
+
 @torch.no_grad()
 def _stream(model, images, metas):
     return ModelStream(model.eval()).run(images, metas)
