@@ -3,8 +3,7 @@
 from .hooks import (ClassCheckHook, ClassRowsHook, IterSeedHook,
                     TrainingCheckHook, VISVisualizationHook)
 from .optimizers import GroupedAdamW
-from .samplers import (SourceRatioSampler, VideoBatchSampler,
-                       WholeVideoSampler)
+from .samplers import SourceRatioSampler, VideoBatchSampler, WholeVideoSampler
 
 __all__ = [
     'ClassCheckHook', 'ClassRowsHook', 'GroupedAdamW', 'IterSeedHook',

@@ -21,10 +21,13 @@ import statistics
 import subprocess
 import sys
 from math import inf
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, cast
 
 from mmengine.config import Config, ConfigDict, DictAction
 from terminaltables import AsciiTable, GithubFlavoredMarkdownTable
+
+from refinevis_mm.files import write_text
+from refinevis_mm.vis_json import load_json
 
 # Settings that decide a training, beside the seed.
 SETTINGS = ('model', 'train_dataloader', 'test_dataloader', 'test_evaluator',
@@ -33,8 +36,10 @@ SETTINGS = ('model', 'train_dataloader', 'test_dataloader', 'test_evaluator',
 # Those of the model that act at test only: results of one training differ in
 # them.
 AT_TEST = ('mode', 'window', 'exclusive_recovery', 'score_missed')
-# Another part that training has no use for.
+# Another part that acts at test only, and in which results differ.
 UNTRAINED = ('tracker', )
+# Where a result keeps the digest of the model it was tested with.
+TESTED_MODEL = 'tested_model'
 FORMATS = dict(text=AsciiTable, markdown=GithubFlavoredMarkdownTable)
 # Metrics that are no fractions.
 COUNTS = ('id_switches', )
@@ -159,6 +164,37 @@ class Trainings:
             *resume
         ], osp.join(training.folder, 'train.txt'), self._root)
 
+    def result(self, chain: Sequence[Training], name: str,
+               cfg_options: Dict[str, Any], metrics: Sequence[str],
+               run: bool) -> Optional[Dict[str, float]]:
+        """Numbers of a test, made if asked for and missing.
+
+        Args:
+            chain (Sequence[:obj:`Training`]): Trainings in their order; the
+                last one is tested.
+            name (str): Of the result.
+            cfg_options (dict): Settings at test, by dotted key.
+            metrics (Sequence[str]): What is asked for.
+            run (bool): Train and test what is missing.
+
+        Returns:
+            dict[str, float] | None: See :func:`read_result`.
+
+        Raises:
+            ValueError: If a training or the test fails, or an earlier test
+                has left no numbers.
+        """
+        tested = chain[-1]
+        path = osp.join(tested.folder, f'{name}.json')
+        model = digest_of_test(tested, cfg_options)
+        numbers = read_result(path, metrics, model)
+        if numbers is None and run:
+            for training in chain:
+                self.train(training)
+            self.test(tested, name, cfg_options)
+            numbers = read_result(path, metrics, model)
+        return numbers
+
     def test(self, training: Training, name: str,
              cfg_options: Dict[str, Any]) -> None:
         """Test the last checkpoint and keep the numbers.
@@ -185,7 +221,11 @@ class Trainings:
             glob.glob(osp.join(glob.escape(folder), '*', '*.json')))
         if not written:
             raise ValueError(f'the test has left no numbers in {folder}')
-        os.replace(written[-1], f'{folder}.json')
+        numbers = dict(
+            cast(dict, load_json(written[-1])),
+            **{TESTED_MODEL: digest_of_test(training, cfg_options)})
+        write_text(f'{folder}.json', json.dumps(numbers))
+        os.remove(written[-1])
 
     def _command(self, tool: str, inputs: List[str]) -> List[str]:
         """Start of a command line of train.py or test.py."""
@@ -213,11 +253,30 @@ def write_test_config(training: Training, name: str,
     Returns:
         str: The file.
     """
+    path = osp.join(training.folder, f'{name}.py')
+    _config_of_test(training, cfg_options).dump(path)
+    return path
+
+
+def digest_of_test(training: Training, cfg_options: Dict[str, Any]) -> str:
+    """Eight characters that tell the models of tests apart.
+
+    Args:
+        training (:obj:`Training`): Any.
+        cfg_options (dict): Settings at test, by dotted key.
+
+    Returns:
+        str: Equal only for models of equal settings.
+    """
+    model = _config_of_test(training, cfg_options).model.to_dict()
+    return _hash(json.dumps(model, sort_keys=True))
+
+
+def _config_of_test(training: Training, cfg_options: Dict[str, Any]) -> Config:
+    """The config of a training with settings for a test."""
     cfg = copy.deepcopy(training.cfg)
     cfg.merge_from_dict(cfg_options)
-    path = osp.join(training.folder, f'{name}.py')
-    cfg.dump(path)
-    return path
+    return cfg
 
 
 def add_table_arguments(parser: argparse.ArgumentParser, tools: str,
@@ -337,21 +396,30 @@ def get_settings(cfg: Config) -> dict:
 
 def digest(cfg: Config) -> str:
     """Eight characters that tell the settings of trainings apart."""
-    text = json.dumps(get_settings(cfg), sort_keys=True)
+    return _hash(json.dumps(get_settings(cfg), sort_keys=True))
+
+
+def _hash(text: str) -> str:
+    """Eight characters that tell texts apart."""
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def read_result(path: str,
-                metrics: Sequence[str]) -> Optional[Dict[str, float]]:
+def read_result(
+        path: str,
+        metrics: Sequence[str],
+        tested_model: Optional[str] = None) -> Optional[Dict[str, float]]:
     """Numbers of a finished test.
 
     Args:
         path (str): Its JSON file.
         metrics (Sequence[str]): What it must hold.
+        tested_model (str, optional): :func:`digest_of_test` of the test that
+            counts. Defaults to None, any.
 
     Returns:
         dict[str, float] | None: By metric a fraction in [0, 1], -1 where no
-        object counts, or one of ``COUNTS``; None if there is no such file.
+        object counts, or one of ``COUNTS``; None if there is no such file, or
+        it is of another test.
 
     Raises:
         ValueError: If the file does not hold the numbers.
@@ -361,6 +429,8 @@ def read_result(path: str,
     try:
         with open(path, encoding='utf-8') as file:
             stats = json.load(file)
+        if tested_model is not None and stats[TESTED_MODEL] != tested_model:
+            return None
         numbers = {metric: float(stats[f'vis/{metric}']) for metric in metrics}
         if not all(-1 <= number <= (inf if metric in COUNTS else 1)
                    for metric, number in numbers.items()):

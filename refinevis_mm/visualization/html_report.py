@@ -28,7 +28,7 @@ from refinevis_mm.structures import (FrameResult, TrackMerges, check_form,
                                      class_name)
 from refinevis_mm.utils.palette import instance_color
 from refinevis_mm.vis_json import (check_ground_truth, class_sources,
-                                   num_frames_of, to_rles)
+                                   mask_areas, num_frames_of, to_rles)
 
 Size = Tuple[int, int]  # height, width
 Row = List[Any]  # id, label, score or None, state, run-length code or None
@@ -578,8 +578,11 @@ def describe_tubes(key: str, name: str, about: str, gt: dict,
         str(names[category_id] or category_id) for category_id in labels
     ]
     tracks, objects = [], []
+    num_frames = num_frames_of(video)
     for track_id, row in enumerate(tubes):
         tube = to_rles(video, row)
+        areas, = mask_areas([tube], num_frames)
+        tube = [mask if area else None for mask, area in zip(tube, areas)]
         frames = [frame for frame, mask in enumerate(tube) if mask]
         if not frames:
             continue
@@ -594,10 +597,10 @@ def describe_tubes(key: str, name: str, about: str, gt: dict,
         objects.append((track_id, label, score, first, states, tube))
 
     def rows() -> Iterator[List[Row]]:
-        for frame in range(num_frames_of(video)):
+        for frame in range(num_frames):
             yield [[
                 track_id, label, score, states[frame - first],
-                _shown_code(tube[frame] or None, size)
+                _shown_code(tube[frame], size)
             ] for track_id, label, score, first, states, tube in objects
                    if 0 <= frame - first < len(states)]
 

@@ -5,15 +5,15 @@ from typing import Dict, Iterable, List, Optional, Union
 
 import numpy as np
 
-from refinevis_mm.vis_json import (check_results, mask_areas, num_frames_of,
-                                   to_rles, tube_key)
+from refinevis_mm.vis_json import (check_results, distinct_tubes,
+                                   num_frames_of, to_rles)
 from .html_report import (DETECTED, FRAME_SIZE, JPEG_QUALITY, check_encoding,
                           check_frames, describe_truth, describe_tubes,
                           evaluate_view, shown_size, write_page)
 
 
 def write_results_report(path: Union[str, os.PathLike],
-                         frames: Iterable[Union[np.ndarray, bytes]],
+                         frames: Iterable[np.ndarray],
                          ground_truth: dict,
                          results: Dict[str, List[dict]],
                          title: str,
@@ -24,14 +24,14 @@ def write_results_report(path: Union[str, os.PathLike],
                          quality: int = JPEG_QUALITY) -> int:
     """Write result files of one video side by side, a view for each.
 
-    The page is that of :func:`write_report`. Ids are positions in the files,
-    which have none; of rows with the same masks, that of the best class is
-    shown.
+    The page is that of :func:`write_report`. The files have no ids: objects
+    count from the best one on, in each view anew. Of rows with the same
+    masks, that of the best class is shown.
 
     Args:
         path (str | PathLike): The file.
-        frames (Iterable[np.ndarray | bytes]): The frames of the video: images
-            of shape (H, W, 3), uint8, BGR, or JPEG files.
+        frames (Iterable[np.ndarray]): The frames of the video, each of shape
+            (H, W, 3), uint8, BGR.
         ground_truth (dict): Annotations of this video, see
             :func:`select_video`; the last view.
         results (dict[str, list[dict]]): Results in YouTube-VIS format by name
@@ -57,14 +57,14 @@ def write_results_report(path: Union[str, os.PathLike],
     check_encoding(frame_size, quality)
     if not results:
         raise ValueError('results must have at least one name, got none')
+    if fps <= 0:
+        raise ValueError(f'fps must be positive, got {fps}')
     video, = ground_truth['videos']
     size, num_frames = (video['height'], video['width']), num_frames_of(video)
     shown = shown_size(size, frame_size)
     views, rows = [], []
     for index, (name, found) in enumerate(results.items()):
-        found = check_results(
-            ground_truth,
-            [row for row in found if row['video_id'] == video['id']])
+        found = _check_video(ground_truth, name, found)
         view, view_rows = describe_tubes(f'system{index}', name,
                                          f'what {name} has found',
                                          ground_truth,
@@ -80,15 +80,25 @@ def write_results_report(path: Union[str, os.PathLike],
                       [*views, truth], 0, jpegs, [*rows, truth_rows])
 
 
+def _check_video(gt: dict, name: str, results: List[dict]) -> List[dict]:
+    """Results of the annotated video; an error names the system."""
+    video, = gt['videos']
+    own = [
+        row for row in results if not isinstance(row, dict)
+        or row.get('video_id', video['id']) == video['id']
+    ]
+    try:
+        return check_results(gt, own)
+    except ValueError as error:
+        raise ValueError(f'{name}: {error}') from None
+
+
 def _shown_tubes(video: dict, results: List[dict],
                  score_thr: float) -> List[dict]:
     """Results from a score on, of those with the same masks the best."""
-    results = sorted((row for row in results if row['score'] >= score_thr),
-                     key=lambda row: -row['score'])
-    tubes = [to_rles(video, row) for row in results]
-    best: Dict[tuple, dict] = {}
-    for row, tube, areas in zip(results, tubes,
-                                mask_areas(tubes, num_frames_of(video))):
-        masks = [mask if area else None for mask, area in zip(tube, areas)]
-        best.setdefault(tube_key(tube, areas), dict(row, segmentations=masks))
-    return list(best.values())
+    rows = [row for row in results if row['score'] >= score_thr]
+    rows.sort(key=lambda row: -row['score'])
+    tubes = [to_rles(video, row) for row in rows]
+    row_of = {id(tube): row for tube, row in zip(tubes, rows)}
+    distinct = distinct_tubes(tubes, num_frames_of(video))
+    return [row_of[id(tube)] for tube in distinct]

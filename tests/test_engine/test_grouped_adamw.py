@@ -117,6 +117,24 @@ def test_each_resumes_the_other(weights, before, after):
         torch.testing.assert_close(weight, other, rtol=1e-6, atol=1e-7)
 
 
+def test_what_groups_may_have_beside(weights):
+    """Names of weights, as mmdet's layer-wise decay writes them, and lists."""
+    expected = copy.deepcopy(weights)
+    groups = groups_of(weights)
+    for i, group in enumerate(groups):
+        group.update(param_names=[f'weight{i}'], betas=[0.8, 0.99])
+    train(AdamW(groups_of(expected), betas=(0.8, 0.99)), expected, 3)
+    train(GroupedAdamW(groups), weights, 3)
+    for weight, other in zip(weights, expected):
+        torch.testing.assert_close(weight, other, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize('form', ['foreach', 'differentiable'])
+def test_other_forms_of_the_update(weights, form):
+    optimizer = GroupedAdamW(weights, 1e-3, **{form: True})
+    assert not optimizer.defaults['fused']
+
+
 def test_groups_survive_a_step_that_fails(weights):
     optimizer = GroupedAdamW(groups_of(weights))
     groups = optimizer.param_groups

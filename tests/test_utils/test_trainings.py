@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from refinevis_mm.utils.trainings import (Training, Trainings, digest, execute,
-                                          format_cell, read_result,
-                                          shorten_schedule, summarize,
-                                          write_test_config)
+from refinevis_mm.utils.trainings import (Training, Trainings, digest,
+                                          digest_of_test, execute, format_cell,
+                                          read_result, shorten_schedule,
+                                          summarize, write_test_config)
 
 ROOT = Path(__file__).parents[2]
 METRICS = ('AP', 'AR1', 'id_switches')
@@ -75,6 +75,27 @@ def test_settings_of_a_test(tmp_path):
         window=0, tracker=dict(type='Other', length=2))
     assert cfg.model.tracker.type == 'One'
     assert digest(found) == digest(cfg)
+
+
+def test_a_result_of_another_tracker_does_not_count(tmp_path):
+    cfg = Config(dict(model=dict(tracker=dict(type='One', thr=0.5))))
+    training = Training(cfg, str(tmp_path))
+    tested = digest_of_test(training, {'test_evaluator.tracking': True})
+    path = tmp_path / 'online.json'
+    path.write_text(
+        json.dumps({
+            'vis/AP': 0.4,
+            'vis/AR1': 0.5,
+            'vis/id_switches': 7,
+            'tested_model': tested
+        }))
+    numbers = dict(AP=0.4, AR1=0.5, id_switches=7)
+    assert read_result(str(path), METRICS, tested) == numbers
+    cfg.model.tracker.thr = 0.6
+    other = digest_of_test(training, {})
+    assert other != tested
+    assert read_result(str(path), METRICS, other) is None
+    assert digest_of_test(training, {'model.tracker.thr': 0.5}) == tested
 
 
 def write_config(folder, name='one', lr=0.1):

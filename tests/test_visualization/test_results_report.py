@@ -115,7 +115,10 @@ def test_a_view_for_each_system(truth, tmp_path):
     (dict(frames=[image[1:]
                   for image in IMAGES]), r'\(40, 60\) of the results, got'),
     (dict(quality=0), 'quality must lie in'),
-    (dict(results=dict(A=[row(5, 0.5, LEFT)])), 'segmentations'),
+    (dict(results=dict(A=[row(5, 0.5, LEFT)])), '^A: .*segmentations'),
+    (dict(results=dict(A=[None])), '^A: '),
+    (dict(results=dict(A=[dict(score=0.3)])), '^A: .*video_id'),
+    (dict(fps=0), 'fps must be positive, got 0'),
 ])
 def test_bad_input(truth, tmp_path, change, match):
     options = dict(

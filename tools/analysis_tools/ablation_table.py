@@ -20,7 +20,7 @@ from refinevis_mm.files import write_text
 from refinevis_mm.utils.trainings import (AT_TEST, FORMATS, Training,
                                           Trainings, add_table_arguments,
                                           check_table_arguments, format_cell,
-                                          read_result, report, summarize)
+                                          report, summarize)
 
 TOOLS = osp.dirname(osp.dirname(osp.abspath(__file__)))
 METRICS = ('AP', 'AP50', 'AP75', 'AR1', 'AR10')
@@ -251,18 +251,17 @@ def collect(table: Table, args: argparse.Namespace) -> List[dict]:
     for row in table.rows:
         trainings = [runs.get(row.config, seed) for seed in args.seeds]
         for result, overrides in table.results.items():
-            files = []
+            files, numbers = [], []
             for training in trainings:
                 options = test_options(training, dict(overrides, **row.test))
                 name = result_name(options)
                 files.append(osp.join(training.folder, f'{name}.json'))
-                if args.run and not osp.exists(files[-1]):
-                    runs.train(training)
-                    runs.test(training, name, {
-                        f'model.{key}': value
-                        for key, value in options.items()
-                    })
-            numbers = [read_result(path, METRICS) for path in files]
+                settings = {
+                    f'model.{key}': value
+                    for key, value in options.items()
+                }
+                numbers.append(
+                    runs.result([training], name, settings, METRICS, args.run))
             lines.append(
                 dict(
                     row=row.label,

@@ -23,11 +23,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+import cv2
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -39,11 +38,11 @@ from refinevis_mm.files import write_text
 from refinevis_mm.profiling import peak_memory
 from refinevis_mm.registry import MODELS
 from refinevis_mm.utils import one_line_errors
-from refinevis_mm.utils.trainings import (FORMATS, Training, Trainings,
-                                          add_table_arguments,
-                                          check_table_arguments, format_cell,
-                                          read_result, report, summarize,
-                                          write_test_config)
+from refinevis_mm.utils.trainings import (FORMATS, TESTED_MODEL, Training,
+                                          Trainings, add_table_arguments,
+                                          check_table_arguments,
+                                          digest_of_test, format_cell, report,
+                                          summarize, write_test_config)
 from refinevis_mm.vis_json import load_json
 from refinevis_mm.visualization import select_video, write_results_report
 
@@ -139,6 +138,8 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument('--child', nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     check_table_arguments(parser, args)
+    if args.video_id is not None and args.report is None:
+        parser.error('--video-id is for --report')
     return args
 
 
@@ -161,14 +162,20 @@ def collect(runs: Trainings, args: argparse.Namespace) -> List[dict]:
             continue
         phases = [get_phases(runs, system, seed) for seed in args.seeds]
         for result, options in system.results.items():
-            files = []
+            settings = model_options(runs, options)
+            files, numbers = [], []
             for trainings in phases:
-                files.append(result_file(trainings[-1], result))
-                if args.run and not osp.exists(files[-1]):
-                    for training in trainings:
-                        runs.train(training)
-                    run_test(runs, trainings[-1], result, options)
-            numbers = [read_result(path, METRICS) for path in files]
+                name = result_name(result)
+                folder = osp.join(trainings[-1].folder, name)
+                files.append(f'{folder}.json')
+                numbers.append(
+                    runs.result(
+                        trainings, name, {
+                            **settings, 'test_evaluator.tracking':
+                            True,
+                            'test_evaluator.outfile_prefix':
+                            osp.join(folder, 'results')
+                        }, METRICS, args.run))
             lines.append(
                 dict(
                     system=system.name,
@@ -178,7 +185,7 @@ def collect(runs: Trainings, args: argparse.Namespace) -> List[dict]:
                     per_seed=dict(zip(args.seeds, numbers)),
                     summary=summarize([stats for stats in numbers if stats],
                                       METRICS),
-                    cost=measure(runs, phases[0][-1], result, options,
+                    cost=measure(phases[0][-1], result, settings,
                                  args.measure)))
     return lines
 
@@ -197,10 +204,9 @@ def get_phases(runs: Trainings, system: System, seed: int) -> List[Training]:
     return phases
 
 
-def result_file(training: Training, result: str) -> str:
-    """Where the numbers of a test are kept."""
-    words = re.findall(r'\w+', result.replace(' = ', ''))
-    return osp.join(training.folder, f'{"-".join(words)}.json')
+def result_name(result: str) -> str:
+    """A result as the name of files, such as W0 or online-tracker-of-X."""
+    return '-'.join(re.findall(r'\w+', result.replace(' = ', '')))
 
 
 def model_options(runs: Trainings, options: dict) -> Dict[str, Any]:
@@ -212,42 +218,32 @@ def model_options(runs: Trainings, options: dict) -> Dict[str, Any]:
     return found
 
 
-def run_test(runs: Trainings, training: Training, result: str,
-             options: dict) -> None:
-    """Test with the metrics of the table, and keep the results themselves."""
-    name = osp.splitext(osp.basename(result_file(training, result)))[0]
-    prefix = osp.join(training.folder, name, 'results')
-    runs.test(
-        training, name, {
-            **model_options(runs, options), 'test_evaluator.tracking': True,
-            'test_evaluator.outfile_prefix': prefix
-        })
-
-
-def measure(runs: Trainings, training: Training, result: str, options: dict,
+def measure(training: Training, result: str, settings: Dict[str, Any],
             run: bool) -> Optional[dict]:
     """Parameters, speed and memory of a trained system.
 
     Args:
-        runs (:obj:`Trainings`): Where it is.
         training (:obj:`Training`): The system.
         result (str): Name of the result.
-        options (dict): Settings of the model.
+        settings (dict): Settings of the model, by dotted key.
         run (bool): Measure what is missing.
 
     Returns:
         dict | None: ``params``, and of each of ``LENGTHS`` the ``fps`` and
         the peak memory ``mib`` of the process; None where it is missing.
     """
-    name = osp.splitext(osp.basename(result_file(training, result)))[0]
+    name = result_name(result)
     path = osp.join(training.folder, f'{name}_cost.json')
+    model = digest_of_test(training, settings)
     if osp.exists(path):
-        return load_json(path)
+        costs = load_json(path)
+        if costs.get(TESTED_MODEL) == model:
+            return costs
     if not run or not osp.exists(training.checkpoint):
         return None
     report(f'measuring {path}')
-    config = write_test_config(training, name, model_options(runs, options))
-    costs: Dict[str, Any] = {}
+    config = write_test_config(training, f'{name}_cost', settings)
+    costs = {TESTED_MODEL: model}
     for length in LENGTHS:
         found = subprocess.run([
             sys.executable,
@@ -348,17 +344,17 @@ def write_comparison(path: str, runs: Trainings, lines: List[dict], seed: int,
     dataset = runs.get(config_of(REFINEVIS), 0).cfg.test_dataloader.dataset
     content = load_json(osp.join(dataset.data_root, dataset.ann_file))
     if video_id is None:
-        objects = Counter(ann['video_id'] for ann in content['annotations'])
-        video_id = objects.most_common(1)[0][0]
+        videos = [ann['video_id'] for ann in content['annotations']]
+        video_id = max(videos, key=videos.count, default=None)
     gt = select_video(content, video_id)
     results = {}
     for line in lines:
         file = f'{osp.splitext(line["files"][seed])[0]}/results.json'
-        if osp.exists(file):
+        if line['per_seed'][seed] is not None:
             results[f'{line["system"]}, {line["result"]}'] = load_json(file)
     images = osp.join(dataset.data_root, dataset.data_prefix.img_path)
     frames = [
-        Path(images, name).read_bytes()
+        cv2.imread(osp.join(images, name))
         for name in gt['videos'][0]['file_names']
     ]
     write_results_report(path, frames, gt, results,

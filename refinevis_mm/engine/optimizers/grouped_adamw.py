@@ -10,6 +10,8 @@ from torch.optim import AdamW
 from refinevis_mm.registry import OPTIMIZERS
 
 FUSED_SINCE = '2.4'  # PyTorch's fused AdamW on a CPU
+# What a group may have beside settings.
+NO_SETTINGS = ('params', 'param_names')
 
 
 @OPTIMIZERS.register_module()
@@ -20,20 +22,24 @@ class GroupedAdamW(AdamW):
     three or four different settings, and AdamW goes through them one by one.
     Here the groups stay, and with them what schedulers and checkpoints see;
     only a step takes them together. Updates are those of AdamW but for
-    rounding. Each resumes checkpoints of the other.
+    rounding, and each resumes checkpoints of the other: the form of the
+    update is not a checkpoint's.
 
     Args:
         params (Iterable): Weights or groups of weights.
-        **kwargs: Of :class:`torch.optim.AdamW`; ``fused`` is True by default
-            with PyTorch 2.4 or later.
+        *args: Of :class:`torch.optim.AdamW`.
+        **kwargs: The same; ``fused`` is True by default with PyTorch 2.4 or
+            later, unless ``foreach`` or ``differentiable`` is given.
     """
 
     param_groups: List[Dict[str, Any]]
 
-    def __init__(self, params: Iterable[Any], **kwargs: Any) -> None:
-        if digit_version(torch.__version__) >= digit_version(FUSED_SINCE):
+    def __init__(self, params: Iterable[Any], *args: Any,
+                 **kwargs: Any) -> None:
+        if (digit_version(torch.__version__) >= digit_version(FUSED_SINCE)
+                and not {'foreach', 'differentiable'} & set(kwargs)):
             kwargs.setdefault('fused', True)
-        super().__init__(params, **kwargs)
+        super().__init__(params, *args, **kwargs)
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Load a checkpoint, whichever form of the update made it.
@@ -61,7 +67,10 @@ class GroupedAdamW(AdamW):
         groups = self.param_groups
         merged: Dict[tuple, Dict[str, Any]] = {}
         for group in groups:
-            settings = {k: v for k, v in group.items() if k != 'params'}
+            settings = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in group.items() if name not in NO_SETTINGS
+            }
             alike = merged.setdefault(
                 tuple(sorted(settings.items())), {
                     **settings, 'params': []

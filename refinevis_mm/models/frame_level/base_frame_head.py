@@ -80,7 +80,8 @@ class BaseFrameHead(BaseModule):
         # background is the last label, where index -1 looks
         labels = F.pad(gts.labels, (0, 1), value=self.num_classes)[rows]
         loss_cls = self.loss_cls(
-            torch.cat([layer.cls_logits.flatten(0, 1) for layer in layers]),
+            torch.cat([layer.cls_logits.flatten(0, 1)
+                       for layer in layers]).float(),
             one_hot(labels, self.num_classes),
             None if cls_weights is None else torch.cat(
                 [weight.flatten() for weight in cls_weights]),

@@ -240,7 +240,7 @@ class MaskDINOHead(BaseFrameHead):
 
 def _few_at_a_time(layers: List[LayerOutput],
                    num_points: int) -> Iterator[List[LayerOutput]]:
-    """Prediction sets to match together, as many as memory is no matter."""
+    """Prediction sets, all of Q queries, as many as may be matched at once."""
     values = layers[0].cls_logits.shape[1] * num_points
     number = max(MATCH_VALUES // values, 1)
     for start in range(0, len(layers), number):

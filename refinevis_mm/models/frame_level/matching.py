@@ -65,9 +65,9 @@ def match_sets(assigner: BaseAssigner,
             for match_cost in assigner.match_costs)
         return _match_hungarian(cost.unflatten(0, (num_sets, num_queries)))
     matches = []
-    for start in range(0, len(predictions), num_queries):
+    for index in range(num_sets):
         result = assigner.assign(
-            predictions[start:start + num_queries],
+            predictions[index * num_queries:(index + 1) * num_queries],
             ground_truth,
             img_meta=meta)
         gt_inds = result.gt_inds - 1
@@ -83,7 +83,7 @@ def _match_hungarian(costs: Tensor) -> List[QueryMatch]:
     num_sets, num_queries, num_gts = costs.shape
     gt_inds = np.full((num_sets, num_queries), -1)
     best_query = np.full((num_sets, num_gts), -1)
-    for i, cost in enumerate(costs.cpu().numpy()):
+    for i, cost in enumerate(costs.detach().cpu().numpy()):
         queries, objects = linear_sum_assignment(cost)
         gt_inds[i, queries] = objects
         best_query[i, objects] = queries

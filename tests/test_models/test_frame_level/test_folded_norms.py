@@ -44,6 +44,16 @@ def model():
     return model
 
 
+def test_channels_are_last_on_a_cpu(model):
+    seen = []
+    model._folded[0].conv1.register_forward_hook(
+        lambda module, inputs, output: seen.append(inputs[0].stride()))
+    with torch.no_grad():
+        model.extract_feat(IMAGES)
+    # batch, channel, row, column
+    assert seen == [(192, 1, 24, 3)]
+
+
 IMAGES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
