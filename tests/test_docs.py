@@ -74,7 +74,6 @@ SHAPES = ('python tools/dataset_converters/make_occluded_shapes.py '
 EVERYDAY = ('python tools/dataset_converters/make_everyday.py my_sources '
             'data/everyday')
 BEFORE = {
-    'configs/ablation/README.md': SHAPES,
     'configs/refinevis/README.md': SHAPES,
     'docs/results.md': EVERYDAY,
     'docs/training.md': EVERYDAY

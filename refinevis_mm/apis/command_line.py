@@ -27,6 +27,8 @@ from .session import Session
 from .vis_inferencer import VISInferencer
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+# Options that a share of many videos does not have; those run in PyTorch.
+ONE_VIDEO = ('title', 'gt', 'backend', 'graphs', 'threads')
 
 
 def parse_video_arguments(description: str,
@@ -51,6 +53,7 @@ def parse_video_arguments(description: str,
     add_model_arguments(parser)
     add_render_arguments(parser, output)
     add_inference_arguments(parser)
+    add_backend_arguments(parser)
     add_source_arguments(parser)
     _add_report_arguments(parser)
     if output is None:
@@ -63,8 +66,10 @@ def parse_video_arguments(description: str,
         parser.error('--video-id and --video-name need --gt')
     if None not in (args.video_id, args.video_name):
         parser.error('--video-id and --video-name exclude each other')
-    if output is None and args.shard and (args.title, args.gt) != (None, None):
-        parser.error('--title and --gt are for one video, --shard for many')
+    if output is None and args.shard and any(
+            getattr(args, name) is not None for name in ONE_VIDEO):
+        parser.error(f'{", ".join(f"--{name}" for name in ONE_VIDEO)} are for '
+                     'one video, --shard for many')
     return args
 
 
@@ -83,7 +88,6 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help='frames seen by refinement, 0 switches it off; default: the '
         'config\'s')
-    add_backend_arguments(parser)
     parser.add_argument(
         '--allow-mismatch',
         action='store_true',
