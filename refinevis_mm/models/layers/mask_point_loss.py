@@ -96,11 +96,11 @@ class MaskPointLoss(nn.Module):
             return dict(loss_mask=none, loss_dice=none)
         if gt_inds is None:
             gt_inds = torch.arange(len(gt_masks), device=gt_masks.device)
-        sizes = torch.tensor(set_sizes or [num_masks])
+        sizes = set_sizes or [num_masks]
         if mask_logits.dim() == 4:
             num_frames = mask_logits.shape[1]
             gt_inds = _frame_inds(gt_inds, num_frames)
-            sizes = sizes * num_frames
+            sizes = [size * num_frames for size in sizes]
             mask_logits, gt_masks = (
                 masks.flatten(0, 1) for masks in (mask_logits, gt_masks))
         mask_logits = mask_logits[:, None].float()
@@ -109,7 +109,7 @@ class MaskPointLoss(nn.Module):
                 get_uncertain_point_coords_with_randomness(
                     logits, None, self.num_points, self.oversample_ratio,
                     self.importance_sample_ratio)
-                for logits in mask_logits.split(sizes.tolist()) if len(logits)
+                for logits in mask_logits.split(sizes) if len(logits)
             ])
             targets = _sample_masks(gt_masks, gt_inds, points)
         logits = point_sample(mask_logits, points)[:, 0]
