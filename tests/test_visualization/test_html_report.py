@@ -16,7 +16,8 @@ from refinevis_mm.evaluation import evaluate_tracking, evaluate_vis
 from refinevis_mm.recording import VideoRecording
 from refinevis_mm.visualization import (FrameSpool, categories_of, check_fits,
                                         check_origin, instance_color,
-                                        select_video, write_report)
+                                        select_video, write_report,
+                                        write_results_report)
 from tests.browser import emulate, open_chromium, open_page
 from tests.tiny_recordings import CLASSES, ResultStream, box
 
@@ -510,6 +511,28 @@ def test_phone(open_report, report, browser, dark):
     luminance = [sum(map(int, re.findall(r'\d+', color))) for color in colors]
     assert (luminance[0] > luminance[1] + 400) == dark
     assert abs(luminance[0] - luminance[1]) > 400
+
+
+def test_many_views_with_long_names(open_report, tmp_path):
+    """Nothing is cut off, and only keys that do something are named."""
+    path = tmp_path / 'report.html'
+    names = [
+        f'Mask2Former-VIS {k}, online, another tracker' for k in range(10)
+    ]
+    write_results_report(path, images(), ground_truth(),
+                         {name: []
+                          for name in names}, 'Systems')
+    page = open_report(path)
+    assert page.texts('#views label') == [*names, 'Ground truth']
+    assert page.find('#last-view').text == '9'
+    page.press('9')
+    assert page.view()[0] == 'system8'
+    for selector in ('#metrics', '#views', 'body'):
+        box = page.find(selector)
+        widths = [
+            box.get_property(name) for name in ('scrollWidth', 'clientWidth')
+        ]
+        assert widths[0] <= widths[1], selector
 
 
 def test_hostile_names(open_report, tmp_path):

@@ -777,7 +777,7 @@
       input.addEventListener('change', () => setView(index));
       find('views').append(make('label', {}, input, make('span', {}, name)));
     });
-    setText(find('last-view'), String(report.views.length));
+    setText(find('last-view'), String(Math.min(9, report.views.length)));
   }
 
   function listen() {
