@@ -7,14 +7,15 @@ from typing import Any, Dict
 from torch import nn
 
 from refinevis_mm.apis import Session, render_video, views_for
+from refinevis_mm.apis.look_ahead import MAX_BATCH
 from refinevis_mm.models import BaseVISModel
 from refinevis_mm.video_io import FrameSource, open_source
 from .settings import ProfileSettings
 from .stage_timer import StageTimer
 from .workload import Workload
 
-# Frames in which operations are counted.
-COUNTED_FRAMES = 5
+# Frames in which operations are counted: a whole batch, as others are filled up.
+COUNTED_FRAMES = MAX_BATCH
 
 
 class VideoFrames(Workload):

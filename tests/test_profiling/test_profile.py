@@ -10,9 +10,11 @@ from refinevis_mm.models.layers import MultiScaleDeformableAttention
 from refinevis_mm.profiling import Profile, ProfileSettings, format_report
 from refinevis_mm.profiling.building import COMPILERS
 from refinevis_mm.zoo.part_file import CACHE_ENV
+from tests.docs_checkout import write_video
 from tests.test_profiling.conftest import NO_THRESHOLDS
 from tests.tiny_coco import write_coco
 
+NETWORK_SIZE = (64, 64)  # of the video's frames, padded
 NETWORK = {'backbone', 'encoder', 'query selection', 'decoder', 'heads'}
 
 
@@ -54,6 +56,16 @@ def test_a_video_from_file_to_results(tiny, tiny_files):
     for word in ('| mask resizing ', 'GFLOP a frame', 'calls a frame', 'kept',
                  f'torch {torch.__version__}', 'video: '):
         assert word in text
+
+
+def test_operations_of_a_frame_are_those_of_one(tiny, tmp_path):
+    """Also in batches of eight, which are filled up."""
+    write_video(tmp_path / 'clip.mp4', 9)
+    video = report_of(tiny(video=str(tmp_path / 'clip.mp4'), frames=9), 1)
+    single = report_of(tiny(shape=NETWORK_SIZE), 1)
+    ours, theirs = (report['arithmetic']['gflop']
+                    for report in (video, single))
+    assert ours['backbone'] == pytest.approx(theirs['backbone'])
 
 
 def test_a_shorter_video_than_asked_for(tiny, tiny_files):
