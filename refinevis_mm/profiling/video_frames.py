@@ -14,7 +14,7 @@ from .settings import ProfileSettings
 from .stage_timer import StageTimer
 from .workload import Workload
 
-# Frames in which operations are counted: a whole batch, as others are filled up.
+# Frames in which operations are counted: a whole batch, others are filled up.
 COUNTED_FRAMES = MAX_BATCH
 
 
