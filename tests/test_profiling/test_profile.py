@@ -63,8 +63,8 @@ def test_operations_of_a_frame_are_those_of_one(tiny, tmp_path):
     write_video(tmp_path / 'clip.mp4', 9)
     video = report_of(tiny(video=str(tmp_path / 'clip.mp4'), frames=9), 1)
     single = report_of(tiny(shape=NETWORK_SIZE), 1)
-    ours, theirs = (report['arithmetic']['gflop']
-                    for report in (video, single))
+    ours, theirs = (
+        report['arithmetic']['gflop'] for report in (video, single))
     assert ours['backbone'] == pytest.approx(theirs['backbone'])
 
 
