@@ -46,6 +46,7 @@ OLDER = 'profiling also measures older checkouts, which name less'
 OPEN = {
     'apis.backends': OLDER,
     'apis.inference': OLDER,
+    'apis.look_ahead': OLDER,
     'apis.video_config': OLDER,
     'models.layers.ms_deform_attn': OLDER,
     'compat.checkpoints': ONE_BY_ONE,
