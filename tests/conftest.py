@@ -1,4 +1,5 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
+import gc
 import logging
 import os
 import signal
@@ -13,6 +14,12 @@ import refinevis_mm  # noqa: F401  makes mmdet importable on mmcv-lite
 if 'OMP_NUM_THREADS' not in os.environ:
     torch.set_num_threads(1 if 'PYTEST_XDIST_WORKER' in os.environ else 2)
 logging.getLogger('mmengine').setLevel(logging.WARNING)
+
+
+def pytest_collection_finish():
+    """What is imported stays: mmengine collects garbage at every data set."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -13,7 +13,7 @@ from tests.tiny_files import write_model_files
 ROOT = Path(__file__).parents[2]
 
 # A process of its own, for the peak memory of a process never falls. The
-# first tenth is the short video: peaks of 200 and of 2,000 frames, both modes.
+# first tenth is the short video: peaks of 100 and of 1,000 frames, both modes.
 PROGRAM = """
 import json, resource, sys
 import numpy as np
@@ -25,7 +25,7 @@ session = Session(init_model(config, checkpoint), views)
 
 def images():
     rng = np.random.default_rng(0)
-    while session.num_frames < 2000:
+    while session.num_frames < 1000:
         if session.num_frames % 20 == 0:  # other things to be seen
             scene = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
         image = scene.repeat(15, 0).repeat(16, 1)
@@ -37,7 +37,7 @@ with VideoRecording.create(folder + '/r.sqlite', [], (60, 80), 25., views,
     for frame in session.stream(images()):
         recording.add(frame)
         ids.update(frame.ids)
-        if frame.frame_id + 1 in (200, 2000):
+        if frame.frame_id + 1 in (100, 1000):
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     recording.finish()
 print(json.dumps(dict(peaks=peaks, num_ids=len(ids))))
@@ -47,7 +47,7 @@ print(json.dumps(dict(peaks=peaks, num_ids=len(ids))))
 @pytest.mark.skipif(
     sys.platform == 'win32', reason='Windows has no peak memory of a process')
 @pytest.mark.slow
-def test_2000_frames_need_the_memory_of_200(tmp_path):
+def test_1000_frames_need_the_memory_of_100(tmp_path):
     files = write_model_files(tmp_path)
     done = subprocess.run(
         [sys.executable, '-c', PROGRAM, *files,

@@ -1,6 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import json
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -246,9 +247,11 @@ def test_exported_graphs(tiny, tiny_files, tmp_path, monkeypatch, runtime):
     assert report['operators']['total'] < plain['operators']['total']
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason='compiler')
-def test_compiled(tiny):
+def test_compiled(tiny, monkeypatch):
+    # the same frames are traced; no minute of C++ compilation
+    monkeypatch.setattr(torch, 'compile',
+                        partial(torch.compile, backend='eager'))
     report = report_of(tiny(compile=True), 1)
     assert {'frame model', 'association'} <= set(report['stages'])
     assert not NETWORK & set(report['stages']) - {'heads'}
