@@ -150,6 +150,25 @@ def compare_videos(truth: dict, rows: List[dict]) -> List[VideoIdentities]:
     ]
 
 
+def track_held(other: VideoIdentities, event: IdentityEvent) -> Optional[int]:
+    """Whether other results keep the object where an identity breaks.
+
+    Args:
+        other (:obj:`VideoIdentities`): The same video with other results.
+        event (:obj:`IdentityEvent`): Of the first ones.
+
+    Returns:
+        int | None: The tracklet of ``other`` to which the object is matched
+        both ``before`` and ``after`` the event and, between them, to no
+        other one; None without one.
+    """
+    column = other.matches[event.before:event.after + 1, event.row]
+    held = column[0]
+    if NONE in column[[0, -1]] or not np.isin(column, (held, NONE)).all():
+        return None
+    return int(held)
+
+
 def repair(overlaps: Overlaps, event: IdentityEvent) -> Overlaps:
     """What a video would be if one event had not happened.
 

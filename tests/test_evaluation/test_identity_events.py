@@ -3,7 +3,8 @@
 import pytest
 
 from refinevis_mm.evaluation import evaluate_tracking
-from refinevis_mm.evaluation.identity_events import explain_identity
+from refinevis_mm.evaluation.identity_events import (explain_identity,
+                                                     track_held)
 from refinevis_mm.evaluation.oracles import ORACLES, evaluate_oracles
 from tests.test_evaluation.test_tracking_eval import (CASES, ground_truth,
                                                       result)
@@ -35,6 +36,25 @@ def test_a_crossing():
     for event in events:
         assert event.cost == pytest.approx(1 - (1 / 3)**0.5, abs=1e-12)
         assert event.moved == pytest.approx(8 / 4**0.5)
+
+
+def test_other_results_hold_an_identity():
+    gt = ground_truth([0, 0, 0, 0])
+    video, = explain_identity(
+        gt, [result([0, 0, None, None]),
+             result([None, None, 0, 0])])
+    event, = video.events
+    assert track_held(video, event) is None
+    # the second tracklet is the object's, also across a miss of its own
+    for bars, held in (([0, 0, 0, 0], 1), ([None, 0, 0, 0], 1),
+                       ([0, None, 0, 0], None), ([0, 0, None, 0], None)):
+        other, = explain_identity(gt, [result([20] * 4), result(bars)])
+        assert track_held(other, event) == held
+    # a second tracklet comes between
+    rows = [result([0, None, None, 0]), result([None, 0, None, None])]
+    event.before, event.after = 0, 3
+    assert track_held(explain_identity(gt, rows[:1])[0], event) == 0
+    assert track_held(explain_identity(gt, rows)[0], event) is None
 
 
 def test_a_fragmentation_is_a_gap_while_visible():

@@ -62,6 +62,20 @@ def test_strips(tool, run, files, tmp_path, capsys):
     assert '1 strips in' in capsys.readouterr().out
 
 
+def test_other_results(tool, run, files, tmp_path, capsys):
+    out = tmp_path / 'strips'
+    now = tmp_path / 'now.json'
+    now.write_text(json.dumps([result([0, 0, 0, 0])]))
+    options = '--img-prefix', str(tmp_path), '--out-dir', str(out)
+    run(*files, *options, '--held-by', str(now))
+    assert f'1 of 1 switches that {now} has not' in capsys.readouterr().out
+    picture = read_image(str(out / '000_switch.png'))
+    run(*files, *options)
+    assert picture.shape[0] > read_image(str(out / '000_switch.png')).shape[0]
+    run(*files, '--held-by', files[1])  # the same results
+    assert '0 of 0 switches' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('options', [['--top', '0'], ['--out-dir', 'a']])
 def test_bad_options(run, files, options):
     with pytest.raises(SystemExit) as error:

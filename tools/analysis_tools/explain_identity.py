@@ -4,36 +4,38 @@
 Two tables: every identity switch, fragmentation and duplicate by what its
 repair would gain in HOTA; and what AP and HOTA would be with perfect classes,
 association, detection or masks. With --out-dir a strip of frames for each of
-the costliest events.
+the costliest events. With --held-by only switches that other results of the
+same videos do not have, where they keep the object under one id.
 
 Examples:
     python tools/analysis_tools/explain_identity.py valid.json results.json
     python tools/analysis_tools/explain_identity.py valid.json results.json \
         --img-prefix valid/JPEGImages --out-dir work_dirs/identity --top 10
+    python tools/analysis_tools/explain_identity.py valid.json before.json \
+        --held-by now.json
 """
 import argparse
 import os
 import os.path as osp
-from typing import List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 from terminaltables import AsciiTable
 
 from refinevis_mm.evaluation.identity_events import (KINDS, IdentityEvent,
                                                      VideoIdentities,
-                                                     explain_identity)
+                                                     explain_identity,
+                                                     track_held)
 from refinevis_mm.evaluation.oracles import evaluate_oracles
 from refinevis_mm.utils import one_line_errors
 from refinevis_mm.video_io import read_image, write_image
-from refinevis_mm.vis_json import load_json
+from refinevis_mm.vis_json import Tube, load_json
 from refinevis_mm.visualization import draw_instances
 from refinevis_mm.visualization.refinement_figure import draw_panels
 from refinevis_mm.visualization.vis_overlay import resize_image
 
 NUM_PANELS = 6  # frames of a strip
 PANEL_WIDTH = 240  # px
-
-Event = Tuple[VideoIdentities, IdentityEvent]
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,6 +55,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--img-prefix', help='folder of the frames, for --out-dir')
     parser.add_argument('--out-dir', help='folder for strips of frames')
+    parser.add_argument(
+        '--held-by',
+        metavar='RESULTS',
+        help='other results; show switches where these keep the object')
     args = parser.parse_args()
     if args.top < 1:
         parser.error(f'--top must be at least 1, got {args.top}')
@@ -61,11 +67,11 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def events_table(events: List[Event], names: dict) -> str:
+def events_table(events: List[IdentityEvent], names: dict) -> str:
     """Table of events.
 
     Args:
-        events (list[tuple]): Videos and what breaks in them.
+        events (list[:obj:`IdentityEvent`]): What breaks.
         names (dict): Class names by category id.
 
     Returns:
@@ -75,7 +81,7 @@ def events_table(events: List[Event], names: dict) -> str:
         'HOTA', 'what', 'video', 'object', 'class', 'frames', 'tracks',
         'visible', 'moved'
     ]]
-    for _, event in events:
+    for event in events:
         tracks = str(event.old) if event.old == event.new else \
             f'{event.old}, {event.new}'
         rows.append([
@@ -88,18 +94,18 @@ def events_table(events: List[Event], names: dict) -> str:
     return AsciiTable(rows).table
 
 
-def summary_table(events: List[Event]) -> str:
+def summary_table(events: List[IdentityEvent]) -> str:
     """Number and cost of the events by kind.
 
     Args:
-        events (list[tuple]): All videos and what breaks in them.
+        events (list[:obj:`IdentityEvent`]): All that breaks.
 
     Returns:
         str: A line for each kind.
     """
     rows = [['', 'number', 'sum of HOTA', 'behind a hidden stretch']]
     for kind in KINDS:
-        part = [event for _, event in events if event.kind == kind]
+        part = [event for event in events if event.kind == kind]
         hidden = sum(event.visible < 0.1 for event in part)
         rows.append([
             kind,
@@ -129,14 +135,18 @@ def oracle_table(numbers: dict) -> str:
     return table.table
 
 
-def draw_strip(found: VideoIdentities, event: IdentityEvent,
-               img_prefix: str) -> np.ndarray:
+def draw_strip(found: VideoIdentities,
+               event: IdentityEvent,
+               img_prefix: str,
+               other: Optional[VideoIdentities] = None) -> np.ndarray:
     """Frames of an event: the object above, the tracklets below.
 
     Args:
         found (:obj:`VideoIdentities`): The video.
         event (:obj:`IdentityEvent`): What breaks.
         img_prefix (str): Folder of the frames.
+        other (:obj:`VideoIdentities`, optional): The video with results that
+            keep the object; the tracklet comes in a third row.
 
     Returns:
         np.ndarray: Has shape (H, W, 3), uint8, BGR.
@@ -146,29 +156,42 @@ def draw_strip(found: VideoIdentities, event: IdentityEvent,
     last = min(event.after + 1, len(files) - 1)
     frames = np.unique(
         np.linspace(first, last, NUM_PANELS).round().astype(int)).tolist()
-    truth, tracks = [], []
-    for frame in frames:
-        image = read_image(osp.join(img_prefix, files[frame]))
-        scale = PANEL_WIDTH / image.shape[1]
-        truth.append(
-            draw_instances(
-                image, [found.objs[event.row][frame]], [event.row], ['object'],
-                scale=scale))
-        ids = list(dict.fromkeys([event.old, event.new]))
-        tracks.append(
-            draw_instances(
-                image, [found.dets[i][frame] for i in ids],
-                ids, [f'#{i}' for i in ids],
-                scale=scale))
-    size = truth[0].shape[1::-1]
-    truth, tracks = ([
+    tubes = [({
+        event.row: found.objs[event.row]
+    }, ['object']),
+             _tubes_of(found, event.old, event.new)]
+    titles = [
+        f'{event.kind}, video {event.video_id}, object {event.object_id}: '
+        f'{100 * event.cost:+.2f} HOTA', f'tracks {event.old} and {event.new}'
+    ]
+    if other is not None:
+        held = track_held(other, event)
+        tubes.append(_tubes_of(other, held))
+        titles.append(f'other results: track {held}')
+    rows = []
+    for by_id, labels in tubes:
+        rows.append([])
+        for frame in frames:
+            image = read_image(osp.join(img_prefix, files[frame]))
+            rows[-1].append(
+                draw_instances(
+                    image, [tube[frame] for tube in by_id.values()],
+                    list(by_id),
+                    labels,
+                    scale=PANEL_WIDTH / image.shape[1]))
+    size = rows[0][0].shape[1::-1]
+    rows = [[
         panel if panel.shape[1::-1] == size else resize_image(
             panel, size[0] / panel.shape[1]) for panel in row
-    ] for row in (truth, tracks))
-    title = (f'{event.kind}, video {event.video_id}, object '
-             f'{event.object_id}: {100 * event.cost:+.2f} HOTA')
-    return draw_panels([truth, tracks], [f'frame {i}' for i in frames],
-                       [title, f'tracks {event.old} and {event.new}'])
+    ] for row in rows]
+    return draw_panels(rows, [f'frame {i}' for i in frames], titles)
+
+
+def _tubes_of(found: VideoIdentities, *ids:
+              int) -> Tuple[Dict[int, Tube], List[str]]:
+    """Masks of tracklets by id, and what is written beside them."""
+    by_id = {i: found.dets[i] for i in ids}
+    return by_id, [f'#{i}' for i in by_id]
 
 
 @one_line_errors
@@ -182,20 +205,30 @@ def main() -> None:
         raise ValueError('--out-dir needs the file_names of every video, got '
                          'one without')
     videos = explain_identity(gt, results, args.score_thr)
-    events = [(video, event) for video in videos for event in video.events]
-    events.sort(key=lambda pair: -pair[1].cost)
+    others = [None] * len(videos) if args.held_by is None else \
+        explain_identity(gt, load_json(args.held_by), args.score_thr)
     names = {row['id']: row.get('name') for row in gt['categories']}
-    print(summary_table(events))
+    events = [(video, event, other) for video, other in zip(videos, others)
+              for event in video.events]
+    events.sort(key=lambda found: -found[1].cost)
+    print(summary_table([event for _, event, _ in events]))
+    what = 'that cost most'
+    if args.held_by is not None:
+        events = [
+            (video, event, other) for video, event, other in events
+            if event.kind == 'switch' and track_held(other, event) is not None
+        ]
+        what = f'of {len(events)} switches that {args.held_by} has not'
     shown = events[:args.top]
-    print(f'\nthe {len(shown)} that cost most:')
-    print(events_table(shown, names))
+    print(f'\nthe {len(shown)} {what}:')
+    print(events_table([event for _, event, _ in shown], names))
     print('\nwith one part perfect:')
     print(oracle_table(evaluate_oracles(gt, results, args.score_thr)))
     if args.out_dir is not None:
         os.makedirs(args.out_dir, exist_ok=True)
-        for number, (found, event) in enumerate(shown):
+        for number, (found, event, other) in enumerate(shown):
             path = osp.join(args.out_dir, f'{number:03d}_{event.kind}.png')
-            write_image(path, draw_strip(found, event, args.img_prefix))
+            write_image(path, draw_strip(found, event, args.img_prefix, other))
         print(f'\n{len(shown)} strips in {args.out_dir}')
 
 
