@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from refinevis_mm.registry import MODELS
 from ..layers.ms_deform_attn import MultiScaleDeformableAttention
 from ..layers.transformer_layers import (DeformableDecoderLayer,
-                                         DeformableEncoder, encode_levels,
-                                         flatten_levels, flatten_masks)
+                                         DeformableEncoder, FFNReLU,
+                                         encode_levels, flatten_levels,
+                                         flatten_masks)
 
 
 @MODELS.register_module()
@@ -58,7 +59,7 @@ class DeformableDETREncoder(BaseModule):
                     feedforward_channels=feedforward_channels,
                     num_fcs=2,
                     ffn_drop=dropout,
-                    act_cfg=dict(type='ReLU', inplace=True))))
+                    act_cfg=dict(type=FFNReLU))))
 
     def init_weights(self) -> None:
         """Xavier, then the attention's own initialisation."""
@@ -135,8 +136,7 @@ class BaseDeformableDecoder(BaseModule):
                     feedforward_channels=feedforward_channels,
                     num_fcs=2,
                     ffn_drop=dropout,
-                    act_cfg=dict(type='ReLU', inplace=True)))
-            for _ in range(num_layers)
+                    act_cfg=dict(type=FFNReLU))) for _ in range(num_layers)
         ])
 
     def init_weights(self) -> None:

@@ -8,7 +8,7 @@ from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
 from refinevis_mm.registry import MODELS
-from ..layers.transformer_layers import DeformableDecoderLayer
+from ..layers.transformer_layers import DeformableDecoderLayer, FFNReLU
 
 # Clamp of the inverse sigmoid, as in the official MaskDINO (mmdet's DINO
 # uses 1e-3).
@@ -58,8 +58,7 @@ class MaskDINODecoder(BaseModule):
                     feedforward_channels=feedforward_channels,
                     num_fcs=2,
                     ffn_drop=0.0,
-                    act_cfg=dict(type='ReLU', inplace=True)))
-            for _ in range(num_layers)
+                    act_cfg=dict(type=FFNReLU))) for _ in range(num_layers)
         ])
         self.ref_point_head = MLP(embed_dims * 2, embed_dims, embed_dims, 2)
         self.norm = nn.LayerNorm(embed_dims)

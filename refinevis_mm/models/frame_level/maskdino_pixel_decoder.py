@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from refinevis_mm.registry import MODELS
 from ..layers.ms_deform_attn import MultiScaleDeformableAttention
-from ..layers.transformer_layers import DeformableEncoder, encode_levels
+from ..layers.transformer_layers import (DeformableEncoder, FFNReLU,
+                                         encode_levels)
 
 
 @MODELS.register_module()
@@ -94,7 +95,7 @@ class MaskDINOPixelDecoder(BaseModule):
                     feedforward_channels=feedforward_channels,
                     num_fcs=2,
                     ffn_drop=0.0,
-                    act_cfg=dict(type='ReLU', inplace=True))))
+                    act_cfg=dict(type=FFNReLU))))
         self.lateral_conv = ConvModule(
             in_channels[0],
             embed_dims,

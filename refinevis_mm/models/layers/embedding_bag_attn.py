@@ -21,6 +21,9 @@ CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))
 # Points gathered at a time: their temporaries stay in the cache and in memory
 # that the allocator has at hand.
 CHUNK_POINTS = 2**17
+# Points of the images that share a backward pass. Few small images cost more
+# calls than arithmetic, large ones gain nothing.
+BACKWARD_POINTS = 2**18
 # Sizes whose constants are remembered.
 MAX_CACHED_SIZES = 32
 
@@ -145,6 +148,23 @@ def _bag_weights(cells: _Neighbours, weights: Tensor,
     return bags.flatten(2).flatten(0, 1)
 
 
+def _first_values(value: Tensor, num_queries: int) -> Tensor:
+    """int32 position of its image's first value for any query, (bs * Q, 1).
+
+    Args:
+        value (Tensor): Has shape (bs, N, heads, dims).
+        num_queries (int): Q.
+    """
+    num_images, num_values = value.shape[:2]
+    first = torch.arange(
+        0,
+        num_images * num_values,
+        num_values,
+        dtype=torch.int32,
+        device=value.device)
+    return first.repeat_interleave(num_queries)[:, None]
+
+
 def _gather(value: Tensor, points: Tensor, weights: Tensor,
             grid: _Grid) -> Tensor:
     """Output of all images, has shape (bs * Q * heads, dims).
@@ -155,14 +175,8 @@ def _gather(value: Tensor, points: Tensor, weights: Tensor,
         weights (Tensor): Has shape (bs, Q, J).
         grid (:obj:`_Grid`): Constants.
     """
-    num_images, num_values, num_heads = value.shape[:3]
-    first = torch.arange(
-        0,
-        num_images * num_values,
-        num_values,
-        dtype=torch.int32,
-        device=value.device)
-    first = first.repeat_interleave(weights.shape[1])[:, None]
+    num_heads = value.shape[2]
+    first = _first_values(value, weights.shape[1])
     bags = []
     chunk = max(CHUNK_POINTS // weights.shape[2], 1)
     for points, weights, first in zip(
@@ -179,8 +193,8 @@ def _gather(value: Tensor, points: Tensor, weights: Tensor,
     return torch.cat(bags)
 
 
-def _dots_with_values(grad: Tensor, value: Tensor,
-                      rows: Tensor) -> Tuple[Tensor, ...]:
+def _dots_with_values(grad: Tensor, table: Tensor, rows: Tensor,
+                      num_heads: int) -> Tuple[Tensor, ...]:
     """Dot product of every gathered value with its bag's gradient.
 
     This is the gradient of ``embedding_bag`` with respect to its weights.
@@ -191,9 +205,9 @@ def _dots_with_values(grad: Tensor, value: Tensor,
     ones = grad.new_ones(rows.shape).requires_grad_()
     with torch.enable_grad():
         bags = F.embedding_bag(
-            rows, value.flatten(0, 1), per_sample_weights=ones, mode='sum')
+            rows, table, per_sample_weights=ones, mode='sum')
     dots, = torch.autograd.grad(bags, ones, grad)
-    dots = dots.view(-1, value.shape[1], len(CORNERS),
+    dots = dots.view(-1, num_heads, len(CORNERS),
                      rows.shape[1] // len(CORNERS))
     return tuple(corner.flatten(1) for corner in dots.unbind(2))
 
@@ -225,20 +239,21 @@ def _point_grads(cells: _Neighbours, weights: Tensor, dots: Tuple[Tensor, ...],
 
 def _scatter(grad: Tensor, positions: Tensor, cells: _Neighbours,
              weights: Tensor, grid: _Grid, shapes: Shapes,
-             num_heads: int) -> Tensor:
-    """Gradient of the values of one image, has shape (N * heads, dims).
+             size: Tuple[int, int, int]) -> Tensor:
+    """Gradient of the values, has shape (bs, N * heads, dims).
 
     Points are sorted by their first neighbour, so that the sum over the
     points of a table row is an ``embedding_bag`` over the gradient. All four
     corners share the order and differ by a shift of the result.
     """
+    num_images, num_values, num_heads = size
     first_row = torch.add(grid.rows[0], positions, alpha=num_heads)
     order = first_row.flatten().sort().indices
     bags = order // (weights.shape[1] // num_heads)
-    num_rows = sum(height * width for height, width in shapes) * num_heads
-    counts = torch.bincount(first_row.flatten(), minlength=num_rows)
+    counts = torch.bincount(
+        first_row.flatten(), minlength=num_images * num_values * num_heads)
     starts = counts.cumsum(0) - counts
-    result = grad.new_zeros(num_rows, grad.shape[1])
+    result = grad.new_zeros(num_images, num_values * num_heads, grad.shape[1])
     distances = (cells.near, cells.far)
     for right, down in CORNERS:
         column = _times_weight(weights, distances[right][:, 0])
@@ -248,30 +263,41 @@ def _scatter(grad: Tensor, positions: Tensor, cells: _Neighbours,
             grad,
             starts,
             per_sample_weights=corner.flatten()[order],
-            mode='sum')
+            mode='sum').view_as(result)
         level_start = 0
         for height, width in shapes:
             shift = (right * (width > 1) + down * width *
                      (height > 1)) * num_heads
             level_end = level_start + height * width * num_heads
-            result[level_start + shift:level_end] += \
-                sums[level_start:level_end - shift]
+            result[:, level_start + shift:level_end] += \
+                sums[:, level_start:level_end - shift]
             level_start = level_end
     return result
 
 
-def _backward_single(grad: Tensor, value: Tensor, points: Tensor,
-                     weights: Tensor, grid: _Grid,
-                     shapes: Shapes) -> Tuple[Tensor, Tensor, Tensor]:
-    """Gradients of one image's values, points and weights."""
-    num_heads = value.shape[1]
-    grad = grad.reshape(len(grad) * num_heads, -1).contiguous()
+def _backward_few(grad: Tensor, value: Tensor, points: Tensor, weights: Tensor,
+                  grid: _Grid,
+                  shapes: Shapes) -> Tuple[Tensor, Tensor, Tensor]:
+    """Gradients of the values, points and weights of a few images.
+
+    Args:
+        grad (Tensor): Has shape (bs, Q, heads * dims).
+        value (Tensor): Has shape (bs, N, heads, dims).
+        points (Tensor): Has shape (bs, Q, 2, J).
+        weights (Tensor): Has shape (bs, Q, J).
+        grid (:obj:`_Grid`): Constants.
+        shapes (tuple[tuple[int]]): (h, w) of each level.
+    """
+    num_heads = value.shape[2]
+    first = _first_values(value, weights.shape[1])
+    grad = grad.reshape(len(first) * num_heads, -1).contiguous()
+    points, weights = points.flatten(0, 1), weights.flatten(0, 1)
     cells = find_neighbours(points, grid)
-    positions = find_cells(cells, grid)
+    positions = find_cells(cells, grid).add_(first)
     rows = _bag_rows(positions, grid, num_heads)
-    dots = _dots_with_values(grad, value, rows)
+    dots = _dots_with_values(grad, value.flatten(0, 2), rows, num_heads)
     value_grad = _scatter(grad, positions, cells, weights, grid, shapes,
-                          num_heads)
+                          value.shape[:3])
     return value_grad, *_point_grads(cells, weights, dots, grid)
 
 
@@ -294,12 +320,15 @@ class _EmbeddingBagAttention(Function):
         """Gradients of values, points and weights."""
         value, points, weights = inputs = ctx.saved_tensors
         grid = _grid_of(*inputs, ctx.shapes)
+        points, weights = points.flatten(3), weights.flatten(2)
+        few = max(BACKWARD_POINTS // max(weights.shape[1:].numel(), 1), 1)
         grads = [
-            _backward_single(*image, grid, ctx.shapes) for image in zip(
-                grad, value, points.flatten(3), weights.flatten(2))
+            _backward_few(*images, grid, ctx.shapes)
+            for images in zip(*(tensor.split(few)
+                                for tensor in (grad, value, points, weights)))
         ]
         return (*[
-            torch.stack(parts).view_as(tensor)
+            torch.cat(parts).view_as(tensor)
             for parts, tensor in zip(zip(*grads), inputs)
         ], None)
 

@@ -8,9 +8,6 @@ from mmdet.models.losses import CrossEntropyLoss, DiceLoss
 from mmdet.models.utils import get_uncertain_point_coords_with_randomness
 from torch import Tensor, nn
 
-# Pixels of masks of full size that exist in fp32 at once.
-MASK_PIXELS = 2**24
-
 
 class MaskPointLoss(nn.Module):
     """Binary cross entropy and Dice on PointRend points.
@@ -150,12 +147,16 @@ def _frame_inds(gt_inds: Tensor, num_frames: int) -> Tensor:
 def _sample_masks(masks: Tensor, inds: Tensor, points: Tensor) -> Tensor:
     """Sample bool masks (U, H, W) at points (P, n, 2), has shape (P, n).
 
-    Mask ``inds`` (P, ) of each row, nothing for -1; a few masks at a time,
-    as all of them in fp32 may take gigabytes.
+    Mask ``inds`` (P, ) of each row, nothing for -1. A mask is made fp32 once
+    for all its rows, and no other one beside it: all of them may take
+    gigabytes.
     """
     targets = points.new_zeros(points.shape[:2])
-    chunk = max(MASK_PIXELS // masks.shape[1:].numel(), 1)
-    for rows in (inds >= 0).nonzero().flatten().split(chunk):
-        targets[rows] = point_sample(masks[inds[rows], None].float(),
-                                     points[rows])[:, 0]
+    counts = torch.bincount(inds + 1, minlength=len(masks) + 1).tolist()
+    _, *rows_of = inds.argsort(stable=True).split(counts)
+    for mask, rows in zip(masks, rows_of):
+        if len(rows):
+            found = point_sample(mask[None, None].float(),
+                                 points[rows].flatten(0, 1)[None])
+            targets[rows] = found.view(len(rows), -1)
     return targets

@@ -4,16 +4,29 @@ from functools import lru_cache
 from typing import List, Optional, Sequence, Tuple
 
 import torch
+import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import MultiheadAttention
 from mmdet.models.layers import SinePositionalEncoding
 from mmdet.models.layers.transformer import (
     DeformableDetrTransformerDecoderLayer, DeformableDetrTransformerEncoder,
     DeformableDetrTransformerEncoderLayer)
 from mmengine.model import ModuleList
-from torch import Tensor
+from torch import Tensor, nn
 
 from .embedding_bag_attn import MAX_CACHED_SIZES, Shapes
 from .ms_deform_attn import MultiScaleDeformableAttention
+
+
+class FFNReLU(nn.ReLU):
+    """ReLU between the layers of an FFN, in place where nothing is learned.
+
+    Of (bs, N, C) a Linear gives a view. Autograd would copy what is changed in
+    a view, which costs more than an output of its own.
+    """
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Apply it, to any shape."""
+        return F.relu(hidden, inplace=not torch.is_grad_enabled())
 
 
 class DeformableEncoderLayer(DeformableDetrTransformerEncoderLayer):

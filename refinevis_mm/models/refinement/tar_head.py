@@ -13,6 +13,7 @@ from ..frame_level.matching import one_hot
 from ..layers.mask_point_loss import MaskPointLoss
 from ..layers.temporal_attention import (TemporalAttentionLayer,
                                          frame_position_encoding)
+from ..layers.transformer_layers import FFNReLU
 from .embedding_heads import InstanceHeads, predict_tracks
 
 
@@ -85,8 +86,7 @@ class TARHead(BaseModule):
                     feedforward_channels=feedforward_channels,
                     num_fcs=2,
                     ffn_drop=0.0,
-                    act_cfg=dict(type='ReLU', inplace=True)))
-            for _ in range(num_layers)
+                    act_cfg=dict(type=FFNReLU))) for _ in range(num_layers)
         ])
         self.heads = None if heads is None else MODELS.build(heads)
         self.loss_cls = MODELS.build(loss_cls)

@@ -4,7 +4,8 @@ import torch
 from mmcv.cnn.bricks.transformer import MultiheadAttention
 from torch.testing import assert_close
 
-from refinevis_mm.models.layers.transformer_layers import (SelfAttention,
+from refinevis_mm.models.layers.transformer_layers import (FFNReLU,
+                                                           SelfAttention,
                                                            flatten_levels)
 
 
@@ -27,6 +28,17 @@ def test_self_attention_is_mmcvs(masked, training):
     out.cos().sum().backward()
     for ours, theirs in zip(attn.parameters(), reference.parameters()):
         assert_close(ours.grad, theirs.grad)
+
+
+def test_ffn_relu_keeps_the_views_of_a_graph():
+    linear = torch.nn.Linear(2, 3)
+    hidden = linear(torch.randn(2, 5, 2))
+    out = FFNReLU()(hidden)
+    # autograd follows no change of a view
+    assert 'CopySlices' not in str(out.grad_fn) and (hidden < 0).any()
+    with torch.no_grad():
+        assert FFNReLU()(hidden) is hidden  # written over
+    assert torch.equal(hidden, out)
 
 
 def test_flatten_levels_by_hand():
