@@ -223,6 +223,8 @@ ALLOWED = [
             check_named),
     Allowed(r'python tools/video_demo.py \S+ rfdetr\S* .*',
             'downloads; needs the rfdetr package', check_named),
+    Allowed(r'python tools/analysis_tools/benchmark_zoo.py .*rfdetr.*',
+            'needs the rfdetr package and NMS', check_arguments),
     Allowed(
         r'python tools/analysis_tools/benchmark.py .*--against.*',
         'starts processes, in which models stay large; run in '

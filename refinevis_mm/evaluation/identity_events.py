@@ -151,7 +151,7 @@ def compare_videos(truth: dict, rows: List[dict]) -> List[VideoIdentities]:
 
 
 def track_held(other: VideoIdentities, event: IdentityEvent) -> Optional[int]:
-    """Whether other results keep the object where an identity breaks.
+    """The tracklet by which other results keep the object of an event.
 
     Args:
         other (:obj:`VideoIdentities`): The same video with other results.

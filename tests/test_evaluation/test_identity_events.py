@@ -45,7 +45,8 @@ def test_other_results_hold_an_identity():
              result([None, None, 0, 0])])
     event, = video.events
     assert track_held(video, event) is None
-    # the second tracklet is the object's, also across a miss of its own
+    # the second tracklet is the object's; misses outside of frames 1 and 2
+    # of the event do not count
     for bars, held in (([0, 0, 0, 0], 1), ([None, 0, 0, 0], 1),
                        ([0, None, 0, 0], None), ([0, 0, None, 0], None)):
         other, = explain_identity(gt, [result([20] * 4), result(bars)])

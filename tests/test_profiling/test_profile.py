@@ -249,7 +249,7 @@ def test_exported_graphs(tiny, tiny_files, tmp_path, monkeypatch, runtime):
 
 @pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason='compiler')
 def test_compiled(tiny, monkeypatch):
-    # the same frames are traced; no minute of C++ compilation
+    # the same frames are traced; the minute of C++ compilation is PyTorch's
     monkeypatch.setattr(torch, 'compile',
                         partial(torch.compile, backend='eager'))
     report = report_of(tiny(compile=True), 1)

@@ -68,7 +68,8 @@ def test_other_results(tool, run, files, tmp_path, capsys):
     now.write_text(json.dumps([result([0, 0, 0, 0])]))
     options = '--img-prefix', str(tmp_path), '--out-dir', str(out)
     run(*files, *options, '--held-by', str(now))
-    assert f'1 of 1 switches that {now} has not' in capsys.readouterr().out
+    assert f'1 of 1 switches across which {now} keeps the object:' in \
+        capsys.readouterr().out
     picture = read_image(str(out / '000_switch.png'))
     run(*files, *options)
     assert picture.shape[0] > read_image(str(out / '000_switch.png')).shape[0]

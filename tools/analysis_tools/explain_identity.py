@@ -4,8 +4,8 @@
 Two tables: every identity switch, fragmentation and duplicate by what its
 repair would gain in HOTA; and what AP and HOTA would be with perfect classes,
 association, detection or masks. With --out-dir a strip of frames for each of
-the costliest events. With --held-by only switches that other results of the
-same videos do not have, where they keep the object under one id.
+the costliest events. With --held-by the events that are listed and drawn are
+switches across which other results keep the object under one id.
 
 Examples:
     python tools/analysis_tools/explain_identity.py valid.json results.json
@@ -17,7 +17,7 @@ Examples:
 import argparse
 import os
 import os.path as osp
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional
 
 import numpy as np
 from terminaltables import AsciiTable
@@ -58,7 +58,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--held-by',
         metavar='RESULTS',
-        help='other results; show switches where these keep the object')
+        help='other results; show switches across which these keep the object')
     args = parser.parse_args()
     if args.top < 1:
         parser.error(f'--top must be at least 1, got {args.top}')
@@ -156,42 +156,37 @@ def draw_strip(found: VideoIdentities,
     last = min(event.after + 1, len(files) - 1)
     frames = np.unique(
         np.linspace(first, last, NUM_PANELS).round().astype(int)).tolist()
-    tubes = [({
-        event.row: found.objs[event.row]
-    }, ['object']),
-             _tubes_of(found, event.old, event.new)]
+    images = [read_image(osp.join(img_prefix, files[i])) for i in frames]
+
+    def draw(tubes: Dict[int, Tube], label: str) -> List[np.ndarray]:
+        return [
+            draw_instances(
+                image, [tube[frame] for tube in tubes.values()],
+                list(tubes), [label.format(i) for i in tubes],
+                scale=PANEL_WIDTH / image.shape[1])
+            for frame, image in zip(frames, images)
+        ]
+
+    ids = dict.fromkeys([event.old, event.new])
+    rows = [
+        draw({event.row: found.objs[event.row]}, 'object'),
+        draw({i: found.dets[i]
+              for i in ids}, '#{}')
+    ]
     titles = [
         f'{event.kind}, video {event.video_id}, object {event.object_id}: '
         f'{100 * event.cost:+.2f} HOTA', f'tracks {event.old} and {event.new}'
     ]
     if other is not None:
         held = track_held(other, event)
-        tubes.append(_tubes_of(other, held))
+        rows.append(draw({held: other.dets[held]}, '#{}'))
         titles.append(f'other results: track {held}')
-    rows = []
-    for by_id, labels in tubes:
-        rows.append([])
-        for frame in frames:
-            image = read_image(osp.join(img_prefix, files[frame]))
-            rows[-1].append(
-                draw_instances(
-                    image, [tube[frame] for tube in by_id.values()],
-                    list(by_id),
-                    labels,
-                    scale=PANEL_WIDTH / image.shape[1]))
     size = rows[0][0].shape[1::-1]
     rows = [[
         panel if panel.shape[1::-1] == size else resize_image(
             panel, size[0] / panel.shape[1]) for panel in row
     ] for row in rows]
     return draw_panels(rows, [f'frame {i}' for i in frames], titles)
-
-
-def _tubes_of(found: VideoIdentities, *ids:
-              int) -> Tuple[Dict[int, Tube], List[str]]:
-    """Masks of tracklets by id, and what is written beside them."""
-    by_id = {i: found.dets[i] for i in ids}
-    return by_id, [f'#{i}' for i in by_id]
 
 
 @one_line_errors
@@ -218,7 +213,8 @@ def main() -> None:
             (video, event, other) for video, event, other in events
             if event.kind == 'switch' and track_held(other, event) is not None
         ]
-        what = f'of {len(events)} switches that {args.held_by} has not'
+        what = (f'of {len(events)} switches across which {args.held_by} keeps '
+                'the object')
     shown = events[:args.top]
     print(f'\nthe {len(shown)} {what}:')
     print(events_table([event for _, event, _ in shown], names))

@@ -5,10 +5,11 @@ The output of a query and head is a sum over sampled points and the four
 neighbours of each point of ``attention * bilinear weight * value``: one
 ``embedding_bag`` whose table is the value tensor. No compiler is needed.
 
-Shape legend: N values, J = heads * levels * points columns of a query.
+Shape legend: N values, J = heads * levels * points columns of a query; Q
+queries, those of all images where there is no bs beside it.
 """
 from functools import lru_cache
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +22,9 @@ CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))
 # Points gathered at a time: their temporaries stay in the cache and in memory
 # that the allocator has at hand.
 CHUNK_POINTS = 2**17
-# Points of the images that share a backward pass. Few small images cost more
-# calls than arithmetic, large ones gain nothing.
-BACKWARD_POINTS = 2**18
+# Points, and numbers in the values, of the images that share a backward pass:
+# small images cost more calls than arithmetic, large ones get slower together.
+BACKWARD_SIZE = 2**18
 # Sizes whose constants are remembered.
 MAX_CACHED_SIZES = 32
 
@@ -149,7 +150,7 @@ def _bag_weights(cells: _Neighbours, weights: Tensor,
 
 
 def _first_values(value: Tensor, num_queries: int) -> Tensor:
-    """int32 position of its image's first value for any query, (bs * Q, 1).
+    """int32 position of the first value of each query's image, (bs * Q, 1).
 
     Args:
         value (Tensor): Has shape (bs, N, heads, dims).
@@ -239,21 +240,21 @@ def _point_grads(cells: _Neighbours, weights: Tensor, dots: Tuple[Tensor, ...],
 
 def _scatter(grad: Tensor, positions: Tensor, cells: _Neighbours,
              weights: Tensor, grid: _Grid, shapes: Shapes,
-             size: Tuple[int, int, int]) -> Tensor:
-    """Gradient of the values, has shape (bs, N * heads, dims).
+             value_shape: Sequence[int]) -> Tensor:
+    """Gradient of the values (bs, N, heads, dims) = ``value_shape``.
 
     Points are sorted by their first neighbour, so that the sum over the
     points of a table row is an ``embedding_bag`` over the gradient. All four
     corners share the order and differ by a shift of the result.
     """
-    num_images, num_values, num_heads = size
+    num_images, num_values, num_heads, dims = value_shape
     first_row = torch.add(grid.rows[0], positions, alpha=num_heads)
     order = first_row.flatten().sort().indices
     bags = order // (weights.shape[1] // num_heads)
     counts = torch.bincount(
         first_row.flatten(), minlength=num_images * num_values * num_heads)
     starts = counts.cumsum(0) - counts
-    result = grad.new_zeros(num_images, num_values * num_heads, grad.shape[1])
+    result = grad.new_zeros(num_images, num_values * num_heads, dims)
     distances = (cells.near, cells.far)
     for right, down in CORNERS:
         column = _times_weight(weights, distances[right][:, 0])
@@ -297,7 +298,7 @@ def _backward_few(grad: Tensor, value: Tensor, points: Tensor, weights: Tensor,
     rows = _bag_rows(positions, grid, num_heads)
     dots = _dots_with_values(grad, value.flatten(0, 2), rows, num_heads)
     value_grad = _scatter(grad, positions, cells, weights, grid, shapes,
-                          value.shape[:3])
+                          value.shape)
     return value_grad, *_point_grads(cells, weights, dots, grid)
 
 
@@ -321,7 +322,8 @@ class _EmbeddingBagAttention(Function):
         value, points, weights = inputs = ctx.saved_tensors
         grid = _grid_of(*inputs, ctx.shapes)
         points, weights = points.flatten(3), weights.flatten(2)
-        few = max(BACKWARD_POINTS // max(weights.shape[1:].numel(), 1), 1)
+        size = max(weights[0].numel(), value[0].numel())
+        few = max(BACKWARD_SIZE // size, 1)
         grads = [
             _backward_few(*images, grid, ctx.shapes)
             for images in zip(*(tensor.split(few)

@@ -152,11 +152,11 @@ def _sample_masks(masks: Tensor, inds: Tensor, points: Tensor) -> Tensor:
     gigabytes.
     """
     targets = points.new_zeros(points.shape[:2])
-    counts = torch.bincount(inds + 1, minlength=len(masks) + 1).tolist()
-    _, *rows_of = inds.argsort(stable=True).split(counts)
-    for mask, rows in zip(masks, rows_of):
-        if len(rows):
-            found = point_sample(mask[None, None].float(),
+    order = inds.argsort(stable=True)
+    used, counts = inds[order].unique_consecutive(return_counts=True)
+    for i, rows in zip(used.tolist(), order.split(counts.tolist())):
+        if i >= 0:
+            found = point_sample(masks[i, None, None].float(),
                                  points[rows].flatten(0, 1)[None])
             targets[rows] = found.view(len(rows), -1)
     return targets

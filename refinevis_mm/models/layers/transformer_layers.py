@@ -18,15 +18,15 @@ from .ms_deform_attn import MultiScaleDeformableAttention
 
 
 class FFNReLU(nn.ReLU):
-    """ReLU between the layers of an FFN, in place where nothing is learned.
+    """ReLU between the layers of an FFN, in place without gradients.
 
-    Of (bs, N, C) a Linear gives a view. Autograd would copy what is changed in
-    a view, which costs more than an output of its own.
+    A Linear returns a view for (bs, N, C). If a view is changed in place,
+    autograd copies its gradients, which costs more than an output of its own.
     """
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Apply it, to any shape."""
-        return F.relu(hidden, inplace=not torch.is_grad_enabled())
+        return F.relu(hidden, inplace=not hidden.requires_grad)
 
 
 class DeformableEncoderLayer(DeformableDetrTransformerEncoderLayer):

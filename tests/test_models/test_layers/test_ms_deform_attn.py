@@ -94,9 +94,9 @@ def test_chunks_of_queries_change_nothing(monkeypatch):
 def test_images_that_share_a_backward_pass_change_nothing(monkeypatch):
     inputs = _inputs(batch=3)
     together = _run('embedding_bag', inputs)
-    points = inputs[4][0].numel()
-    for few in (1, 2 * points):  # images one by one, and two and one
-        monkeypatch.setattr(embedding_bag_attn, 'BACKWARD_POINTS', few)
+    size = max(inputs[0][0].numel(), inputs[4][0].numel())
+    for few in (1, 2 * size):  # images one by one, and two and one
+        monkeypatch.setattr(embedding_bag_attn, 'BACKWARD_SIZE', few)
         for ours, reference in zip(_run('embedding_bag', inputs), together):
             assert_close(ours, reference, atol=1e-6, rtol=1e-6)
 
