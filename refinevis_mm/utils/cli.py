@@ -4,6 +4,7 @@ import argparse
 import atexit
 import ctypes
 import functools
+import gc
 import os
 import os.path as osp
 import re
@@ -250,6 +251,11 @@ def end_workers_with_parent() -> None:
 
 
 def _end_process_group() -> None:
-    """Join gloo's threads: one that still runs aborts the process at exit."""
+    """Join gloo's threads: one that still runs may abort the process at exit.
+
+    They end with the last reference to the group, which a model wrapper has;
+    its runner is in cycles.
+    """
     if dist.is_initialized():
+        gc.collect()
         dist.destroy_process_group()

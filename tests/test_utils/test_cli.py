@@ -1,9 +1,13 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import argparse
+import socket
+import subprocess
+import sys
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.runner import load_checkpoint
 
 from refinevis_mm.compat.checkpoints import CheckpointError
@@ -139,6 +143,48 @@ def test_cpu_distributed(monkeypatch):
 
     with pytest.raises(ValueError, match='"slurm"'):
         cli.init_cpu_distributed(Config(dict(launcher='slurm')))
+
+
+# A model wrapper in a cycle, as in mmengine's runner, and the threads that are
+# left when all at exit is done.
+THREADS = """
+import atexit, gc, glob
+import torch
+from mmengine.config import Config
+from refinevis_mm.utils import init_cpu_distributed
+
+@atexit.register
+def show():
+    print([open(path).read().strip()
+           for path in glob.glob('/proc/self/task/*/comm')])
+
+init_cpu_distributed(Config(dict(launcher='pytorch')))
+model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
+runner = dict(model=model)
+runner['runner'] = runner
+gc.collect()  # an old runner, for which only a full collection looks
+show()
+del model, runner
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != 'linux' or get_device() != 'cpu',
+    reason='threads of gloo, as Linux lists them')
+def test_no_thread_of_gloo_outlives_the_program(monkeypatch):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    for key, value in dict(
+            RANK=0, WORLD_SIZE=1, MASTER_ADDR='127.0.0.1',
+            MASTER_PORT=port).items():
+        monkeypatch.setenv(key, str(value))
+    done = subprocess.run([sys.executable, '-c', THREADS],
+                          capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
+    during, after = done.stdout.splitlines()
+    assert 'gloo' in during and 'gloo' not in after
 
 
 def test_accelerator_is_left_to_mmengine(monkeypatch):
