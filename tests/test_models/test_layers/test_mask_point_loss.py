@@ -1,6 +1,7 @@
 # Copyright (c) The refinevis_mm authors. Licensed under the Apache License 2.0.
 import math
 
+import pytest
 import torch
 from torch.testing import assert_close
 
@@ -59,3 +60,16 @@ def test_targets_of_several_frames_by_index():
     expected = loss(
         logits, torch.cat([empty, masks[1:], masks[:1]]), avg_factor=3)
     assert found == expected
+
+
+def test_a_mask_that_several_predictions_share():
+    loss = MaskPointLoss(num_points=8)
+    torch.manual_seed(0)
+    logits, masks = torch.randn(4, 4, 4), torch.rand(2, 16, 16) > 0.5
+    inds = torch.tensor([1, 0, 1, 1])
+    torch.manual_seed(1)
+    found = loss(logits, masks, avg_factor=4, gt_inds=inds)
+    torch.manual_seed(1)
+    assert found == loss(logits, masks[inds], avg_factor=4)
+    with pytest.raises(IndexError):
+        loss(logits, masks, avg_factor=4, gt_inds=inds + 1)
